@@ -1,0 +1,105 @@
+//! Integer expressions over symbols, in postfix form: evaluated without recursion or allocation, so untrusted ones are safe.
+
+use serde::{Deserialize, Serialize};
+
+/// Deepest operand stack an expression may need.
+pub const MAX_STACK: usize = 32;
+
+/// An expression in postfix order. `[Symbol(0), Const(64), Mul]` is `s0 * 64`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Expr(pub Vec<ExprOp>);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum ExprOp {
+    Const(i64),
+    Symbol(u32),
+    Add,
+    Sub,
+    Mul,
+    FloorDiv,
+    CeilDiv,
+    Mod,
+    Min,
+    Max,
+}
+
+/// Why an expression has no value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ExprError {
+    #[error("malformed expression")]
+    Malformed,
+    #[error("expression uses symbol s{0}, which does not exist")]
+    UnknownSymbol(u32),
+    #[error("division by zero in a size expression")]
+    DivisionByZero,
+    #[error("size expression does not fit 64 bits")]
+    Overflow,
+}
+
+impl Expr {
+    pub fn constant(value: i64) -> Self {
+        Self(vec![ExprOp::Const(value)])
+    }
+
+    pub fn symbol(index: u32) -> Self {
+        Self(vec![ExprOp::Symbol(index)])
+    }
+
+    /// `lhs op rhs`, folded when both are constant.
+    pub fn binary(op: ExprOp, lhs: &Expr, rhs: &Expr) -> Self {
+        let mut ops = lhs.0.clone();
+        ops.extend_from_slice(&rhs.0);
+        ops.push(op);
+        let expr = Self(ops);
+        match (lhs.as_constant(), rhs.as_constant()) {
+            (Some(_), Some(_)) => expr.eval(&[]).map_or(expr, Self::constant),
+            _ => expr,
+        }
+    }
+
+    /// The value, if the expression is a single constant.
+    pub fn as_constant(&self) -> Option<i64> {
+        match self.0[..] {
+            [ExprOp::Const(value)] => Some(value),
+            _ => None,
+        }
+    }
+
+    /// Value for the given symbols; floor division and modulo round toward negative infinity.
+    pub fn eval(&self, symbols: &[i64]) -> Result<i64, ExprError> {
+        let mut stack = [0i64; MAX_STACK];
+        let mut depth = 0;
+        for op in &self.0 {
+            let value = match *op {
+                ExprOp::Const(value) => value,
+                ExprOp::Symbol(s) => *symbols.get(s as usize).ok_or(ExprError::UnknownSymbol(s))?,
+                _ => {
+                    if depth < 2 {
+                        return Err(ExprError::Malformed);
+                    }
+                    depth -= 2;
+                    apply(*op, stack[depth], stack[depth + 1])?
+                }
+            };
+            *stack.get_mut(depth).ok_or(ExprError::Malformed)? = value;
+            depth += 1;
+        }
+        if depth == 1 { Ok(stack[0]) } else { Err(ExprError::Malformed) }
+    }
+}
+
+fn apply(op: ExprOp, lhs: i64, rhs: i64) -> Result<i64, ExprError> {
+    let divisor = |rhs: i64| if rhs == 0 { Err(ExprError::DivisionByZero) } else { Ok(rhs) };
+    match op {
+        ExprOp::Add => lhs.checked_add(rhs),
+        ExprOp::Sub => lhs.checked_sub(rhs),
+        ExprOp::Mul => lhs.checked_mul(rhs),
+        ExprOp::FloorDiv => lhs.checked_div_euclid(divisor(rhs)?).filter(|_| rhs > 0),
+        ExprOp::CeilDiv => lhs.checked_add(divisor(rhs)? - 1).and_then(|n| n.checked_div_euclid(rhs)).filter(|_| rhs > 0),
+        ExprOp::Mod => lhs.checked_rem_euclid(divisor(rhs)?),
+        ExprOp::Min => Some(lhs.min(rhs)),
+        ExprOp::Max => Some(lhs.max(rhs)),
+        ExprOp::Const(_) | ExprOp::Symbol(_) => return Err(ExprError::Malformed),
+    }
+    .ok_or(ExprError::Overflow)
+}

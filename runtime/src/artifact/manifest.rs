@@ -1,0 +1,153 @@
+//! What an artifact says about itself: functions, constants and, per target, kernels and launch programs. Serialized with postcard.
+//!
+//! These types are the contract between compiler and runtime. They are plain data; `verify` (verify.rs) checks every index before anything uses them.
+
+use super::{expr::Expr, program::Program};
+use serde::{Deserialize, Serialize};
+
+/// Version of the manifest, launch-program and kernel-ABI layouts described by these types.
+pub const MANIFEST_VERSION: u32 = 1;
+
+/// Element type of a tensor, as ONNX and the host see it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum ElementType {
+    Bool,
+    I8,
+    I16,
+    I32,
+    I64,
+    U8,
+    U16,
+    U32,
+    U64,
+    F16,
+    BF16,
+    F32,
+    F64,
+}
+
+impl ElementType {
+    /// Bytes per element in host memory (bool is one byte, 0 or 1).
+    pub const fn bytes(self) -> usize {
+        match self {
+            Self::Bool | Self::I8 | Self::U8 => 1,
+            Self::I16 | Self::U16 | Self::F16 | Self::BF16 => 2,
+            Self::I32 | Self::U32 | Self::F32 => 4,
+            Self::I64 | Self::U64 | Self::F64 => 8,
+        }
+    }
+}
+
+/// The whole manifest section.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Manifest {
+    pub version: u32,
+    /// Compiler name and version, e.g. `winze 0.1.0`.
+    pub producer: String,
+    pub functions: Vec<Function>,
+    /// Constants of all variants, stored once per content.
+    pub constants: Vec<Constant>,
+    pub variants: Vec<Variant>,
+}
+
+/// One entry point of the model (`main` for most models).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Function {
+    pub name: String,
+    /// Symbolic dims, numbered from 0; `Expr::symbol(i)` in ports, buffers and arena sizes of this function means `symbols[i]`.
+    pub symbols: Vec<Symbol>,
+    pub inputs: Vec<Port>,
+    pub outputs: Vec<Port>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Symbol {
+    pub name: String,
+    pub min: i64,
+    pub max: Option<i64>,
+}
+
+/// An input or output tensor. An input dim that is a bare symbol binds it; any other expression is checked against the bound symbols.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Port {
+    pub name: String,
+    pub element: ElementType,
+    pub dims: Vec<Expr>,
+}
+
+/// Bytes in the constants section: C-order elements of `storage`, 64-byte aligned.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Constant {
+    pub storage: ElementType,
+    pub dims: Vec<u64>,
+    /// Relative to the start of the constants section.
+    pub offset: u64,
+    pub bytes: u64,
+    /// BLAKE3 of the bytes.
+    pub hash: [u8; 32],
+}
+
+/// Everything compiled for one target.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Variant {
+    /// As given to `--target`, resolved: `cpu=x86-64-v4`, `vulkan=vulkan1.1-min`.
+    pub target: String,
+    pub device: Device,
+    pub kernels: Vec<Kernel>,
+    /// Uses of kernels, in program order; `Instruction::Dispatch` refers to them.
+    pub dispatches: Vec<Dispatch>,
+    /// One per function, in the same order.
+    pub programs: Vec<Program>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Device {
+    /// `image`: index of the section with the ELF image. `features`: names as in /proc/cpuinfo or `std::arch::is_x86_feature_detected`.
+    Cpu { triple: String, features: Vec<String>, image: u32 },
+    /// `api_version`: at least this (major << 22 | minor << 12). `features`: `int64`, `float64`, `storage16`, `float16`, ...
+    /// `spirv`: index of the section that `Code::Spirv` points into.
+    Vulkan { profile: String, api_version: u32, features: Vec<String>, spirv: u32 },
+}
+
+/// Code, compiled once however often it is used.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Kernel {
+    pub name: String,
+    /// Schedule class: `contraction`, `elementwise`, `reduction`, `pooling`, `softmax`, `copy`, ...
+    pub class: String,
+    /// How each buffer argument is used, in order.
+    pub buffers: Vec<Access>,
+    /// Number of dim arguments.
+    pub dims: u32,
+    /// Number of scalar arguments.
+    pub scalars: u32,
+    /// Number of tiles (CPU) or workgroups (Vulkan), over the kernel's dim arguments.
+    pub grid: Expr,
+    /// Bytes of workspace per concurrent call, over the kernel's dim arguments.
+    pub workspace: Expr,
+    /// (input argument, output argument) pairs that may be the same buffer.
+    pub in_place: Vec<(u32, u32)>,
+    pub code: Code,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Access {
+    Read,
+    Write,
+    ReadWrite,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Code {
+    /// Address of the entry relative to the image base.
+    Native { entry: u64 },
+    /// Byte range in the SPIR-V section, entry point and workgroup size.
+    Spirv { offset: u64, bytes: u64, entry: String, workgroup_size: [u32; 3] },
+}
+
+/// A use of a kernel and the model nodes that it computes (for profiles, logs and hooks).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Dispatch {
+    pub kernel: u32,
+    pub nodes: Vec<String>,
+}

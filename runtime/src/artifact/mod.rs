@@ -1,0 +1,5 @@
+//! The `.wz` file: container, manifest, launch programs.
+
+pub mod expr;
+pub mod manifest;
+pub mod program;

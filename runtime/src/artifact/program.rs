@@ -1,0 +1,128 @@
+//! The launch program: a small register machine, as data.
+//!
+//! Registers are 64-bit words holding an i64, an f64 or a bool (0 or 1); the compiler knows which. The first registers hold the values of the
+//! function's symbols. Buffers hold tensors; control values live on the host, and loading one from a device buffer ends a segment.
+
+use super::{expr::Expr, manifest::ElementType};
+use serde::{Deserialize, Serialize};
+
+/// Register number.
+pub type Register = u32;
+/// Index into `Program::buffers`.
+pub type BufferId = u32;
+/// Index into `Program::code`.
+pub type Target = u32;
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Program {
+    pub registers: u32,
+    pub buffers: Vec<Buffer>,
+    /// Bytes of the arena, over the function's symbols.
+    pub arena: Expr,
+    pub code: Vec<Instruction>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Buffer {
+    /// Type of the elements as stored; differs from the port's type where a target stores another one (bool as i32 on Vulkan).
+    pub storage: ElementType,
+    /// Extents over the function's symbols.
+    pub dims: Vec<Expr>,
+    /// Extents that strides follow; the same as `dims` unless the tensor can grow in place.
+    pub capacities: Vec<Expr>,
+    pub place: Place,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Place {
+    Input(u32),
+    Output(u32),
+    /// Index into `Manifest::constants`.
+    Constant(u32),
+    /// Byte offset in the arena, over the function's symbols; a multiple of 64 (CPU) or 256 (Vulkan).
+    Arena(Expr),
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Instruction {
+    ConstInt { dst: Register, value: i64 },
+    ConstFloat { dst: Register, value: f64 },
+    ConstBool { dst: Register, value: bool },
+    Move { dst: Register, src: Register },
+    /// Integer arithmetic wraps; division by zero is a run-time error.
+    Int { op: IntOp, dst: Register, lhs: Register, rhs: Register },
+    Float { op: FloatOp, dst: Register, lhs: Register, rhs: Register },
+    Bool { op: BoolOp, dst: Register, lhs: Register, rhs: Register },
+    Not { dst: Register, src: Register },
+    CompareInt { predicate: Predicate, dst: Register, lhs: Register, rhs: Register },
+    CompareFloat { predicate: Predicate, dst: Register, lhs: Register, rhs: Register },
+    Select { dst: Register, condition: Register, on_true: Register, on_false: Register },
+    IntToFloat { dst: Register, src: Register },
+    /// Truncates toward zero, saturating.
+    FloatToInt { dst: Register, src: Register },
+    /// Reads element number `index` of a buffer: integers and bool into i64/bool, floats into f64. Ends a segment.
+    Load { dst: Register, buffer: BufferId, index: Register },
+    /// Runs `Variant::dispatches[dispatch]`.
+    Dispatch { dispatch: u32, buffers: Vec<BufferId>, dims: Vec<Register>, scalars: Vec<Register> },
+    /// Copies `bytes` (the whole source when absent) between buffers; offsets are byte registers, 0 when absent.
+    Copy { src: BufferId, src_offset: Option<Register>, dst: BufferId, dst_offset: Option<Register>, bytes: Option<Register> },
+    /// Orders everything before against everything after, on any device.
+    Barrier,
+    Jump { target: Target },
+    Branch { condition: Register, on_true: Target, on_false: Target },
+    /// Counts `counter` from 0 to `trip` (exclusive); goes to `exit` (just after the matching EndLoop) when done.
+    Loop { counter: Register, trip: Register, exit: Target },
+    /// Increments the counter of the Loop at `start` and goes back to it.
+    EndLoop { start: Target },
+    /// Runs another function's program: its inputs and outputs are bound to buffers of this one, its arena stands at `arena` inside this one's.
+    Call { function: u32, symbols: Vec<Register>, inputs: Vec<BufferId>, outputs: Vec<BufferId>, arena: Expr },
+    /// Runs a kernel registered by the host under `name`.
+    CallExtern { name: String, buffers: Vec<BufferId>, dims: Vec<Register>, scalars: Vec<Register> },
+    /// Stops the run with this message.
+    Fail { message: String },
+    Return,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum IntOp {
+    Add,
+    Sub,
+    Mul,
+    FloorDiv,
+    CeilDiv,
+    Mod,
+    Min,
+    Max,
+    And,
+    Or,
+    Xor,
+    Shl,
+    Shr,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum FloatOp {
+    Add,
+    Sub,
+    Mul,
+    Div,
+    Min,
+    Max,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum BoolOp {
+    And,
+    Or,
+    Xor,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Predicate {
+    Eq,
+    Ne,
+    Lt,
+    Le,
+    Gt,
+    Ge,
+}
