@@ -1,3 +1,14 @@
 //! Loads Winze artifacts (`.wz`) and runs them on CPU or any Vulkan device. No MLIR, no LLVM, no graph.
 
 pub mod artifact;
+
+pub mod error;
+pub mod memory;
+pub mod program;
+
+pub mod backend;
+pub mod cpu;
+#[cfg(feature = "vulkan")]
+pub mod vulkan;
+
+pub mod device;

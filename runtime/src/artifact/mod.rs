@@ -3,3 +3,7 @@
 pub mod expr;
 pub mod manifest;
 pub mod program;
+
+pub mod container;
+pub mod reader;
+pub mod verify;

@@ -45,41 +45,132 @@ pub enum Place {
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Instruction {
-    ConstInt { dst: Register, value: i64 },
-    ConstFloat { dst: Register, value: f64 },
-    ConstBool { dst: Register, value: bool },
-    Move { dst: Register, src: Register },
+    ConstInt {
+        dst: Register,
+        value: i64,
+    },
+    ConstFloat {
+        dst: Register,
+        value: f64,
+    },
+    ConstBool {
+        dst: Register,
+        value: bool,
+    },
+    Move {
+        dst: Register,
+        src: Register,
+    },
     /// Integer arithmetic wraps; division by zero is a run-time error.
-    Int { op: IntOp, dst: Register, lhs: Register, rhs: Register },
-    Float { op: FloatOp, dst: Register, lhs: Register, rhs: Register },
-    Bool { op: BoolOp, dst: Register, lhs: Register, rhs: Register },
-    Not { dst: Register, src: Register },
-    CompareInt { predicate: Predicate, dst: Register, lhs: Register, rhs: Register },
-    CompareFloat { predicate: Predicate, dst: Register, lhs: Register, rhs: Register },
-    Select { dst: Register, condition: Register, on_true: Register, on_false: Register },
-    IntToFloat { dst: Register, src: Register },
+    Int {
+        op: IntOp,
+        dst: Register,
+        lhs: Register,
+        rhs: Register,
+    },
+    Float {
+        op: FloatOp,
+        dst: Register,
+        lhs: Register,
+        rhs: Register,
+    },
+    Bool {
+        op: BoolOp,
+        dst: Register,
+        lhs: Register,
+        rhs: Register,
+    },
+    Not {
+        dst: Register,
+        src: Register,
+    },
+    CompareInt {
+        predicate: Predicate,
+        dst: Register,
+        lhs: Register,
+        rhs: Register,
+    },
+    CompareFloat {
+        predicate: Predicate,
+        dst: Register,
+        lhs: Register,
+        rhs: Register,
+    },
+    Select {
+        dst: Register,
+        condition: Register,
+        on_true: Register,
+        on_false: Register,
+    },
+    IntToFloat {
+        dst: Register,
+        src: Register,
+    },
     /// Truncates toward zero, saturating.
-    FloatToInt { dst: Register, src: Register },
+    FloatToInt {
+        dst: Register,
+        src: Register,
+    },
     /// Reads element number `index` of a buffer: integers and bool into i64/bool, floats into f64. Ends a segment.
-    Load { dst: Register, buffer: BufferId, index: Register },
+    Load {
+        dst: Register,
+        buffer: BufferId,
+        index: Register,
+    },
     /// Runs `Variant::dispatches[dispatch]`.
-    Dispatch { dispatch: u32, buffers: Vec<BufferId>, dims: Vec<Register>, scalars: Vec<Register> },
+    Dispatch {
+        dispatch: u32,
+        buffers: Vec<BufferId>,
+        dims: Vec<Register>,
+        scalars: Vec<Register>,
+    },
     /// Copies `bytes` (the whole source when absent) between buffers; offsets are byte registers, 0 when absent.
-    Copy { src: BufferId, src_offset: Option<Register>, dst: BufferId, dst_offset: Option<Register>, bytes: Option<Register> },
+    Copy {
+        src: BufferId,
+        src_offset: Option<Register>,
+        dst: BufferId,
+        dst_offset: Option<Register>,
+        bytes: Option<Register>,
+    },
     /// Orders everything before against everything after, on any device.
     Barrier,
-    Jump { target: Target },
-    Branch { condition: Register, on_true: Target, on_false: Target },
+    Jump {
+        target: Target,
+    },
+    Branch {
+        condition: Register,
+        on_true: Target,
+        on_false: Target,
+    },
     /// Counts `counter` from 0 to `trip` (exclusive); goes to `exit` (just after the matching EndLoop) when done.
-    Loop { counter: Register, trip: Register, exit: Target },
+    Loop {
+        counter: Register,
+        trip: Register,
+        exit: Target,
+    },
     /// Increments the counter of the Loop at `start` and goes back to it.
-    EndLoop { start: Target },
+    EndLoop {
+        start: Target,
+    },
     /// Runs another function's program: its inputs and outputs are bound to buffers of this one, its arena stands at `arena` inside this one's.
-    Call { function: u32, symbols: Vec<Register>, inputs: Vec<BufferId>, outputs: Vec<BufferId>, arena: Expr },
+    Call {
+        function: u32,
+        symbols: Vec<Register>,
+        inputs: Vec<BufferId>,
+        outputs: Vec<BufferId>,
+        arena: Expr,
+    },
     /// Runs a kernel registered by the host under `name`.
-    CallExtern { name: String, buffers: Vec<BufferId>, dims: Vec<Register>, scalars: Vec<Register> },
+    CallExtern {
+        name: String,
+        buffers: Vec<BufferId>,
+        dims: Vec<Register>,
+        scalars: Vec<Register>,
+    },
     /// Stops the run with this message.
-    Fail { message: String },
+    Fail {
+        message: String,
+    },
     Return,
 }
 

@@ -1,0 +1,135 @@
+//! A `.wz` file (mapped) or bytes -> a verified manifest and borrowed sections. Everything is checked on opening: offsets, overlaps,
+//! checksums, every index of the manifest. A file that is truncated by others while it is mapped raises SIGBUS, as with any mapping.
+
+use super::{
+    container::{Section, SectionKind, check_section, decode_manifest, parse_sections},
+    manifest::{Constant, Manifest},
+    verify::verify,
+};
+use crate::{
+    error::{Error, Result},
+    memory::AlignedBytes,
+};
+use memmap2::Mmap;
+use std::{fs::File, path::Path};
+
+/// What [`Reader`] may leave out.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct OpenOptions {
+    /// Check the checksum of the constants, which reads them all. Worth switching off for files of many gigabytes on trusted storage.
+    pub check_constants: bool,
+}
+
+impl Default for OpenOptions {
+    fn default() -> Self {
+        Self { check_constants: true }
+    }
+}
+
+/// An open, verified artifact.
+#[derive(Debug)]
+pub struct Reader {
+    data: Data,
+    sections: Vec<Section>,
+    manifest: Manifest,
+    constants: Section,
+}
+
+#[derive(Debug)]
+enum Data {
+    Mapped { map: Mmap, file: File },
+    Owned { bytes: AlignedBytes, length: usize },
+}
+
+impl Data {
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Mapped { map, .. } => map,
+            Self::Owned { bytes, length } => &bytes.as_slice()[..*length],
+        }
+    }
+}
+
+impl Reader {
+    pub fn open(path: &Path, options: &OpenOptions) -> Result<Self> {
+        let failed = |source| Error::Io { action: "open", path: path.to_owned(), source };
+        let file = File::open(path).map_err(failed)?;
+        if !file.metadata().map_err(failed)?.is_file() {
+            return Err(Error::Artifact(format!("{} is not a file", path.display())));
+        }
+        // SAFETY: a private read-only mapping; the module's head says what a concurrent truncation does.
+        let map = unsafe { Mmap::map(&file) }.map_err(failed)?;
+        Self::new(Data::Mapped { map, file }, options)
+    }
+
+    /// Copies the bytes to aligned memory.
+    pub fn from_bytes(bytes: &[u8], options: &OpenOptions) -> Result<Self> {
+        let owned = AlignedBytes::copied_from(bytes, "artifact", "the artifact")?;
+        Self::new(Data::Owned { bytes: owned, length: bytes.len() }, options)
+    }
+
+    fn new(data: Data, options: &OpenOptions) -> Result<Self> {
+        let file = data.bytes();
+        let sections = parse_sections(file)?;
+        for section in &sections {
+            if section.kind != SectionKind::Constants || options.check_constants {
+                check_section(file, section)?;
+            }
+        }
+        let only = |kind| sections.iter().find(|s| s.kind == kind).cloned().expect("parse_sections found exactly one");
+        let constants = only(SectionKind::Constants);
+        let manifest = decode_manifest(&file[only(SectionKind::Manifest).range()])?;
+        verify(&manifest, &sections, file)?;
+        Ok(Self { data, sections, manifest, constants })
+    }
+
+    pub fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    pub fn sections(&self) -> &[Section] {
+        &self.sections
+    }
+
+    /// Length of the whole file.
+    pub fn file_bytes(&self) -> u64 {
+        self.data.bytes().len() as u64
+    }
+
+    /// Bytes of a section, by its number in the table.
+    ///
+    /// # Panics
+    /// If there is no such section; numbers in a verified manifest are valid.
+    pub fn section(&self, index: u32) -> &[u8] {
+        &self.data.bytes()[self.sections[index as usize].range()]
+    }
+
+    /// The file and the offset of a section in it, when the artifact was opened from a file.
+    pub fn section_in_file(&self, index: u32) -> Option<(&File, u64)> {
+        match &self.data {
+            Data::Mapped { file, .. } => Some((file, self.sections[index as usize].offset)),
+            Data::Owned { .. } => None,
+        }
+    }
+
+    /// Bytes of `manifest().constants[index]`, 64-byte aligned.
+    ///
+    /// # Panics
+    /// If there is no such constant; numbers in a verified manifest are valid.
+    pub fn constant(&self, index: u32) -> &[u8] {
+        let Constant { offset, bytes, .. } = &self.manifest.constants[index as usize];
+        let start = (self.constants.offset + offset) as usize;
+        &self.data.bytes()[start..start + *bytes as usize]
+    }
+
+    /// Compares every constant with the BLAKE3 hash in the manifest (slower than the checksum that opening checks).
+    pub fn check_hashes(&self) -> Result<()> {
+        for (index, constant) in self.manifest.constants.iter().enumerate() {
+            if *blake3::hash(self.constant(index as u32)).as_bytes() != constant.hash {
+                return Err(Error::Artifact(format!("the hash of constant {index} is wrong; compile or copy the file again")));
+            }
+        }
+        Ok(())
+    }
+}

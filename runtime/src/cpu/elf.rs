@@ -1,0 +1,1 @@
+//! ELF shared object -> segments, relocations, entries.

@@ -1,0 +1,5 @@
+//! Native code on the machine's own cores: image loader, feature check, thread pool, backend.
+
+pub mod elf;
+pub mod features;
+pub mod image;
