@@ -5,6 +5,7 @@ pub mod artifact;
 pub mod error;
 pub mod memory;
 pub mod program;
+pub mod tensor;
 
 pub mod backend;
 pub mod cpu;

@@ -9,11 +9,14 @@ use std::{
 /// Alignment that kernels may assume of arena, workspace, constants and owned outputs.
 pub const ALIGNMENT: usize = 64;
 
-/// Owned bytes at a 64-byte aligned address; all initialised (zero at first).
+/// Owned bytes at a 64-byte aligned address; all initialised (zero at first). Large ones cost no memory until they are touched.
 #[derive(Debug)]
 pub struct AlignedBytes {
     data: NonNull<u8>,
     capacity: usize,
+    /// What the allocator returned: at most `ALIGNMENT` before `data`. Asking it for more than its natural alignment would make it write
+    /// the zeros instead of taking fresh pages.
+    base: *mut u8,
 }
 
 // SAFETY: plain owned bytes.
@@ -24,7 +27,8 @@ unsafe impl Sync for AlignedBytes {}
 impl AlignedBytes {
     pub const fn empty() -> Self {
         // SAFETY: 64 is not null; a zero-capacity buffer is never read, and its address is aligned.
-        Self { data: unsafe { NonNull::new_unchecked(std::ptr::without_provenance_mut(ALIGNMENT)) }, capacity: 0 }
+        let data = unsafe { NonNull::new_unchecked(std::ptr::without_provenance_mut(ALIGNMENT)) };
+        Self { data, capacity: 0, base: std::ptr::null_mut() }
     }
 
     pub fn zeroed(bytes: u64, stage: &'static str, what: &'static str) -> Result<Self> {
@@ -35,7 +39,7 @@ impl AlignedBytes {
 
     pub fn copied_from(bytes: &[u8], stage: &'static str, what: &'static str) -> Result<Self> {
         let mut buffer = Self::zeroed(bytes.len() as u64, stage, what)?;
-        buffer.as_mut_slice().copy_from_slice(bytes);
+        buffer.as_mut_slice()[..bytes.len()].copy_from_slice(bytes);
         Ok(buffer)
     }
 
@@ -46,14 +50,21 @@ impl AlignedBytes {
         }
         let failed = || Error::OutOfMemory { stage, what, bytes };
         let capacity = usize::try_from(bytes).ok().and_then(|n| n.checked_next_multiple_of(ALIGNMENT)).ok_or_else(failed)?;
-        let layout = Layout::from_size_align(capacity, ALIGNMENT).map_err(|_| failed())?;
+        let layout = Self::layout(capacity).ok_or_else(failed)?;
         *self = Self::empty(); // the old one goes first: both at once would raise the peak
         // SAFETY: the size is not zero.
-        self.data = NonNull::new(unsafe { alloc_zeroed(layout) }).ok_or_else(failed)?;
-        self.capacity = capacity;
+        let base = unsafe { alloc_zeroed(layout) };
+        let start = NonNull::new(base).ok_or_else(failed)?;
+        // SAFETY: the layout has ALIGNMENT spare bytes for the shift.
+        *self = Self { data: unsafe { start.add(start.align_offset(ALIGNMENT)) }, capacity, base };
         Ok(true)
     }
 
+    fn layout(capacity: usize) -> Option<Layout> {
+        Layout::from_size_align(capacity.checked_add(ALIGNMENT)?, 8).ok()
+    }
+
+    /// Usable bytes: what was asked for, rounded up to 64.
     pub fn capacity(&self) -> usize {
         self.capacity
     }
@@ -79,9 +90,9 @@ impl AlignedBytes {
 
 impl Drop for AlignedBytes {
     fn drop(&mut self) {
-        if self.capacity > 0 {
-            // SAFETY: allocated in `grow` with this layout, which was valid there.
-            unsafe { dealloc(self.data.as_ptr(), Layout::from_size_align_unchecked(self.capacity, ALIGNMENT)) }
+        if let (false, Some(layout)) = (self.base.is_null(), Self::layout(self.capacity)) {
+            // SAFETY: `grow` allocated `base` with this layout.
+            unsafe { dealloc(self.base, layout) }
         }
     }
 }

@@ -65,6 +65,23 @@ impl Expr {
         }
     }
 
+    /// Whether `eval` with this many symbols can fail only for its values: no operand missing or left over, the stack deep enough.
+    pub fn check(&self, symbols: usize) -> Result<(), ExprError> {
+        let mut depth = 0usize;
+        for op in &self.0 {
+            match *op {
+                ExprOp::Symbol(s) if s as usize >= symbols => return Err(ExprError::UnknownSymbol(s)),
+                ExprOp::Const(_) | ExprOp::Symbol(_) => depth += 1,
+                _ if depth < 2 => return Err(ExprError::Malformed),
+                _ => depth -= 1,
+            }
+            if depth > MAX_STACK {
+                return Err(ExprError::Malformed);
+            }
+        }
+        if depth == 1 { Ok(()) } else { Err(ExprError::Malformed) }
+    }
+
     /// Value for the given symbols; floor division and modulo round toward negative infinity.
     pub fn eval(&self, symbols: &[i64]) -> Result<i64, ExprError> {
         let mut stack = [0i64; MAX_STACK];

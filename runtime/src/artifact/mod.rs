@@ -7,3 +7,4 @@ pub mod program;
 pub mod container;
 pub mod reader;
 pub mod verify;
+pub mod writer;

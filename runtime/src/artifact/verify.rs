@@ -1,8 +1,344 @@
-//! A decoded manifest and its sections -> after `Ok` nothing downstream panics.
+//! A decoded manifest and its sections -> after `Ok` nothing downstream panics: every index, range, arity and expression is checked.
+//! What depends on run-time values (sizes for given symbols, loaded indices) is checked when they are known.
 
-use super::{container::Section, manifest::Manifest};
-use crate::error::Result;
+use super::{
+    container::{Section, SectionKind},
+    expr::Expr,
+    manifest::{Access, Code, Constant, Device, ElementType, Function, Kernel, MANIFEST_VERSION, Manifest, Variant},
+    program::{Instruction, Place, Program},
+};
+use crate::{
+    cpu::elf,
+    error::{Error, Result},
+    tensor::is_storable,
+};
 
-pub fn verify(_manifest: &Manifest, _sections: &[Section], _file: &[u8]) -> Result<()> {
+/// A launch program may not ask for more registers.
+const MAX_REGISTERS: u32 = 1 << 20;
+/// Push constants are at most 128 bytes.
+const MAX_VULKAN_DIMS: u32 = 32;
+const SPIRV_MAGIC: [u8; 4] = 0x0723_0203u32.to_le_bytes();
+
+/// Checks a manifest against the sections of the file that holds it.
+pub fn verify(manifest: &Manifest, sections: &[Section], file: &[u8]) -> Result<()> {
+    verify_with(manifest, sections, &|index| &file[sections[index].range()])
+}
+
+/// The same with the bytes of image sections from elsewhere.
+pub(super) fn verify_with<'a>(manifest: &Manifest, sections: &[Section], bytes: &dyn Fn(usize) -> &'a [u8]) -> Result<()> {
+    if manifest.version != MANIFEST_VERSION {
+        return fail(format!("manifest version {} is unknown, expected {MANIFEST_VERSION}", manifest.version));
+    }
+    if manifest.functions.is_empty() {
+        return fail("it has no functions".into());
+    }
+    for (index, function) in manifest.functions.iter().enumerate() {
+        let known = &manifest.functions[..index];
+        if known.iter().any(|f| f.name == function.name) {
+            return fail(format!("two functions are named \"{}\"", function.name));
+        }
+        verify_function(function).or_else(|e| fail(format!("function {}: {e}", function.name)))?;
+    }
+    let constants = sections.iter().find(|s| s.kind == SectionKind::Constants).map_or(0, |s| s.length);
+    for (index, constant) in manifest.constants.iter().enumerate() {
+        verify_constant(constant, constants).or_else(|e| fail(format!("constant {index}: {e}")))?;
+    }
+    for variant in &manifest.variants {
+        verify_variant(manifest, variant, sections, bytes).or_else(|e| fail(format!("variant {}: {e}", variant.target)))?;
+    }
     Ok(())
+}
+
+fn fail<T>(what: String) -> Result<T> {
+    Err(Error::Artifact(format!("{what}; the file is damaged or its compiler faulty, compile the model again")))
+}
+
+/// What is wrong, without where.
+type Check<T = ()> = std::result::Result<T, String>;
+
+fn check(holds: bool, otherwise: impl FnOnce() -> String) -> Check {
+    if holds { Ok(()) } else { Err(otherwise()) }
+}
+
+fn check_index(what: &str, index: u32, count: usize) -> Check {
+    check((index as usize) < count, || format!("{what} {index} does not exist, there are {count}"))
+}
+
+fn check_expr(what: &str, expr: &Expr, symbols: usize) -> Check {
+    expr.check(symbols).map_err(|e| format!("{what}: {e}"))
+}
+
+fn verify_function(function: &Function) -> Check {
+    for symbol in &function.symbols {
+        check(symbol.min >= 0 && symbol.max.is_none_or(|max| max >= symbol.min), || {
+            format!("the range of dim {} is empty or negative", symbol.name)
+        })?;
+    }
+    for port in function.inputs.iter().chain(&function.outputs) {
+        for dim in &port.dims {
+            check_expr(&format!("a dim of {}", port.name), dim, function.symbols.len())?;
+        }
+    }
+    Ok(())
+}
+
+fn verify_constant(constant: &Constant, section: u64) -> Check {
+    let bytes = constant.dims.iter().try_fold(constant.storage.bytes() as u64, |n, d| n.checked_mul(*d));
+    check(bytes == Some(constant.bytes), || format!("{} bytes do not hold {} {:?}", constant.bytes, constant.storage, constant.dims))?;
+    let end = constant.offset.checked_add(constant.bytes);
+    check(constant.offset % 64 == 0 && end.is_some_and(|end| end <= section), || "it is misaligned or outside the constants section".into())
+}
+
+fn verify_variant<'a>(manifest: &Manifest, variant: &Variant, sections: &[Section], bytes: &dyn Fn(usize) -> &'a [u8]) -> Check {
+    let (section, kind) = match &variant.device {
+        Device::Cpu { image, .. } => (*image, SectionKind::CpuImage),
+        Device::Vulkan { spirv, .. } => (*spirv, SectionKind::Spirv),
+    };
+    check_index("section", section, sections.len())?;
+    let found = sections[section as usize].kind;
+    check(found == kind, || format!("section {section} is {}, not {}", found.name(), kind.name()))?;
+    let code = bytes(section as usize);
+    let image = match &variant.device {
+        Device::Cpu { triple, .. } => {
+            let image = elf::parse(code).map_err(|e| e.to_string())?;
+            let architecture = triple.split('-').next().unwrap_or_default();
+            check(architecture == image.machine.name(), || format!("its image is for {}, not {triple}", image.machine.name()))?;
+            Some(image)
+        }
+        Device::Vulkan { .. } => None,
+    };
+    for kernel in &variant.kernels {
+        verify_kernel(kernel, image.as_ref(), code).map_err(|e| format!("kernel {}: {e}", kernel.name))?;
+    }
+    for (index, dispatch) in variant.dispatches.iter().enumerate() {
+        check_index("kernel", dispatch.kernel, variant.kernels.len()).map_err(|e| format!("dispatch {index}: {e}"))?;
+    }
+    check(variant.programs.len() == manifest.functions.len(), || {
+        format!("{} programs for {} functions", variant.programs.len(), manifest.functions.len())
+    })?;
+    for (function, program) in manifest.functions.iter().zip(&variant.programs) {
+        let cx = Cx { manifest, variant, function, program };
+        cx.verify_program().map_err(|e| format!("function {}: {e}", function.name))?;
+    }
+    check_calls(variant)
+}
+
+fn verify_kernel(kernel: &Kernel, image: Option<&elf::Elf>, code: &[u8]) -> Check {
+    check_expr("grid", &kernel.grid, kernel.dims as usize)?;
+    check_expr("workspace", &kernel.workspace, kernel.dims as usize)?;
+    for (input, output) in &kernel.in_place {
+        let access = |argument: u32| kernel.buffers.get(argument as usize).copied();
+        let fits =
+            matches!((access(*input), access(*output)), (Some(Access::Read | Access::ReadWrite), Some(Access::Write | Access::ReadWrite)));
+        check(fits, || format!("arguments {input} and {output} cannot be in place"))?;
+    }
+    match (&kernel.code, image) {
+        (Code::Native { entry }, Some(image)) => check(image.is_code(*entry), || format!("entry {entry:#x} is not code")),
+        (Code::Spirv { offset, bytes, entry, workgroup_size }, None) => {
+            let module = offset.checked_add(*bytes).and_then(|end| code.get(usize::try_from(*offset).ok()?..usize::try_from(end).ok()?));
+            let aligned = offset % 4 == 0 && bytes % 4 == 0;
+            check(aligned && module.is_some_and(|module| module.starts_with(&SPIRV_MAGIC)), || {
+                format!("no SPIR-V module at {offset}..+{bytes}")
+            })?;
+            check(!entry.is_empty() && !entry.contains('\0') && workgroup_size.iter().all(|n| *n > 0), || "its entry is malformed".into())?;
+            check(kernel.dims <= MAX_VULKAN_DIMS, || format!("{} dims are more than push constants hold", kernel.dims))?;
+            check(kernel.workspace.as_constant() == Some(0), || "Vulkan kernels have no workspace".into())
+        }
+        _ => Err("its code is for another kind of device".into()),
+    }
+}
+
+/// Everything a launch program refers to.
+struct Cx<'a> {
+    manifest: &'a Manifest,
+    variant: &'a Variant,
+    function: &'a Function,
+    program: &'a Program,
+}
+
+impl Cx<'_> {
+    fn verify_program(&self) -> Check {
+        let Program { registers, buffers, arena, code } = self.program;
+        let symbols = self.function.symbols.len();
+        check(*registers as usize >= symbols && *registers <= MAX_REGISTERS, || {
+            format!("{registers} registers do not hold {symbols} dims")
+        })?;
+        check_expr("arena", arena, symbols)?;
+        for (index, buffer) in buffers.iter().enumerate() {
+            self.verify_buffer(index).map_err(|e| format!("buffer {index}: {e}"))?;
+            for dim in buffer.dims.iter().chain(&buffer.capacities) {
+                check_expr("a dim", dim, symbols).map_err(|e| format!("buffer {index}: {e}"))?;
+            }
+        }
+        let ends = matches!(code.last(), Some(Instruction::Return | Instruction::Fail { .. } | Instruction::Jump { .. }));
+        check(ends, || "its program does not end with return, fail or jump".into())?;
+        for (at, instruction) in code.iter().enumerate() {
+            self.verify_instruction(at, instruction).map_err(|e| format!("instruction {at}: {e}"))?;
+        }
+        Ok(())
+    }
+
+    fn verify_buffer(&self, index: usize) -> Check {
+        let buffer = &self.program.buffers[index];
+        check(buffer.dims.len() == buffer.capacities.len(), || "dims and capacities differ in rank".into())?;
+        match &buffer.place {
+            Place::Input(port) => {
+                check_index("input", *port, self.function.inputs.len())?;
+                self.verify_port_storage(self.function.inputs[*port as usize].element, buffer.storage)
+            }
+            Place::Output(port) => {
+                check_index("output", *port, self.function.outputs.len())?;
+                self.verify_port_storage(self.function.outputs[*port as usize].element, buffer.storage)
+            }
+            Place::Constant(constant) => {
+                check_index("constant", *constant, self.manifest.constants.len())?;
+                let constant = &self.manifest.constants[*constant as usize];
+                let elements = buffer.capacities.iter().try_fold(1i64, |n, dim| n.checked_mul(dim.as_constant()?));
+                let bytes = elements.and_then(|n| u64::try_from(n).ok()?.checked_mul(buffer.storage.bytes() as u64));
+                check(bytes == Some(constant.bytes), || format!("its shape needs {bytes:?} bytes, the constant has {}", constant.bytes))
+            }
+            Place::Arena(offset) => check_expr("arena offset", offset, self.function.symbols.len()),
+        }?;
+        // All buffers of one port must agree, because the port is bound once.
+        let same_port = |other: &Place| matches!((other, &buffer.place), (Place::Input(a), Place::Input(b)) | (Place::Output(a), Place::Output(b)) if a == b);
+        let first = self.program.buffers.iter().find(|other| same_port(&other.place));
+        check(first.is_none_or(|first| first.storage == buffer.storage), || "it stores its port differently than another buffer".into())
+    }
+
+    fn verify_port_storage(&self, element: ElementType, storage: ElementType) -> Check {
+        // The CPU uses the caller's memory directly, so only types of one size will do there.
+        let fits = match self.variant.device {
+            Device::Cpu { .. } => element == storage || (element.bytes() == storage.bytes() && is_storable(element, storage)),
+            Device::Vulkan { .. } => is_storable(element, storage),
+        };
+        check(fits, || format!("{element} cannot be stored as {storage} on this device"))
+    }
+
+    fn register(&self, register: u32) -> Check {
+        check_index("register", register, self.program.registers as usize)
+    }
+
+    fn registers(&self, registers: &[u32]) -> Check {
+        registers.iter().try_for_each(|r| self.register(*r))
+    }
+
+    fn target(&self, target: u32) -> Check {
+        check_index("instruction", target, self.program.code.len())
+    }
+
+    fn buffer(&self, buffer: u32) -> Check {
+        check_index("buffer", buffer, self.program.buffers.len())
+    }
+
+    fn writable(&self, buffer: u32) -> Check {
+        self.buffer(buffer)?;
+        let place = &self.program.buffers[buffer as usize].place;
+        check(matches!(place, Place::Output(_) | Place::Arena(_)), || format!("it writes buffer {buffer}, which is read-only"))
+    }
+
+    fn verify_instruction(&self, at: usize, instruction: &Instruction) -> Check {
+        use Instruction::*;
+        match instruction {
+            ConstInt { dst, .. } | ConstFloat { dst, .. } | ConstBool { dst, .. } => self.register(*dst),
+            Move { dst, src } | Not { dst, src } | IntToFloat { dst, src } | FloatToInt { dst, src } => self.registers(&[*dst, *src]),
+            Int { dst, lhs, rhs, .. } | Float { dst, lhs, rhs, .. } | Bool { dst, lhs, rhs, .. } => self.registers(&[*dst, *lhs, *rhs]),
+            CompareInt { dst, lhs, rhs, .. } | CompareFloat { dst, lhs, rhs, .. } => self.registers(&[*dst, *lhs, *rhs]),
+            Select { dst, condition, on_true, on_false } => self.registers(&[*dst, *condition, *on_true, *on_false]),
+            Load { dst, buffer, index } => {
+                self.buffer(*buffer)?;
+                self.registers(&[*dst, *index])
+            }
+            Dispatch { dispatch, buffers, dims, scalars } => self.verify_dispatch(*dispatch, buffers, dims, scalars),
+            Copy { src, src_offset, dst, dst_offset, bytes } => {
+                self.buffer(*src)?;
+                self.writable(*dst)?;
+                [src_offset, dst_offset, bytes].into_iter().flatten().try_for_each(|r| self.register(*r))
+            }
+            Barrier | Return | Fail { .. } => Ok(()),
+            Jump { target } => self.target(*target),
+            Branch { condition, on_true, on_false } => {
+                self.register(*condition)?;
+                self.target(*on_true)?;
+                self.target(*on_false)
+            }
+            Loop { counter, trip, exit } => {
+                self.registers(&[*counter, *trip])?;
+                self.target(*exit)?;
+                let end = (*exit as usize).checked_sub(1).map(|end| &self.program.code[end]);
+                let closed = matches!(end, Some(EndLoop { start }) if *start as usize == at) && *exit as usize > at;
+                check(closed, || "the loop's exit does not follow its end".into())
+            }
+            EndLoop { start } => {
+                self.target(*start)?;
+                let opened = matches!(self.program.code[*start as usize], Loop { exit, .. } if exit as usize == at + 1);
+                check(opened, || "the end of a loop does not refer to its start".into())
+            }
+            Call { function, symbols, inputs, outputs, arena } => {
+                check_index("function", *function, self.manifest.functions.len())?;
+                self.registers(symbols)?;
+                check_expr("arena of the call", arena, self.function.symbols.len())?;
+                self.verify_call(*function as usize, symbols.len(), inputs, outputs)
+            }
+            CallExtern { name, buffers, dims, scalars } => {
+                check(!name.is_empty(), || "an external kernel has no name".into())?;
+                buffers.iter().try_for_each(|b| self.buffer(*b))?;
+                self.registers(dims)?;
+                self.registers(scalars)
+            }
+        }
+    }
+
+    fn verify_dispatch(&self, dispatch: u32, buffers: &[u32], dims: &[u32], scalars: &[u32]) -> Check {
+        check_index("dispatch", dispatch, self.variant.dispatches.len())?;
+        let kernel = &self.variant.kernels[self.variant.dispatches[dispatch as usize].kernel as usize];
+        for (what, got, expected) in [
+            ("buffers", buffers.len(), kernel.buffers.len()),
+            ("dims", dims.len(), kernel.dims as usize),
+            ("scalars", scalars.len(), kernel.scalars as usize),
+        ] {
+            check(got == expected, || format!("kernel {} takes {expected} {what}, got {got}", kernel.name))?;
+        }
+        for (buffer, access) in buffers.iter().zip(&kernel.buffers) {
+            if *access == Access::Read { self.buffer(*buffer) } else { self.writable(*buffer) }?;
+        }
+        self.registers(dims)?;
+        self.registers(scalars)
+    }
+
+    fn verify_call(&self, function: usize, symbols: usize, inputs: &[u32], outputs: &[u32]) -> Check {
+        let (callee, program) = (&self.manifest.functions[function], self.variant.programs.get(function));
+        let arities = [symbols, inputs.len(), outputs.len()] == [callee.symbols.len(), callee.inputs.len(), callee.outputs.len()];
+        check(arities, || format!("it passes {symbols} dims, {} inputs, {} outputs to {}", inputs.len(), outputs.len(), callee.name))?;
+        inputs.iter().try_for_each(|b| self.buffer(*b))?;
+        outputs.iter().try_for_each(|b| self.writable(*b))?;
+        let bound = program.into_iter().flat_map(|p| &p.buffers).filter_map(|buffer| match buffer.place {
+            Place::Input(port) => inputs.get(port as usize).map(|actual| (buffer, *actual)),
+            Place::Output(port) => outputs.get(port as usize).map(|actual| (buffer, *actual)),
+            _ => None,
+        });
+        for (buffer, actual) in bound {
+            let storage = self.program.buffers[actual as usize].storage;
+            check(storage == buffer.storage, || format!("it passes {storage} for {} to {}", buffer.storage, callee.name))?;
+        }
+        Ok(())
+    }
+}
+
+/// Refuses recursion: the interpreter's stacks are sized by the deepest chain of calls.
+fn check_calls(variant: &Variant) -> Check {
+    let callees: Vec<Vec<usize>> = variant.programs.iter().map(|program| callees(program).collect()).collect();
+    // Repeatedly drop functions that call nothing that is left; a cycle never becomes empty.
+    let mut left: Vec<bool> = vec![true; callees.len()];
+    while let Some(leaf) = (0..callees.len()).find(|f| left[*f] && callees[*f].iter().all(|callee| !left[*callee])) {
+        left[leaf] = false;
+    }
+    check(left.iter().all(|l| !l), || "functions call each other in a circle".into())
+}
+
+/// Functions that a program calls, with repetitions.
+pub(crate) fn callees(program: &Program) -> impl Iterator<Item = usize> {
+    program.code.iter().filter_map(|instruction| match instruction {
+        Instruction::Call { function, .. } => Some(*function as usize),
+        _ => None,
+    })
 }
