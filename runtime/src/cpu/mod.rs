@@ -2,4 +2,6 @@
 
 pub mod elf;
 pub mod features;
+pub mod fpu;
 pub mod image;
+pub mod pool;

@@ -1,0 +1,347 @@
+//! Threads that share the tiles of one dispatch. The calling thread takes part; workers start when first needed, spin briefly between
+//! dispatches and then sleep. A dispatch never waits for a sleeper to wake: who arrives late finds no tiles left and is not waited for.
+
+use super::fpu::FloatEnvironment;
+use std::{
+    cell::UnsafeCell,
+    fmt,
+    num::NonZeroUsize,
+    sync::{
+        Arc, Mutex, OnceLock,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    thread::{self, JoinHandle, Thread},
+    time::{Duration, Instant},
+};
+
+/// How long an idle worker spins before it sleeps: longer than the gaps between the dispatches of a run.
+const SPIN: Duration = Duration::from_micros(50);
+/// Pieces per thread that a grid is cut into: enough to even out, few enough for kernels to share packed panels.
+const PIECES: u64 = 4;
+/// Bit of `state` that says that workers may join the current job; the bits below count who did, the bits above number the job.
+const OPEN: u64 = 1 << 16;
+const JOB: u64 = 1 << 17;
+const JOINED: u64 = OPEN - 1;
+/// Most threads of a pool, so that `JOINED` cannot overflow.
+const MAX_THREADS: usize = 1 << 12;
+
+/// Runs `begin..end` as worker number `.2`; false stops the job early.
+type Task<'a> = dyn Fn(u32, u32, usize) -> bool + Sync + 'a;
+
+/// A pool of threads; share one between sessions (`Pool::global`) or give a session its own.
+pub struct Pool {
+    shared: Arc<Shared>,
+    threads: usize,
+    /// Held while a job runs; also starts the workers.
+    workers: Mutex<Vec<JoinHandle<()>>>,
+}
+
+#[repr(align(128))]
+struct Line<T>(T);
+
+struct Shared {
+    state: Line<AtomicU64>,
+    /// First tile that nobody has taken.
+    next: Line<AtomicU64>,
+    job: UnsafeCell<Option<Job>>,
+    /// One per worker.
+    sleepers: Vec<Sleeper>,
+    stop: AtomicBool,
+}
+
+struct Sleeper {
+    asleep: AtomicBool,
+    thread: OnceLock<Thread>,
+}
+
+#[derive(Clone, Copy)]
+struct Job {
+    task: *const Task<'static>,
+    grid: u64,
+    piece: u64,
+}
+
+// SAFETY: `job` is written only while no worker can join (not OPEN, none JOINED) and read only after joining; its task is Sync.
+unsafe impl Sync for Shared {}
+// SAFETY: the pointer in `job` is used only while `Pool::run`, which owns the task, waits.
+unsafe impl Send for Shared {}
+
+impl fmt::Debug for Pool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Pool({} threads)", self.threads)
+    }
+}
+
+/// Number of threads this process may use.
+pub fn available_threads() -> usize {
+    thread::available_parallelism().map_or(1, NonZeroUsize::get)
+}
+
+impl Pool {
+    /// A pool of `threads` threads, the caller's included. Starts none yet.
+    pub fn new(threads: usize) -> Arc<Self> {
+        let threads = threads.clamp(1, MAX_THREADS);
+        let sleepers = (1..threads).map(|_| Sleeper { asleep: AtomicBool::new(false), thread: OnceLock::new() }).collect();
+        let shared = Shared {
+            state: Line(AtomicU64::new(0)),
+            next: Line(AtomicU64::new(0)),
+            job: UnsafeCell::new(None),
+            sleepers,
+            stop: AtomicBool::new(false),
+        };
+        Arc::new(Self { shared: Arc::new(shared), threads, workers: Mutex::new(Vec::new()) })
+    }
+
+    /// The pool of the process: one thread per CPU that the process may use.
+    pub fn global() -> Arc<Self> {
+        static GLOBAL: OnceLock<Arc<Pool>> = OnceLock::new();
+        GLOBAL.get_or_init(|| Self::new(available_threads())).clone()
+    }
+
+    pub fn threads(&self) -> usize {
+        self.threads
+    }
+
+    /// Starts the workers that are missing. Where the system refuses more threads, the pool makes do with those it has.
+    pub fn start(&self) {
+        if let Ok(mut workers) = self.workers.lock() {
+            self.start_workers(&mut workers);
+        }
+    }
+
+    fn start_workers(&self, workers: &mut Vec<JoinHandle<()>>) {
+        while workers.len() + 1 < self.threads {
+            let (shared, index) = (self.shared.clone(), workers.len());
+            match thread::Builder::new().name(format!("winze-{}", index + 1)).stack_size(1 << 20).spawn(move || work(&shared, index)) {
+                Ok(handle) => workers.push(handle),
+                Err(_) => return,
+            }
+        }
+    }
+
+    /// Calls `task` for disjoint ranges that cover `0..grid`, from several threads at once, and returns when all are done. If another
+    /// session uses the pool at this moment, the calling thread does everything itself.
+    pub fn run(&self, grid: u32, task: &Task<'_>) {
+        let grid = u64::from(grid);
+        if self.threads == 1 || grid == 1 {
+            task(0, grid as u32, 0);
+            return;
+        }
+        let Ok(mut workers) = self.workers.try_lock() else {
+            task(0, grid as u32, 0);
+            return;
+        };
+        if workers.len() + 1 < self.threads {
+            self.start_workers(&mut workers);
+        }
+        let shared = &*self.shared;
+        // SAFETY: only the lifetime changes; workers use the task between joining and leaving, and `run` waits for those who joined.
+        let task: *const Task<'static> = unsafe { std::mem::transmute(std::ptr::from_ref(task)) };
+        let job = Job { task, grid, piece: grid.div_ceil(self.threads as u64 * PIECES) };
+        // SAFETY: we hold the lock, the last job is closed and everyone has left it.
+        unsafe { *shared.job.get() = Some(job) };
+        shared.next.0.store(0, Ordering::Relaxed);
+        shared.state.0.fetch_add(JOB + OPEN, Ordering::SeqCst);
+        let mut wanted = grid.div_ceil(job.piece) - 1;
+        for sleeper in &shared.sleepers {
+            if wanted == 0 {
+                break;
+            }
+            wanted -= 1;
+            if sleeper.asleep.load(Ordering::SeqCst)
+                && sleeper.asleep.swap(false, Ordering::SeqCst)
+                && let Some(thread) = sleeper.thread.get()
+            {
+                thread.unpark();
+            }
+        }
+        shared.take_part(&job, 0);
+        shared.state.0.fetch_sub(OPEN, Ordering::SeqCst);
+        let mut spins = 0u32;
+        while shared.state.0.load(Ordering::Acquire) & JOINED != 0 {
+            // Someone still computes. Without a core to run on they need ours.
+            spins += 1;
+            if spins.is_multiple_of(1 << 10) { thread::yield_now() } else { std::hint::spin_loop() }
+        }
+    }
+}
+
+impl Shared {
+    fn take_part(&self, job: &Job, worker: usize) {
+        loop {
+            let begin = self.next.0.fetch_add(job.piece, Ordering::Relaxed);
+            if begin >= job.grid {
+                return;
+            }
+            let end = (begin + job.piece).min(job.grid);
+            // SAFETY: the job is open or we joined it, so `run` keeps the task alive.
+            if !unsafe { (*job.task)(begin as u32, end as u32, worker) } {
+                self.next.0.store(job.grid, Ordering::Relaxed);
+                return;
+            }
+        }
+    }
+
+    /// Joins the current job if it is open and not number `done`; leaves when its tiles are taken. Returns its number.
+    fn join(&self, worker: usize, done: u64) -> Option<u64> {
+        let mut state = self.state.0.load(Ordering::SeqCst);
+        loop {
+            let number = state / JOB;
+            if state & OPEN == 0 || number == done {
+                return None;
+            }
+            match self.state.0.compare_exchange_weak(state, state + 1, Ordering::AcqRel, Ordering::Relaxed) {
+                Ok(_) => {
+                    // SAFETY: we joined while the job was open, so it stays until we leave.
+                    if let Some(job) = unsafe { *self.job.get() } {
+                        self.take_part(&job, worker);
+                    }
+                    self.state.0.fetch_sub(1, Ordering::Release);
+                    return Some(number);
+                }
+                Err(now) => state = now,
+            }
+        }
+    }
+}
+
+fn work(shared: &Shared, index: usize) {
+    let _environment = FloatEnvironment::enter();
+    let sleeper = &shared.sleepers[index];
+    let _ = sleeper.thread.set(thread::current());
+    let mut done = 0;
+    while !shared.stop.load(Ordering::Relaxed) {
+        if let Some(number) = shared.join(index + 1, done) {
+            done = number;
+            continue;
+        }
+        if spin(shared, done) {
+            continue;
+        }
+        sleeper.asleep.store(true, Ordering::SeqCst);
+        // A job published before the line above may have seen us awake: look once more before sleeping.
+        while sleeper.asleep.load(Ordering::SeqCst) && !shared.stop.load(Ordering::SeqCst) {
+            if shared.is_joinable(done) {
+                sleeper.asleep.store(false, Ordering::SeqCst);
+                break;
+            }
+            thread::park();
+        }
+    }
+}
+
+/// Waits a little for a job; false if none came.
+fn spin(shared: &Shared, done: u64) -> bool {
+    let start = Instant::now();
+    loop {
+        for _ in 0..64 {
+            if shared.is_joinable(done) {
+                return true;
+            }
+            std::hint::spin_loop();
+        }
+        if start.elapsed() > SPIN {
+            return false;
+        }
+    }
+}
+
+impl Shared {
+    fn is_joinable(&self, done: u64) -> bool {
+        let state = self.state.0.load(Ordering::SeqCst);
+        state & OPEN != 0 && state / JOB != done
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        self.shared.stop.store(true, Ordering::SeqCst);
+        let workers = self.workers.get_mut().map(std::mem::take).unwrap_or_default();
+        for worker in workers {
+            worker.thread().unpark();
+            // A worker runs only kernels, which do not panic.
+            let _ = worker.join();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::AtomicU32;
+
+    #[test]
+    fn every_tile_is_computed_exactly_once() {
+        for threads in [1, 2, 3, 8] {
+            let pool = Pool::new(threads);
+            for grid in [1u32, 2, 3, 7, 64, 1000] {
+                for _ in 0..50 {
+                    let counts: Vec<AtomicU32> = (0..grid).map(|_| AtomicU32::new(0)).collect();
+                    pool.run(grid, &|begin, end, worker| {
+                        assert!(worker < threads);
+                        (begin..end).for_each(|tile| {
+                            counts[tile as usize].fetch_add(1, Ordering::Relaxed);
+                        });
+                        true
+                    });
+                    assert!(counts.iter().all(|c| c.load(Ordering::Relaxed) == 1), "{threads} threads, grid {grid}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn sleeping_workers_wake_and_two_callers_share() {
+        let pool = Pool::new(3);
+        thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| {
+                    for _ in 0..30 {
+                        let sum = AtomicU64::new(0);
+                        pool.run(100, &|begin, end, _| {
+                            sum.fetch_add((begin..end).map(u64::from).sum(), Ordering::Relaxed);
+                            true
+                        });
+                        assert_eq!(sum.load(Ordering::Relaxed), 4950);
+                        thread::sleep(Duration::from_micros(300));
+                    }
+                });
+            }
+        });
+    }
+
+    #[test]
+    fn a_failing_task_stops_the_job() {
+        let pool = Pool::new(2);
+        let ran = AtomicU32::new(0);
+        pool.run(1 << 30, &|begin, _, _| {
+            ran.fetch_add(1, Ordering::Relaxed);
+            begin > 0
+        });
+        assert!(ran.load(Ordering::Relaxed) < 9);
+    }
+
+    #[test]
+    fn asleep_or_not_no_job_is_lost() {
+        let pool = Pool::new(2);
+        let shared = &pool.shared;
+        pool.start();
+        for round in 0..200 {
+            let workers = AtomicU32::new(0);
+            // The caller's pieces wait until the worker has taken one (or a long time has passed).
+            let start = Instant::now();
+            pool.run(8, &|_, _, worker| {
+                workers.fetch_or(1 << worker, Ordering::Relaxed);
+                while worker == 0 && workers.load(Ordering::Relaxed) & 2 == 0 && start.elapsed() < Duration::from_secs(5) {
+                    thread::yield_now();
+                }
+                true
+            });
+            assert_eq!(workers.load(Ordering::Relaxed), 3, "round {round}");
+            assert_eq!(shared.state.0.load(Ordering::Relaxed) & (JOINED | OPEN), 0);
+            if round % 10 == 0 {
+                thread::sleep(Duration::from_micros(200));
+            }
+        }
+    }
+}
