@@ -1,0 +1,554 @@
+// hyperbolic: sinh, cosh, tanh from the parts of exp, odd polynomials near 0; asinh, acosh, atanh through log1p.
+// Written by generate/hyperbolic.py; change it there.
+
+// |x| < 1: odd polynomial; else E - 1/(4E) with E = e^|x| / 2.
+func.func @sinh_f32(%x: f32) -> f32 {
+  %c0 = arith.constant 0.000000000e+00 : f32
+  %c1 = arith.constant 9.100000000e+01 : f32
+  %c2 = arith.constant 1.442695022e+00 : f32
+  %c3 = arith.constant 1.258291200e+07 : f32
+  %c4 = arith.constant 1262485504 : i32
+  %c5 = arith.constant -6.931457520e-01 : f32
+  %c6 = arith.constant -1.428606765e-06 : f32
+  %c7 = arith.constant 1.392620383e-03 : f32
+  %c8 = arith.constant 8.363194764e-03 : f32
+  %c9 = arith.constant 4.166655615e-02 : f32
+  %c10 = arith.constant 1.666657627e-01 : f32
+  %c11 = arith.constant 5.000000000e-01 : f32
+  %c12 = arith.constant 1.000000000e+00 : f32
+  %c13 = arith.constant 1 : i32
+  %c14 = arith.constant 127 : i32
+  %c15 = arith.constant 23 : i32
+  %c16 = arith.constant 2.806285465e-06 : f32
+  %c17 = arith.constant 1.983810071e-04 : f32
+  %c18 = arith.constant 8.333339356e-03 : f32
+  %c19 = arith.constant 1.666666716e-01 : f32
+  %c20 = arith.constant 2.500000000e-01 : f32
+  %0 = math.absf %x : f32
+  %1 = arith.cmpf olt, %0, %c0 : f32
+  %2 = arith.select %1, %c0, %0 : f32
+  %3 = arith.cmpf ogt, %2, %c1 : f32
+  %4 = arith.select %3, %c1, %2 : f32
+  %5 = math.fma %4, %c2, %c3 : f32
+  %6 = arith.subf %5, %c3 : f32
+  %7 = arith.bitcast %5 : f32 to i32
+  %8 = arith.subi %7, %c4 : i32
+  %9 = math.fma %6, %c5, %4 : f32
+  %10 = math.fma %6, %c6, %9 : f32
+  %11 = arith.mulf %10, %10 : f32
+  %12 = math.fma %c7, %10, %c8 : f32
+  %13 = math.fma %12, %10, %c9 : f32
+  %14 = math.fma %13, %10, %c10 : f32
+  %15 = math.fma %14, %10, %c11 : f32
+  %16 = math.fma %11, %15, %10 : f32
+  %17 = arith.addf %16, %c12 : f32
+  %18 = arith.subi %8, %c13 : i32
+  %19 = arith.shrsi %18, %c13 : i32
+  %20 = arith.addi %19, %c14 : i32
+  %21 = arith.shli %20, %c15 : i32
+  %22 = arith.bitcast %21 : i32 to f32
+  %23 = arith.mulf %17, %22 : f32
+  %24 = arith.subi %18, %19 : i32
+  %25 = arith.addi %24, %c14 : i32
+  %26 = arith.shli %25, %c15 : i32
+  %27 = arith.bitcast %26 : i32 to f32
+  %28 = arith.mulf %23, %27 : f32
+  %29 = arith.cmpf olt, %0, %c12 : f32
+  %30 = arith.mulf %x, %x : f32
+  %31 = arith.mulf %x, %30 : f32
+  %32 = math.fma %c16, %30, %c17 : f32
+  %33 = math.fma %32, %30, %c18 : f32
+  %34 = math.fma %33, %30, %c19 : f32
+  %35 = math.fma %31, %34, %x : f32
+  %36 = arith.divf %c20, %28 : f32
+  %37 = arith.subf %28, %36 : f32
+  %38 = math.copysign %37, %x : f32
+  %39 = arith.select %29, %35, %38 : f32
+  return %39 : f32
+}
+
+// E + 1/(4E) with E = e^|x| / 2.
+func.func @cosh_f32(%x: f32) -> f32 {
+  %c0 = arith.constant 0.000000000e+00 : f32
+  %c1 = arith.constant 9.100000000e+01 : f32
+  %c2 = arith.constant 1.442695022e+00 : f32
+  %c3 = arith.constant 1.258291200e+07 : f32
+  %c4 = arith.constant 1262485504 : i32
+  %c5 = arith.constant -6.931457520e-01 : f32
+  %c6 = arith.constant -1.428606765e-06 : f32
+  %c7 = arith.constant 1.392620383e-03 : f32
+  %c8 = arith.constant 8.363194764e-03 : f32
+  %c9 = arith.constant 4.166655615e-02 : f32
+  %c10 = arith.constant 1.666657627e-01 : f32
+  %c11 = arith.constant 5.000000000e-01 : f32
+  %c12 = arith.constant 1.000000000e+00 : f32
+  %c13 = arith.constant 1 : i32
+  %c14 = arith.constant 127 : i32
+  %c15 = arith.constant 23 : i32
+  %c16 = arith.constant 2.500000000e-01 : f32
+  %0 = math.absf %x : f32
+  %1 = arith.cmpf olt, %0, %c0 : f32
+  %2 = arith.select %1, %c0, %0 : f32
+  %3 = arith.cmpf ogt, %2, %c1 : f32
+  %4 = arith.select %3, %c1, %2 : f32
+  %5 = math.fma %4, %c2, %c3 : f32
+  %6 = arith.subf %5, %c3 : f32
+  %7 = arith.bitcast %5 : f32 to i32
+  %8 = arith.subi %7, %c4 : i32
+  %9 = math.fma %6, %c5, %4 : f32
+  %10 = math.fma %6, %c6, %9 : f32
+  %11 = arith.mulf %10, %10 : f32
+  %12 = math.fma %c7, %10, %c8 : f32
+  %13 = math.fma %12, %10, %c9 : f32
+  %14 = math.fma %13, %10, %c10 : f32
+  %15 = math.fma %14, %10, %c11 : f32
+  %16 = math.fma %11, %15, %10 : f32
+  %17 = arith.addf %16, %c12 : f32
+  %18 = arith.subi %8, %c13 : i32
+  %19 = arith.shrsi %18, %c13 : i32
+  %20 = arith.addi %19, %c14 : i32
+  %21 = arith.shli %20, %c15 : i32
+  %22 = arith.bitcast %21 : i32 to f32
+  %23 = arith.mulf %17, %22 : f32
+  %24 = arith.subi %18, %19 : i32
+  %25 = arith.addi %24, %c14 : i32
+  %26 = arith.shli %25, %c15 : i32
+  %27 = arith.bitcast %26 : i32 to f32
+  %28 = arith.mulf %23, %27 : f32
+  %29 = arith.divf %c16, %28 : f32
+  %30 = arith.addf %28, %29 : f32
+  return %30 : f32
+}
+
+// |x| < 0.6: odd polynomial; else 1 - 2 / (e^2|x| + 1).
+func.func @tanh_f32(%x: f32) -> f32 {
+  %c0 = arith.constant 0.000000000e+00 : f32
+  %c1 = arith.constant 4.000000000e+01 : f32
+  %c2 = arith.constant 1.442695022e+00 : f32
+  %c3 = arith.constant 1.258291200e+07 : f32
+  %c4 = arith.constant 1262485504 : i32
+  %c5 = arith.constant -6.931457520e-01 : f32
+  %c6 = arith.constant -1.428606765e-06 : f32
+  %c7 = arith.constant 1.392620383e-03 : f32
+  %c8 = arith.constant 8.363194764e-03 : f32
+  %c9 = arith.constant 4.166655615e-02 : f32
+  %c10 = arith.constant 1.666657627e-01 : f32
+  %c11 = arith.constant 5.000000000e-01 : f32
+  %c12 = arith.constant 1.000000000e+00 : f32
+  %c13 = arith.constant 2.000000000e+00 : f32
+  %c14 = arith.constant 127 : i32
+  %c15 = arith.constant 23 : i32
+  %c16 = arith.constant 6.000000238e-01 : f32
+  %c17 = arith.constant 2.369985450e-03 : f32
+  %c18 = arith.constant -8.409435861e-03 : f32
+  %c19 = arith.constant 2.178814262e-02 : f32
+  %c20 = arith.constant -5.396153033e-02 : f32
+  %c21 = arith.constant 1.333331317e-01 : f32
+  %c22 = arith.constant -3.333333433e-01 : f32
+  %0 = math.absf %x : f32
+  %1 = arith.addf %0, %0 : f32
+  %2 = arith.cmpf olt, %1, %c0 : f32
+  %3 = arith.select %2, %c0, %1 : f32
+  %4 = arith.cmpf ogt, %3, %c1 : f32
+  %5 = arith.select %4, %c1, %3 : f32
+  %6 = math.fma %5, %c2, %c3 : f32
+  %7 = arith.subf %6, %c3 : f32
+  %8 = arith.bitcast %6 : f32 to i32
+  %9 = arith.subi %8, %c4 : i32
+  %10 = math.fma %7, %c5, %5 : f32
+  %11 = math.fma %7, %c6, %10 : f32
+  %12 = arith.mulf %11, %11 : f32
+  %13 = math.fma %c7, %11, %c8 : f32
+  %14 = math.fma %13, %11, %c9 : f32
+  %15 = math.fma %14, %11, %c10 : f32
+  %16 = math.fma %15, %11, %c11 : f32
+  %17 = math.fma %12, %16, %11 : f32
+  %18 = arith.addf %17, %c12 : f32
+  %19 = arith.addi %9, %c14 : i32
+  %20 = arith.shli %19, %c15 : i32
+  %21 = arith.bitcast %20 : i32 to f32
+  %22 = math.fma %18, %21, %c12 : f32
+  %23 = arith.divf %c13, %22 : f32
+  %24 = arith.subf %c12, %23 : f32
+  %25 = arith.cmpf olt, %0, %c16 : f32
+  %26 = arith.mulf %x, %x : f32
+  %27 = arith.mulf %x, %26 : f32
+  %28 = math.fma %c17, %26, %c18 : f32
+  %29 = math.fma %28, %26, %c19 : f32
+  %30 = math.fma %29, %26, %c20 : f32
+  %31 = math.fma %30, %26, %c21 : f32
+  %32 = math.fma %31, %26, %c22 : f32
+  %33 = math.fma %27, %32, %x : f32
+  %34 = math.copysign %24, %x : f32
+  %35 = arith.select %25, %33, %34 : f32
+  return %35 : f32
+}
+
+// sign(x) log1p(a + a^2 / (1 + sqrt(a^2 + 1))), a = |x|; log(a) + ln2 for large a.
+func.func @asinh_f32(%x: f32) -> f32 {
+  %c0 = arith.constant 1.000000000e+00 : f32
+  %c1 = arith.constant 1.638400000e+04 : f32
+  %c2 = arith.constant 6.931471825e-01 : f32
+  %c3 = arith.constant 0.000000000e+00 : f32
+  %0 = math.absf %x : f32
+  %1 = arith.mulf %0, %0 : f32
+  %2 = arith.addf %1, %c0 : f32
+  %3 = math.sqrt %2 : f32
+  %4 = arith.addf %3, %c0 : f32
+  %5 = arith.divf %1, %4 : f32
+  %6 = arith.addf %0, %5 : f32
+  %7 = arith.cmpf ogt, %0, %c1 : f32
+  %8 = arith.subf %0, %c0 : f32
+  %9 = arith.select %7, %8, %6 : f32
+  %10 = func.call @log1p_f32(%9) : (f32) -> f32
+  %11 = arith.select %7, %c2, %c3 : f32
+  %12 = arith.addf %10, %11 : f32
+  %13 = math.copysign %12, %x : f32
+  return %13 : f32
+}
+
+// log1p(t + sqrt(2t + t^2)), t = x - 1; log(x) + ln2 for large x.
+func.func @acosh_f32(%x: f32) -> f32 {
+  %c0 = arith.constant 1.000000000e+00 : f32
+  %c1 = arith.constant 1.638400000e+04 : f32
+  %c2 = arith.constant 6.931471825e-01 : f32
+  %c3 = arith.constant 0.000000000e+00 : f32
+  %c4 = arith.constant 0x7FC00000 : f32
+  %0 = arith.subf %x, %c0 : f32
+  %1 = arith.addf %0, %0 : f32
+  %2 = math.fma %0, %0, %1 : f32
+  %3 = math.sqrt %2 : f32
+  %4 = arith.addf %0, %3 : f32
+  %5 = arith.cmpf ogt, %x, %c1 : f32
+  %6 = arith.select %5, %0, %4 : f32
+  %7 = func.call @log1p_f32(%6) : (f32) -> f32
+  %8 = arith.select %5, %c2, %c3 : f32
+  %9 = arith.addf %7, %8 : f32
+  %10 = arith.cmpf olt, %x, %c0 : f32
+  %11 = arith.select %10, %c4, %9 : f32
+  return %11 : f32
+}
+
+// sign(x) log1p(2a / (1 - a)) / 2, a = |x|.
+func.func @atanh_f32(%x: f32) -> f32 {
+  %c0 = arith.constant 1.000000000e+00 : f32
+  %c1 = arith.constant 5.000000000e-01 : f32
+  %c2 = arith.constant 1.220703125e-04 : f32
+  %0 = math.absf %x : f32
+  %1 = arith.addf %0, %0 : f32
+  %2 = arith.subf %c0, %0 : f32
+  %3 = arith.divf %1, %2 : f32
+  %4 = func.call @log1p_f32(%3) : (f32) -> f32
+  %5 = arith.mulf %4, %c1 : f32
+  // x itself where x^3/3 is below half a unit: keeps subnormals that 2a would lose nothing of but a / 2 would
+  %6 = arith.cmpf olt, %0, %c2 : f32
+  %7 = math.copysign %5, %x : f32
+  %8 = arith.select %6, %x, %7 : f32
+  return %8 : f32
+}
+
+// |x| < 1: odd polynomial; else E - 1/(4E) with E = e^|x| / 2.
+func.func @sinh_f64(%x: f64) -> f64 {
+  %c0 = arith.constant 0.0000000000000000e+00 : f64
+  %c1 = arith.constant 7.1200000000000000e+02 : f64
+  %c2 = arith.constant 1.4426950408889634e+00 : f64
+  %c3 = arith.constant 6.7553994410557440e+15 : f64
+  %c4 = arith.constant 4843621399236968448 : i64
+  %c5 = arith.constant -6.9314718056011770e-01 : f64
+  %c6 = arith.constant 1.7239444525614835e-13 : f64
+  %c7 = arith.constant 2.0914645236998685e-09 : f64
+  %c8 = arith.constant 2.5105245153901371e-08 : f64
+  %c9 = arith.constant 2.7557273799188633e-07 : f64
+  %c10 = arith.constant 2.7557255332554409e-06 : f64
+  %c11 = arith.constant 2.4801587325340162e-05 : f64
+  %c12 = arith.constant 1.9841269874873975e-04 : f64
+  %c13 = arith.constant 1.3888888888883867e-03 : f64
+  %c14 = arith.constant 8.3333333333261202e-03 : f64
+  %c15 = arith.constant 4.1666666666666671e-02 : f64
+  %c16 = arith.constant 1.6666666666666671e-01 : f64
+  %c17 = arith.constant 5.0000000000000000e-01 : f64
+  %c18 = arith.constant 1.0000000000000000e+00 : f64
+  %c19 = arith.constant 1 : i64
+  %c20 = arith.constant 1023 : i64
+  %c21 = arith.constant 52 : i64
+  %c22 = arith.constant 2.8445297426378895e-15 : f64
+  %c23 = arith.constant 7.6466252535726270e-13 : f64
+  %c24 = arith.constant 1.6059048397722392e-10 : f64
+  %c25 = arith.constant 2.5052108364049466e-08 : f64
+  %c26 = arith.constant 2.7557319224040365e-06 : f64
+  %c27 = arith.constant 1.9841269841269773e-04 : f64
+  %c28 = arith.constant 8.3333333333333332e-03 : f64
+  %c29 = arith.constant 1.6666666666666666e-01 : f64
+  %c30 = arith.constant 2.5000000000000000e-01 : f64
+  %0 = math.absf %x : f64
+  %1 = arith.cmpf olt, %0, %c0 : f64
+  %2 = arith.select %1, %c0, %0 : f64
+  %3 = arith.cmpf ogt, %2, %c1 : f64
+  %4 = arith.select %3, %c1, %2 : f64
+  %5 = math.fma %4, %c2, %c3 : f64
+  %6 = arith.subf %5, %c3 : f64
+  %7 = arith.bitcast %5 : f64 to i64
+  %8 = arith.subi %7, %c4 : i64
+  %9 = math.fma %6, %c5, %4 : f64
+  %10 = math.fma %6, %c6, %9 : f64
+  %11 = arith.mulf %10, %10 : f64
+  %12 = math.fma %c7, %10, %c8 : f64
+  %13 = math.fma %12, %10, %c9 : f64
+  %14 = math.fma %13, %10, %c10 : f64
+  %15 = math.fma %14, %10, %c11 : f64
+  %16 = math.fma %15, %10, %c12 : f64
+  %17 = math.fma %16, %10, %c13 : f64
+  %18 = math.fma %17, %10, %c14 : f64
+  %19 = math.fma %18, %10, %c15 : f64
+  %20 = math.fma %19, %10, %c16 : f64
+  %21 = math.fma %20, %10, %c17 : f64
+  %22 = math.fma %11, %21, %10 : f64
+  %23 = arith.addf %22, %c18 : f64
+  %24 = arith.subi %8, %c19 : i64
+  %25 = arith.shrsi %24, %c19 : i64
+  %26 = arith.addi %25, %c20 : i64
+  %27 = arith.shli %26, %c21 : i64
+  %28 = arith.bitcast %27 : i64 to f64
+  %29 = arith.mulf %23, %28 : f64
+  %30 = arith.subi %24, %25 : i64
+  %31 = arith.addi %30, %c20 : i64
+  %32 = arith.shli %31, %c21 : i64
+  %33 = arith.bitcast %32 : i64 to f64
+  %34 = arith.mulf %29, %33 : f64
+  %35 = arith.cmpf olt, %0, %c18 : f64
+  %36 = arith.mulf %x, %x : f64
+  %37 = arith.mulf %x, %36 : f64
+  %38 = math.fma %c22, %36, %c23 : f64
+  %39 = math.fma %38, %36, %c24 : f64
+  %40 = math.fma %39, %36, %c25 : f64
+  %41 = math.fma %40, %36, %c26 : f64
+  %42 = math.fma %41, %36, %c27 : f64
+  %43 = math.fma %42, %36, %c28 : f64
+  %44 = math.fma %43, %36, %c29 : f64
+  %45 = math.fma %37, %44, %x : f64
+  %46 = arith.divf %c30, %34 : f64
+  %47 = arith.subf %34, %46 : f64
+  %48 = math.copysign %47, %x : f64
+  %49 = arith.select %35, %45, %48 : f64
+  return %49 : f64
+}
+
+// E + 1/(4E) with E = e^|x| / 2.
+func.func @cosh_f64(%x: f64) -> f64 {
+  %c0 = arith.constant 0.0000000000000000e+00 : f64
+  %c1 = arith.constant 7.1200000000000000e+02 : f64
+  %c2 = arith.constant 1.4426950408889634e+00 : f64
+  %c3 = arith.constant 6.7553994410557440e+15 : f64
+  %c4 = arith.constant 4843621399236968448 : i64
+  %c5 = arith.constant -6.9314718056011770e-01 : f64
+  %c6 = arith.constant 1.7239444525614835e-13 : f64
+  %c7 = arith.constant 2.0914645236998685e-09 : f64
+  %c8 = arith.constant 2.5105245153901371e-08 : f64
+  %c9 = arith.constant 2.7557273799188633e-07 : f64
+  %c10 = arith.constant 2.7557255332554409e-06 : f64
+  %c11 = arith.constant 2.4801587325340162e-05 : f64
+  %c12 = arith.constant 1.9841269874873975e-04 : f64
+  %c13 = arith.constant 1.3888888888883867e-03 : f64
+  %c14 = arith.constant 8.3333333333261202e-03 : f64
+  %c15 = arith.constant 4.1666666666666671e-02 : f64
+  %c16 = arith.constant 1.6666666666666671e-01 : f64
+  %c17 = arith.constant 5.0000000000000000e-01 : f64
+  %c18 = arith.constant 1.0000000000000000e+00 : f64
+  %c19 = arith.constant 1 : i64
+  %c20 = arith.constant 1023 : i64
+  %c21 = arith.constant 52 : i64
+  %c22 = arith.constant 2.5000000000000000e-01 : f64
+  %0 = math.absf %x : f64
+  %1 = arith.cmpf olt, %0, %c0 : f64
+  %2 = arith.select %1, %c0, %0 : f64
+  %3 = arith.cmpf ogt, %2, %c1 : f64
+  %4 = arith.select %3, %c1, %2 : f64
+  %5 = math.fma %4, %c2, %c3 : f64
+  %6 = arith.subf %5, %c3 : f64
+  %7 = arith.bitcast %5 : f64 to i64
+  %8 = arith.subi %7, %c4 : i64
+  %9 = math.fma %6, %c5, %4 : f64
+  %10 = math.fma %6, %c6, %9 : f64
+  %11 = arith.mulf %10, %10 : f64
+  %12 = math.fma %c7, %10, %c8 : f64
+  %13 = math.fma %12, %10, %c9 : f64
+  %14 = math.fma %13, %10, %c10 : f64
+  %15 = math.fma %14, %10, %c11 : f64
+  %16 = math.fma %15, %10, %c12 : f64
+  %17 = math.fma %16, %10, %c13 : f64
+  %18 = math.fma %17, %10, %c14 : f64
+  %19 = math.fma %18, %10, %c15 : f64
+  %20 = math.fma %19, %10, %c16 : f64
+  %21 = math.fma %20, %10, %c17 : f64
+  %22 = math.fma %11, %21, %10 : f64
+  %23 = arith.addf %22, %c18 : f64
+  %24 = arith.subi %8, %c19 : i64
+  %25 = arith.shrsi %24, %c19 : i64
+  %26 = arith.addi %25, %c20 : i64
+  %27 = arith.shli %26, %c21 : i64
+  %28 = arith.bitcast %27 : i64 to f64
+  %29 = arith.mulf %23, %28 : f64
+  %30 = arith.subi %24, %25 : i64
+  %31 = arith.addi %30, %c20 : i64
+  %32 = arith.shli %31, %c21 : i64
+  %33 = arith.bitcast %32 : i64 to f64
+  %34 = arith.mulf %29, %33 : f64
+  %35 = arith.divf %c22, %34 : f64
+  %36 = arith.addf %34, %35 : f64
+  return %36 : f64
+}
+
+// |x| < 0.6: odd polynomial; else 1 - 2 / (e^2|x| + 1).
+func.func @tanh_f64(%x: f64) -> f64 {
+  %c0 = arith.constant 0.0000000000000000e+00 : f64
+  %c1 = arith.constant 4.0000000000000000e+01 : f64
+  %c2 = arith.constant 1.4426950408889634e+00 : f64
+  %c3 = arith.constant 6.7553994410557440e+15 : f64
+  %c4 = arith.constant 4843621399236968448 : i64
+  %c5 = arith.constant -6.9314718056011770e-01 : f64
+  %c6 = arith.constant 1.7239444525614835e-13 : f64
+  %c7 = arith.constant 2.0914645236998685e-09 : f64
+  %c8 = arith.constant 2.5105245153901371e-08 : f64
+  %c9 = arith.constant 2.7557273799188633e-07 : f64
+  %c10 = arith.constant 2.7557255332554409e-06 : f64
+  %c11 = arith.constant 2.4801587325340162e-05 : f64
+  %c12 = arith.constant 1.9841269874873975e-04 : f64
+  %c13 = arith.constant 1.3888888888883867e-03 : f64
+  %c14 = arith.constant 8.3333333333261202e-03 : f64
+  %c15 = arith.constant 4.1666666666666671e-02 : f64
+  %c16 = arith.constant 1.6666666666666671e-01 : f64
+  %c17 = arith.constant 5.0000000000000000e-01 : f64
+  %c18 = arith.constant 1.0000000000000000e+00 : f64
+  %c19 = arith.constant 2.0000000000000000e+00 : f64
+  %c20 = arith.constant 1023 : i64
+  %c21 = arith.constant 52 : i64
+  %c22 = arith.constant 5.9999999999999998e-01 : f64
+  %c23 = arith.constant 9.9087597692141811e-07 : f64
+  %c24 = arith.constant -4.9439767770830689e-06 : f64
+  %c25 = arith.constant 1.5012590973851452e-05 : f64
+  %c26 = arith.constant -3.8907509250090236e-05 : f64
+  %c27 = arith.constant 9.6809066971048527e-05 : f64
+  %c28 = arith.constant -2.3910748008866586e-04 : f64
+  %c29 = arith.constant 5.9002431760160157e-04 : f64
+  %c30 = arith.constant -1.4558340713345381e-03 : f64
+  %c31 = arith.constant 3.5921280148388515e-03 : f64
+  %c32 = arith.constant -8.8632355289305371e-03 : f64
+  %c33 = arith.constant 2.1869488536129130e-02 : f64
+  %c34 = arith.constant -5.3968253968253603e-02 : f64
+  %c35 = arith.constant 1.3333333333333333e-01 : f64
+  %c36 = arith.constant -3.3333333333333331e-01 : f64
+  %0 = math.absf %x : f64
+  %1 = arith.addf %0, %0 : f64
+  %2 = arith.cmpf olt, %1, %c0 : f64
+  %3 = arith.select %2, %c0, %1 : f64
+  %4 = arith.cmpf ogt, %3, %c1 : f64
+  %5 = arith.select %4, %c1, %3 : f64
+  %6 = math.fma %5, %c2, %c3 : f64
+  %7 = arith.subf %6, %c3 : f64
+  %8 = arith.bitcast %6 : f64 to i64
+  %9 = arith.subi %8, %c4 : i64
+  %10 = math.fma %7, %c5, %5 : f64
+  %11 = math.fma %7, %c6, %10 : f64
+  %12 = arith.mulf %11, %11 : f64
+  %13 = math.fma %c7, %11, %c8 : f64
+  %14 = math.fma %13, %11, %c9 : f64
+  %15 = math.fma %14, %11, %c10 : f64
+  %16 = math.fma %15, %11, %c11 : f64
+  %17 = math.fma %16, %11, %c12 : f64
+  %18 = math.fma %17, %11, %c13 : f64
+  %19 = math.fma %18, %11, %c14 : f64
+  %20 = math.fma %19, %11, %c15 : f64
+  %21 = math.fma %20, %11, %c16 : f64
+  %22 = math.fma %21, %11, %c17 : f64
+  %23 = math.fma %12, %22, %11 : f64
+  %24 = arith.addf %23, %c18 : f64
+  %25 = arith.addi %9, %c20 : i64
+  %26 = arith.shli %25, %c21 : i64
+  %27 = arith.bitcast %26 : i64 to f64
+  %28 = math.fma %24, %27, %c18 : f64
+  %29 = arith.divf %c19, %28 : f64
+  %30 = arith.subf %c18, %29 : f64
+  %31 = arith.cmpf olt, %0, %c22 : f64
+  %32 = arith.mulf %x, %x : f64
+  %33 = arith.mulf %x, %32 : f64
+  %34 = math.fma %c23, %32, %c24 : f64
+  %35 = math.fma %34, %32, %c25 : f64
+  %36 = math.fma %35, %32, %c26 : f64
+  %37 = math.fma %36, %32, %c27 : f64
+  %38 = math.fma %37, %32, %c28 : f64
+  %39 = math.fma %38, %32, %c29 : f64
+  %40 = math.fma %39, %32, %c30 : f64
+  %41 = math.fma %40, %32, %c31 : f64
+  %42 = math.fma %41, %32, %c32 : f64
+  %43 = math.fma %42, %32, %c33 : f64
+  %44 = math.fma %43, %32, %c34 : f64
+  %45 = math.fma %44, %32, %c35 : f64
+  %46 = math.fma %45, %32, %c36 : f64
+  %47 = math.fma %33, %46, %x : f64
+  %48 = math.copysign %30, %x : f64
+  %49 = arith.select %31, %47, %48 : f64
+  return %49 : f64
+}
+
+// sign(x) log1p(a + a^2 / (1 + sqrt(a^2 + 1))), a = |x|; log(a) + ln2 for large a.
+func.func @asinh_f64(%x: f64) -> f64 {
+  %c0 = arith.constant 1.0000000000000000e+00 : f64
+  %c1 = arith.constant 2.6843545600000000e+08 : f64
+  %c2 = arith.constant 6.9314718055994529e-01 : f64
+  %c3 = arith.constant 0.0000000000000000e+00 : f64
+  %0 = math.absf %x : f64
+  %1 = arith.mulf %0, %0 : f64
+  %2 = arith.addf %1, %c0 : f64
+  %3 = math.sqrt %2 : f64
+  %4 = arith.addf %3, %c0 : f64
+  %5 = arith.divf %1, %4 : f64
+  %6 = arith.addf %0, %5 : f64
+  %7 = arith.cmpf ogt, %0, %c1 : f64
+  %8 = arith.subf %0, %c0 : f64
+  %9 = arith.select %7, %8, %6 : f64
+  %10 = func.call @log1p_f64(%9) : (f64) -> f64
+  %11 = arith.select %7, %c2, %c3 : f64
+  %12 = arith.addf %10, %11 : f64
+  %13 = math.copysign %12, %x : f64
+  return %13 : f64
+}
+
+// log1p(t + sqrt(2t + t^2)), t = x - 1; log(x) + ln2 for large x.
+func.func @acosh_f64(%x: f64) -> f64 {
+  %c0 = arith.constant 1.0000000000000000e+00 : f64
+  %c1 = arith.constant 2.6843545600000000e+08 : f64
+  %c2 = arith.constant 6.9314718055994529e-01 : f64
+  %c3 = arith.constant 0.0000000000000000e+00 : f64
+  %c4 = arith.constant 0x7FF8000000000000 : f64
+  %0 = arith.subf %x, %c0 : f64
+  %1 = arith.addf %0, %0 : f64
+  %2 = math.fma %0, %0, %1 : f64
+  %3 = math.sqrt %2 : f64
+  %4 = arith.addf %0, %3 : f64
+  %5 = arith.cmpf ogt, %x, %c1 : f64
+  %6 = arith.select %5, %0, %4 : f64
+  %7 = func.call @log1p_f64(%6) : (f64) -> f64
+  %8 = arith.select %5, %c2, %c3 : f64
+  %9 = arith.addf %7, %8 : f64
+  %10 = arith.cmpf olt, %x, %c0 : f64
+  %11 = arith.select %10, %c4, %9 : f64
+  return %11 : f64
+}
+
+// sign(x) log1p(2a / (1 - a)) / 2, a = |x|.
+func.func @atanh_f64(%x: f64) -> f64 {
+  %c0 = arith.constant 1.0000000000000000e+00 : f64
+  %c1 = arith.constant 5.0000000000000000e-01 : f64
+  %c2 = arith.constant 3.7252902984619141e-09 : f64
+  %0 = math.absf %x : f64
+  %1 = arith.addf %0, %0 : f64
+  %2 = arith.subf %c0, %0 : f64
+  %3 = arith.divf %1, %2 : f64
+  %4 = func.call @log1p_f64(%3) : (f64) -> f64
+  %5 = arith.mulf %4, %c1 : f64
+  // x itself where x^3/3 is below half a unit: keeps subnormals that 2a would lose nothing of but a / 2 would
+  %6 = arith.cmpf olt, %0, %c2 : f64
+  %7 = math.copysign %5, %x : f64
+  %8 = arith.select %6, %x, %7 : f64
+  return %8 : f64
+}
