@@ -1,24 +1,92 @@
-//! Vulkan devices. Placeholder for the interface that the session and `devices` use.
+//! Vulkan devices, found at run time: launch programs whose kernels are SPIR-V compute shaders. Without a loader or driver there are no
+//! devices, and everything else works. Needs nothing above Vulkan 1.1 but what a variant requires.
+
+mod error;
+mod instance;
+mod options;
+mod physical;
+
+mod device;
+mod memory;
+
+mod loaded;
+mod pipeline;
+mod spirv;
+
+mod hazard;
+mod recording;
+mod segment;
+
+mod backend;
+
+pub use instance::{Instance, Messages};
+pub use options::VulkanOptions;
 
 use crate::{
-    artifact::manifest::Device,
+    artifact::manifest,
     backend::Backend,
     device::{DeviceInfo, VulkanSelector},
-    error::{Error, Result},
+    error::Result,
     program::Program,
 };
+use physical::Requirements;
+use std::sync::{Arc, atomic::Ordering};
 
 /// Usable Vulkan devices in the loader's order; none if there is no loader.
 pub fn devices() -> Vec<DeviceInfo> {
-    Vec::new()
+    let found = Instance::new(&VulkanOptions::default()).and_then(|instance| physical::enumerate(&instance));
+    found.map_or_else(|_| Vec::new(), |devices| devices.iter().map(physical::PhysicalDevice::info).collect())
 }
 
 /// Whether the selected device meets the requirements of a `Device::Vulkan` variant.
-pub fn check(_selector: &VulkanSelector, _requirements: &Device) -> Result<()> {
-    Err(Error::Device("no Vulkan loader or driver found".into()))
+pub fn check(selector: &VulkanSelector, requirements: &manifest::Device) -> Result<()> {
+    let requirements = Requirements::of(requirements)?;
+    let instance = Instance::new(&VulkanOptions::default())?;
+    physical::select(&physical::enumerate(&instance)?, selector, &requirements).map(|_| ())
 }
 
 /// A backend for variant number `variant` of the program on the selected device.
-pub fn create(_program: &Program, _variant: u32, _selector: &VulkanSelector) -> Result<Box<dyn Backend>> {
-    Err(Error::Device("no Vulkan loader or driver found".into()))
+pub fn create(program: &Program, variant: u32, selector: &VulkanSelector) -> Result<Box<dyn Backend>> {
+    VulkanProgram::load(program, variant, selector, &VulkanOptions::default())?.backend()
+}
+
+/// How much recording and submitting a program has cost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Figures {
+    /// Segments recorded; the others were resubmitted as they were.
+    pub recorded_segments: u64,
+    /// Barriers recorded because commands conflict.
+    pub hazard_barriers: u64,
+    pub submissions: u64,
+}
+
+/// Pipelines and constants of one variant on one device, for any number of backends.
+#[derive(Clone)]
+pub struct VulkanProgram(Arc<loaded::Loaded>);
+
+impl VulkanProgram {
+    pub fn load(program: &Program, variant: u32, selector: &VulkanSelector, options: &VulkanOptions) -> Result<Self> {
+        let requirements = Requirements::of(&program.manifest().variants[variant as usize].device)?;
+        let device = device::Device::open(selector, &requirements, options)?;
+        Ok(Self(Arc::new(loaded::Loaded::new(program, variant, device)?)))
+    }
+
+    pub fn backend(&self) -> Result<Box<dyn Backend>> {
+        Ok(Box::new(backend::VulkanBackend::new(self.0.clone())?))
+    }
+
+    /// What was done so far by all backends of this program.
+    pub fn figures(&self) -> Figures {
+        let counters = &self.0.counters;
+        Figures {
+            recorded_segments: counters.recorded.load(Ordering::Relaxed),
+            hazard_barriers: counters.barriers.load(Ordering::Relaxed),
+            submissions: self.0.device.submissions(),
+        }
+    }
+
+    /// What the validation layers said; always empty without `VulkanOptions::validation`.
+    pub fn messages(&self) -> Messages {
+        self.0.device.instance.messages()
+    }
 }

@@ -1,0 +1,23 @@
+//! How Vulkan devices are used: plain data given by the host.
+
+use std::time::Duration;
+
+/// Options of a Vulkan device.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VulkanOptions {
+    /// Runs under VK_LAYER_KHRONOS_validation with synchronization validation; see `Messages`.
+    pub validation: bool,
+    /// How long one wait for the device may last before it counts as lost.
+    pub timeout: Duration,
+    /// Keeps inputs, outputs and the arena in memory that the host maps, where the device has such memory. Off: always staged.
+    pub direct_memory: bool,
+    /// Reports this submission (counted from 0) as lost, to test recovery.
+    #[doc(hidden)]
+    pub lose_submission: Option<u64>,
+}
+
+impl Default for VulkanOptions {
+    fn default() -> Self {
+        Self { validation: false, timeout: Duration::from_secs(60), direct_memory: true, lose_submission: None }
+    }
+}
