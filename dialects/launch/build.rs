@@ -1,0 +1,3 @@
+fn main() {
+    winze_mlir_build::Dialect { name: "launch", td: "src/launch.td", include: &["src"] }.build();
+}
