@@ -239,6 +239,7 @@ impl<'a> Scribe<'a> {
         } else {
             // One at a time, so that the timestamps around a dispatch are its own.
             self.hazards.clear();
+            self.hazards.add(&reads, &writes);
             self.barrier(WORK, WORK, ALL);
             self.timestamp(2 * self.dispatched);
         }
