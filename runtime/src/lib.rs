@@ -13,3 +13,4 @@ pub mod cpu;
 pub mod vulkan;
 
 pub mod device;
+pub mod session;

@@ -65,6 +65,38 @@ impl Expr {
         }
     }
 
+    /// In infix form for people: `(batch + 1) * 64`, with `name` giving the symbols' names.
+    pub fn to_text(&self, name: &dyn Fn(u32) -> String) -> String {
+        let mut stack: Vec<(String, bool)> = Vec::new();
+        for op in &self.0 {
+            let sign = match *op {
+                ExprOp::Const(value) => {
+                    stack.push((value.to_string(), true));
+                    continue;
+                }
+                ExprOp::Symbol(symbol) => {
+                    stack.push((name(symbol), true));
+                    continue;
+                }
+                ExprOp::Add => "+",
+                ExprOp::Sub => "-",
+                ExprOp::Mul => "*",
+                ExprOp::FloorDiv => "floordiv",
+                ExprOp::CeilDiv => "ceildiv",
+                ExprOp::Mod => "mod",
+                ExprOp::Min => "min",
+                ExprOp::Max => "max",
+            };
+            let (Some((rhs, rhs_atom)), Some((lhs, lhs_atom))) = (stack.pop(), stack.pop()) else { return "?".into() };
+            let wrap = |text: String, atom: bool| if atom { text } else { format!("({text})") };
+            stack.push(match op {
+                ExprOp::Min | ExprOp::Max => (format!("{sign}({lhs}, {rhs})"), true),
+                _ => (format!("{} {sign} {}", wrap(lhs, lhs_atom), wrap(rhs, rhs_atom)), false),
+            });
+        }
+        stack.pop().map_or_else(|| "?".into(), |(text, _)| text)
+    }
+
     /// Whether `eval` with this many symbols can fail only for its values: no operand missing or left over, the stack deep enough.
     pub fn check(&self, symbols: usize) -> Result<(), ExprError> {
         let mut depth = 0usize;

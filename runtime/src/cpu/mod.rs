@@ -5,3 +5,5 @@ pub mod features;
 pub mod fpu;
 pub mod image;
 pub mod pool;
+
+pub mod backend;

@@ -1,5 +1,6 @@
 //! Threads that share the tiles of one dispatch. The calling thread takes part; workers start when first needed, spin briefly between
 //! dispatches and then sleep. A dispatch never waits for a sleeper to wake: who arrives late finds no tiles left and is not waited for.
+//! Waking costs microseconds, so grids that are known or found to take less than that are left to the caller and to whoever still spins.
 
 use super::fpu::FloatEnvironment;
 use std::{
@@ -16,6 +17,8 @@ use std::{
 
 /// How long an idle worker spins before it sleeps: longer than the gaps between the dispatches of a run.
 const SPIN: Duration = Duration::from_micros(50);
+/// Work worth waking sleepers or starting threads for, in nanoseconds.
+const WORTH_WAKING: f32 = 20_000.0;
 /// Pieces per thread that a grid is cut into: enough to even out, few enough for kernels to share packed panels.
 const PIECES: u64 = 4;
 /// Bit of `state` that says that workers may join the current job; the bits below count who did, the bits above number the job.
@@ -24,6 +27,10 @@ const JOB: u64 = 1 << 17;
 const JOINED: u64 = OPEN - 1;
 /// Most threads of a pool, so that `JOINED` cannot overflow.
 const MAX_THREADS: usize = 1 << 12;
+
+/// What is known about a dispatch from earlier runs: nanoseconds per tile on one thread; 0 is unknown.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Cost(f32);
 
 /// Runs `begin..end` as worker number `.2`; false stops the job early.
 type Task<'a> = dyn Fn(u32, u32, usize) -> bool + Sync + 'a;
@@ -121,29 +128,56 @@ impl Pool {
 
     /// Calls `task` for disjoint ranges that cover `0..grid`, from several threads at once, and returns when all are done. If another
     /// session uses the pool at this moment, the calling thread does everything itself.
-    pub fn run(&self, grid: u32, task: &Task<'_>) {
-        let grid = u64::from(grid);
+    pub fn run(&self, grid: u32, cost: &mut Cost, task: &Task<'_>) {
         if self.threads == 1 || grid == 1 {
-            task(0, grid as u32, 0);
+            task(0, grid, 0);
             return;
         }
         let Ok(mut workers) = self.workers.try_lock() else {
-            task(0, grid as u32, 0);
+            task(0, grid, 0);
             return;
         };
-        if workers.len() + 1 < self.threads {
-            self.start_workers(&mut workers);
-        }
         let shared = &*self.shared;
         // SAFETY: only the lifetime changes; workers use the task between joining and leaving, and `run` waits for those who joined.
         let task: *const Task<'static> = unsafe { std::mem::transmute(std::ptr::from_ref(task)) };
+        let grid = u64::from(grid);
         let job = Job { task, grid, piece: grid.div_ceil(self.threads as u64 * PIECES) };
         // SAFETY: we hold the lock, the last job is closed and everyone has left it.
         unsafe { *shared.job.get() = Some(job) };
         shared.next.0.store(0, Ordering::Relaxed);
         shared.state.0.fetch_add(JOB + OPEN, Ordering::SeqCst);
-        let mut wanted = grid.div_ceil(job.piece) - 1;
-        for sleeper in &shared.sleepers {
+        let start = Instant::now();
+        let mut tiles = 0;
+        if cost.0 == 0.0 {
+            // Unknown: one piece tells how long the rest would take alone.
+            tiles += shared.take_piece(&job, 0);
+            cost.0 = per_tile(start, tiles);
+        }
+        if cost.0 * (grid - tiles) as f32 > WORTH_WAKING {
+            self.wake(&mut workers, (grid - tiles).div_ceil(job.piece) - u64::from(tiles == 0));
+        }
+        loop {
+            match shared.take_piece(&job, 0) {
+                0 => break,
+                more => tiles += more,
+            }
+        }
+        if tiles > 0 {
+            cost.0 = per_tile(start, tiles);
+        }
+        shared.state.0.fetch_sub(OPEN, Ordering::SeqCst);
+        let mut spins = 0u32;
+        while shared.state.0.load(Ordering::Acquire) & JOINED != 0 {
+            // Someone still computes. Without a core to run on they need ours.
+            spins += 1;
+            if spins.is_multiple_of(1 << 10) { thread::yield_now() } else { std::hint::spin_loop() }
+        }
+    }
+
+    /// Sees to it that up to `wanted` workers are awake.
+    fn wake(&self, workers: &mut Vec<JoinHandle<()>>, mut wanted: u64) {
+        self.start_workers(workers);
+        for sleeper in &self.shared.sleepers {
             if wanted == 0 {
                 break;
             }
@@ -155,31 +189,27 @@ impl Pool {
                 thread.unpark();
             }
         }
-        shared.take_part(&job, 0);
-        shared.state.0.fetch_sub(OPEN, Ordering::SeqCst);
-        let mut spins = 0u32;
-        while shared.state.0.load(Ordering::Acquire) & JOINED != 0 {
-            // Someone still computes. Without a core to run on they need ours.
-            spins += 1;
-            if spins.is_multiple_of(1 << 10) { thread::yield_now() } else { std::hint::spin_loop() }
-        }
     }
 }
 
+/// Never 0, which means unknown.
+fn per_tile(start: Instant, tiles: u64) -> f32 {
+    (start.elapsed().as_nanos() as f32 / tiles.max(1) as f32).max(0.01)
+}
+
 impl Shared {
-    fn take_part(&self, job: &Job, worker: usize) {
-        loop {
-            let begin = self.next.0.fetch_add(job.piece, Ordering::Relaxed);
-            if begin >= job.grid {
-                return;
-            }
-            let end = (begin + job.piece).min(job.grid);
-            // SAFETY: the job is open or we joined it, so `run` keeps the task alive.
-            if !unsafe { (*job.task)(begin as u32, end as u32, worker) } {
-                self.next.0.store(job.grid, Ordering::Relaxed);
-                return;
-            }
+    /// Computes one piece of an open or joined job; the number of tiles, 0 if none are left.
+    fn take_piece(&self, job: &Job, worker: usize) -> u64 {
+        let begin = self.next.0.fetch_add(job.piece, Ordering::Relaxed);
+        if begin >= job.grid {
+            return 0;
         }
+        let end = (begin + job.piece).min(job.grid);
+        // SAFETY: the job is open or we joined it, so `run` keeps the task alive.
+        if unsafe { !(*job.task)(begin as u32, end as u32, worker) } {
+            self.next.0.store(job.grid, Ordering::Relaxed);
+        }
+        end - begin
     }
 
     /// Joins the current job if it is open and not number `done`; leaves when its tiles are taken. Returns its number.
@@ -194,7 +224,7 @@ impl Shared {
                 Ok(_) => {
                     // SAFETY: we joined while the job was open, so it stays until we leave.
                     if let Some(job) = unsafe { *self.job.get() } {
-                        self.take_part(&job, worker);
+                        while self.take_piece(&job, worker) > 0 {}
                     }
                     self.state.0.fetch_sub(1, Ordering::Release);
                     return Some(number);
@@ -277,7 +307,7 @@ mod tests {
             for grid in [1u32, 2, 3, 7, 64, 1000] {
                 for _ in 0..50 {
                     let counts: Vec<AtomicU32> = (0..grid).map(|_| AtomicU32::new(0)).collect();
-                    pool.run(grid, &|begin, end, worker| {
+                    pool.run(grid, &mut Cost::default(), &|begin, end, worker| {
                         assert!(worker < threads);
                         (begin..end).for_each(|tile| {
                             counts[tile as usize].fetch_add(1, Ordering::Relaxed);
@@ -298,7 +328,7 @@ mod tests {
                 scope.spawn(|| {
                     for _ in 0..30 {
                         let sum = AtomicU64::new(0);
-                        pool.run(100, &|begin, end, _| {
+                        pool.run(100, &mut Cost::default(), &|begin, end, _| {
                             sum.fetch_add((begin..end).map(u64::from).sum(), Ordering::Relaxed);
                             true
                         });
@@ -314,7 +344,7 @@ mod tests {
     fn a_failing_task_stops_the_job() {
         let pool = Pool::new(2);
         let ran = AtomicU32::new(0);
-        pool.run(1 << 30, &|begin, _, _| {
+        pool.run(1 << 30, &mut Cost::default(), &|begin, _, _| {
             ran.fetch_add(1, Ordering::Relaxed);
             begin > 0
         });
@@ -330,7 +360,7 @@ mod tests {
             let workers = AtomicU32::new(0);
             // The caller's pieces wait until the worker has taken one (or a long time has passed).
             let start = Instant::now();
-            pool.run(8, &|_, _, worker| {
+            pool.run(8, &mut Cost(1e9), &|_, _, worker| {
                 workers.fetch_or(1 << worker, Ordering::Relaxed);
                 while worker == 0 && workers.load(Ordering::Relaxed) & 2 == 0 && start.elapsed() < Duration::from_secs(5) {
                     thread::yield_now();

@@ -1,0 +1,479 @@
+//! Launch program + bound symbols -> resolved commands for a backend. Runs host arithmetic, control flow and calls itself; assumes a
+//! verified manifest; checks everything that depends on run-time values. Allocates nothing once its stacks have been sized.
+
+use super::{
+    arithmetic::{compare_float, compare_int, eval_bool, eval_float, eval_int},
+    externs::{ExternCall, ExternKernels},
+};
+use crate::{
+    artifact::{
+        expr::Expr,
+        manifest::{Device, ElementType, Manifest, Variant},
+        program::{Buffer, BufferId, Instruction, Place, Program, Register},
+        verify::callees,
+    },
+    backend::{Backend, CopyCommand, DispatchCommand, Location, PortPlan, Region},
+    error::{Error, Result},
+    tensor::{element_count, is_float, read_f64, read_i64},
+};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// What a run refers to and is limited by.
+pub struct Cx<'a> {
+    pub manifest: &'a Manifest,
+    pub variant: &'a Variant,
+    pub externs: &'a ExternKernels,
+    pub cancel: &'a AtomicU32,
+    /// Most backward jumps.
+    pub max_iterations: u64,
+}
+
+/// Registers, resolved buffers and calls in progress.
+#[derive(Debug, Default)]
+pub struct Machine {
+    registers: Vec<u64>,
+    symbols: Vec<i64>,
+    regions: Vec<Region>,
+    frames: Vec<Frame>,
+    /// The last run stopped at the limit of iterations.
+    pub exhausted: bool,
+    /// Arguments of the current command.
+    buffers: Vec<Region>,
+    storage: Vec<ElementType>,
+    dims: Vec<i64>,
+    scalars: Vec<u64>,
+}
+
+/// A function in progress.
+#[derive(Clone, Copy, Debug)]
+struct Frame {
+    function: usize,
+    pc: usize,
+    /// Where its registers, symbols and regions start.
+    registers: usize,
+    symbols: usize,
+    regions: usize,
+    /// Its part of the arena.
+    arena: u64,
+    arena_bytes: u64,
+}
+
+/// What the running function's ports look like, for its first frame.
+#[derive(Clone, Copy)]
+pub struct Ports<'a> {
+    pub inputs: &'a [PortPlan],
+    pub outputs: &'a [PortPlan],
+}
+
+fn run_error<T>(what: impl Into<String>) -> Result<T> {
+    Err(Error::Run(what.into()))
+}
+
+impl Machine {
+    /// Sizes the stacks for the deepest chain of calls from any function of the variant.
+    pub fn new(variant: &Variant) -> Self {
+        let mut needs = vec![None; variant.programs.len()];
+        (0..variant.programs.len()).for_each(|function| need(variant, function, &mut needs));
+        let most = |part: fn(&Need) -> usize| needs.iter().flatten().map(part).max().unwrap_or(0);
+        let arity = variant.programs.iter().flat_map(|p| &p.code).map(|instruction| match instruction {
+            Instruction::Dispatch { buffers, dims, scalars, .. } | Instruction::CallExtern { buffers, dims, scalars, .. } => {
+                buffers.len().max(dims.len()).max(scalars.len())
+            }
+            Instruction::Call { symbols, .. } => symbols.len(),
+            _ => 0,
+        });
+        let arity = arity.max().unwrap_or(0);
+        Self {
+            registers: Vec::with_capacity(most(|n| n.registers)),
+            symbols: Vec::with_capacity(most(|n| n.registers)),
+            regions: Vec::with_capacity(most(|n| n.regions)),
+            frames: Vec::with_capacity(most(|n| n.frames)),
+            buffers: Vec::with_capacity(arity),
+            storage: Vec::with_capacity(arity),
+            dims: Vec::with_capacity(arity),
+            scalars: Vec::with_capacity(arity),
+            exhausted: false,
+        }
+    }
+
+    /// Resolves the buffers of `function` for these symbols. They stay resolved for any number of runs.
+    pub fn enter(&mut self, cx: &Cx<'_>, function: u32, symbols: &[i64], ports: Ports<'_>) -> Result<()> {
+        let program = &cx.variant.programs[function as usize];
+        self.regions.clear();
+        self.frames.clear();
+        let arena_bytes = size(&program.arena, symbols, "the arena")?;
+        for (index, buffer) in program.buffers.iter().enumerate() {
+            let bytes = buffer_bytes(buffer, symbols).map_err(|e| locate(cx, function as usize, index, e))?;
+            let (port, location) = match buffer.place {
+                Place::Input(port) => (Some(&ports.inputs[port as usize]), Location::Input(port)),
+                Place::Output(port) => (Some(&ports.outputs[port as usize]), Location::Output(port)),
+                Place::Constant(constant) => (None, Location::Constant(constant)),
+                Place::Arena(_) => (None, Location::Arena),
+            };
+            if let Some(port) = port.filter(|port| port.stored_bytes() != bytes) {
+                let why = format!("it has {bytes} bytes, its port {}", port.stored_bytes());
+                return Err(locate(cx, function as usize, index, Error::Run(why)));
+            }
+            let offset = arena_offset(cx, buffer, symbols, bytes, 0, arena_bytes).map_err(|e| locate(cx, function as usize, index, e))?;
+            self.regions.push(Region { location, offset, bytes });
+        }
+        self.symbols.clear();
+        self.symbols.extend_from_slice(symbols);
+        self.frames.push(Frame { function: function as usize, pc: 0, registers: 0, symbols: 0, regions: 0, arena: 0, arena_bytes });
+        Ok(())
+    }
+
+    /// Runs the entered function from its start.
+    pub fn run(&mut self, cx: &Cx<'_>, backend: &mut dyn Backend) -> Result<()> {
+        let Some(root) = self.frames.first().copied() else { return run_error("no function was entered") };
+        let program = &cx.variant.programs[root.function];
+        self.frames.clear();
+        self.frames.push(Frame { pc: 0, ..root });
+        self.regions.truncate(program.buffers.len());
+        self.symbols.truncate(cx.manifest.functions[root.function].symbols.len());
+        self.registers.clear();
+        self.push_registers(program, 0);
+        self.exhausted = false;
+        let mut iterations = cx.max_iterations;
+        loop {
+            let frame = *self.frames.last().expect("only Return pops frames, and it ends the run with the last one");
+            match self.step(cx, frame, &mut iterations, backend)? {
+                Step::To(pc) => self.frames.last_mut().expect("as above").pc = pc,
+                Step::Enter => {}
+                Step::Leave => {
+                    if self.frames.len() == 1 {
+                        return Ok(());
+                    }
+                    self.frames.pop();
+                    self.registers.truncate(frame.registers);
+                    self.symbols.truncate(frame.symbols);
+                    self.regions.truncate(frame.regions);
+                }
+            }
+        }
+    }
+
+    /// Pushes the registers of a frame; the first ones hold its symbols, which start at `symbols`.
+    fn push_registers(&mut self, program: &Program, symbols: usize) {
+        let base = self.registers.len();
+        self.registers.extend(self.symbols[symbols..].iter().map(|s| *s as u64));
+        self.registers.resize(base + program.registers as usize, 0);
+    }
+
+    fn step(&mut self, cx: &Cx<'_>, frame: Frame, iterations: &mut u64, backend: &mut dyn Backend) -> Result<Step> {
+        use Instruction as I;
+        let program = &cx.variant.programs[frame.function];
+        let registers = &mut self.registers[frame.registers..];
+        let int = |registers: &[u64], r: Register| registers[r as usize] as i64;
+        let float = |registers: &[u64], r: Register| f64::from_bits(registers[r as usize]);
+        let truth = |registers: &[u64], r: Register| registers[r as usize] != 0;
+        let mut to = frame.pc + 1;
+        match &program.code[frame.pc] {
+            I::ConstInt { dst, value } => registers[*dst as usize] = *value as u64,
+            I::ConstFloat { dst, value } => registers[*dst as usize] = value.to_bits(),
+            I::ConstBool { dst, value } => registers[*dst as usize] = u64::from(*value),
+            I::Move { dst, src } => registers[*dst as usize] = registers[*src as usize],
+            I::Int { op, dst, lhs, rhs } => {
+                let value = eval_int(*op, int(registers, *lhs), int(registers, *rhs));
+                let Some(value) = value else { return run_error(format!("integer division by zero at {}", place(cx, frame))) };
+                registers[*dst as usize] = value as u64;
+            }
+            I::Float { op, dst, lhs, rhs } => {
+                registers[*dst as usize] = eval_float(*op, float(registers, *lhs), float(registers, *rhs)).to_bits();
+            }
+            I::Bool { op, dst, lhs, rhs } => {
+                registers[*dst as usize] = u64::from(eval_bool(*op, truth(registers, *lhs), truth(registers, *rhs)));
+            }
+            I::Not { dst, src } => registers[*dst as usize] = u64::from(!truth(registers, *src)),
+            I::CompareInt { predicate, dst, lhs, rhs } => {
+                registers[*dst as usize] = u64::from(compare_int(*predicate, int(registers, *lhs), int(registers, *rhs)));
+            }
+            I::CompareFloat { predicate, dst, lhs, rhs } => {
+                registers[*dst as usize] = u64::from(compare_float(*predicate, float(registers, *lhs), float(registers, *rhs)));
+            }
+            I::Select { dst, condition, on_true, on_false } => {
+                let from = if truth(registers, *condition) { on_true } else { on_false };
+                registers[*dst as usize] = registers[*from as usize];
+            }
+            I::IntToFloat { dst, src } => registers[*dst as usize] = (int(registers, *src) as f64).to_bits(),
+            I::FloatToInt { dst, src } => registers[*dst as usize] = float(registers, *src) as i64 as u64,
+            I::Load { dst, buffer, index } => {
+                let index = int(registers, *index);
+                let value = self.load(cx, frame, *buffer, index, backend)?;
+                self.registers[frame.registers + *dst as usize] = value;
+            }
+            I::Dispatch { dispatch, buffers, dims, scalars } => self.dispatch(cx, frame, *dispatch, [buffers, dims, scalars], backend)?,
+            I::Copy { src, src_offset, dst, dst_offset, bytes } => {
+                let value = |r: &Option<Register>| r.map(|r| int(registers, r));
+                let (src_offset, dst_offset, bytes) = (value(src_offset).unwrap_or(0), value(dst_offset).unwrap_or(0), value(bytes));
+                let (src, dst) = (self.regions[frame.regions + *src as usize], self.regions[frame.regions + *dst as usize]);
+                copy(cx, frame, (src, src_offset), (dst, dst_offset), bytes, backend)?;
+            }
+            I::Barrier => backend.barrier()?,
+            I::Jump { target } => to = *target as usize,
+            I::Branch { condition, on_true, on_false } => to = if truth(registers, *condition) { *on_true } else { *on_false } as usize,
+            I::Loop { counter, trip, exit } => {
+                registers[*counter as usize] = 0;
+                if int(registers, *trip) <= 0 {
+                    to = *exit as usize;
+                }
+            }
+            I::EndLoop { start } => {
+                if let I::Loop { counter, trip, .. } = &program.code[*start as usize] {
+                    let next = int(registers, *counter).wrapping_add(1);
+                    registers[*counter as usize] = next as u64;
+                    if next < int(registers, *trip) {
+                        to = *start as usize + 1;
+                    }
+                }
+            }
+            I::Call { function, symbols, inputs, outputs, arena } => {
+                self.call(cx, frame, *function as usize, symbols, (inputs, outputs), arena)?;
+                return Ok(Step::Enter);
+            }
+            I::CallExtern { name, buffers, dims, scalars } => self.call_extern(cx, frame, name, [buffers, dims, scalars], backend)?,
+            I::Fail { message } => return run_error(message.clone()),
+            I::Return => return Ok(Step::Leave),
+        }
+        if to <= frame.pc {
+            self.count_iteration(cx, frame, iterations)?;
+        }
+        Ok(Step::To(to))
+    }
+
+    fn count_iteration(&mut self, cx: &Cx<'_>, frame: Frame, left: &mut u64) -> Result<()> {
+        check_cancel(cx)?;
+        if *left == 0 {
+            self.exhausted = true;
+            return run_error(format!("more than {} loop iterations at {}; raise the limit", cx.max_iterations, place(cx, frame)));
+        }
+        *left -= 1;
+        Ok(())
+    }
+
+    /// Collects the arguments of a dispatch or external call.
+    fn gather(&mut self, frame: Frame, [buffers, dims, scalars]: [&[u32]; 3]) {
+        let (regions, registers) = (&self.regions[frame.regions..], &self.registers[frame.registers..]);
+        self.buffers.clear();
+        self.buffers.extend(buffers.iter().map(|b| regions[*b as usize]));
+        self.dims.clear();
+        self.dims.extend(dims.iter().map(|r| registers[*r as usize] as i64));
+        self.scalars.clear();
+        self.scalars.extend(scalars.iter().map(|r| registers[*r as usize]));
+    }
+
+    fn dispatch(&mut self, cx: &Cx<'_>, frame: Frame, dispatch: u32, arguments: [&[u32]; 3], backend: &mut dyn Backend) -> Result<()> {
+        self.gather(frame, arguments);
+        let index = cx.variant.dispatches[dispatch as usize].kernel;
+        let kernel = &cx.variant.kernels[index as usize];
+        let at = || format!("kernel {} at {}", kernel.name, place(cx, frame));
+        let grid = kernel.grid.eval(&self.dims).map_err(|e| Error::Run(format!("the grid of {}: {e}", at())))?;
+        let Ok(grid) = u32::try_from(grid) else { return run_error(format!("{} has an impossible grid of {grid}", at())) };
+        if grid == 0 {
+            return Ok(());
+        }
+        let workspace = size(&kernel.workspace, &self.dims, "the workspace")?;
+        let (buffers, dims, scalars) = (&self.buffers[..], &self.dims[..], &self.scalars[..]);
+        backend.dispatch(&DispatchCommand { dispatch, kernel: index, buffers, dims, scalars, grid, workspace })
+    }
+
+    fn load(&mut self, cx: &Cx<'_>, frame: Frame, buffer: BufferId, index: i64, backend: &mut dyn Backend) -> Result<u64> {
+        check_cancel(cx)?;
+        let storage = cx.variant.programs[frame.function].buffers[buffer as usize].storage;
+        let region = self.regions[frame.regions + buffer as usize];
+        let size = storage.bytes() as u64;
+        let count = region.bytes / size;
+        let Some(index) = u64::try_from(index).ok().filter(|index| *index < count) else {
+            return run_error(format!("element {index} of a buffer of {count} is loaded at {}", place(cx, frame)));
+        };
+        let mut bytes = [0; 8];
+        let bytes = &mut bytes[..size as usize];
+        backend.read(Region { offset: region.offset + index * size, bytes: size, ..region }, bytes)?;
+        Ok(if is_float(storage) { read_f64(storage, bytes).to_bits() } else { read_i64(storage, bytes) as u64 })
+    }
+
+    fn call_extern(&mut self, cx: &Cx<'_>, frame: Frame, name: &str, arguments: [&[u32]; 3], backend: &mut dyn Backend) -> Result<()> {
+        let Some(kernel) = cx.externs.get(name) else {
+            return run_error(format!(
+                "no external kernel is registered as \"{name}\", called at {}; register it before running",
+                place(cx, frame)
+            ));
+        };
+        self.gather(frame, arguments);
+        let all = &cx.variant.programs[frame.function].buffers;
+        self.storage.clear();
+        self.storage.extend(arguments[0].iter().map(|b| all[*b as usize].storage));
+        let (storage, dims, scalars) = (&self.storage[..], &self.dims[..], &self.scalars[..]);
+        backend.call_host(&self.buffers, &mut |buffers| {
+            kernel(&mut ExternCall { buffers, storage, dims, scalars })
+                .map_err(|why| Error::Run(format!("external kernel \"{name}\" failed at {}: {why}", place(cx, frame))))
+        })
+    }
+
+    fn call(&mut self, cx: &Cx<'_>, frame: Frame, callee: usize, symbols: &[u32], ports: (&[u32], &[u32]), arena: &Expr) -> Result<()> {
+        let (function, program) = (&cx.manifest.functions[callee], &cx.variant.programs[callee]);
+        self.gather(frame, [&[], symbols, &[]]);
+        let at = |e: Error| Error::Run(format!("call of {} at {}: {e}", function.name, place(cx, frame)));
+        super::bind::check_symbols(function, &self.dims).map_err(at)?;
+        let offset = size(arena, &self.symbols[frame.symbols..], "the arena of the call").map_err(at)?;
+        let arena_bytes = size(&program.arena, &self.dims, "the arena").map_err(at)?;
+        if offset.checked_add(arena_bytes).is_none_or(|end| end > frame.arena_bytes) {
+            return Err(at(Error::Run(format!("its {arena_bytes} arena bytes at {offset} leave the caller's {}", frame.arena_bytes))));
+        }
+        let base = self.regions.len();
+        let start = frame.arena + offset;
+        for (index, buffer) in program.buffers.iter().enumerate() {
+            let bytes = buffer_bytes(buffer, &self.dims).map_err(|e| at(locate(cx, callee, index, e)))?;
+            let region = match buffer.place {
+                Place::Input(port) => self.regions[frame.regions + ports.0[port as usize] as usize],
+                Place::Output(port) => self.regions[frame.regions + ports.1[port as usize] as usize],
+                Place::Constant(constant) => Region { location: Location::Constant(constant), offset: 0, bytes },
+                Place::Arena(_) => {
+                    let offset =
+                        arena_offset(cx, buffer, &self.dims, bytes, start, arena_bytes).map_err(|e| at(locate(cx, callee, index, e)))?;
+                    Region { location: Location::Arena, offset, bytes }
+                }
+            };
+            if region.bytes != bytes {
+                let why = format!("it has {bytes} bytes, the buffer passed for it {}", region.bytes);
+                return Err(at(locate(cx, callee, index, Error::Run(why))));
+            }
+            self.regions.push(region);
+        }
+        self.frames.last_mut().expect("the caller's frame").pc = frame.pc + 1;
+        let (registers, symbols) = (self.registers.len(), self.symbols.len());
+        self.symbols.extend_from_slice(&self.dims);
+        self.push_registers(program, symbols);
+        self.frames.push(Frame { function: callee, pc: 0, registers, symbols, regions: base, arena: start, arena_bytes });
+        Ok(())
+    }
+}
+
+enum Step {
+    To(usize),
+    Enter,
+    Leave,
+}
+
+#[derive(Clone, Copy)]
+struct Need {
+    registers: usize,
+    regions: usize,
+    frames: usize,
+}
+
+/// Stack that a function and the deepest chain of its callees need. Calls form no circles (verified).
+fn need(variant: &Variant, function: usize, needs: &mut Vec<Option<Need>>) {
+    if needs[function].is_some() {
+        return;
+    }
+    let program = &variant.programs[function];
+    let mut most = Need { registers: 0, regions: 0, frames: 0 };
+    for callee in callees(program) {
+        need(variant, callee, needs);
+        if let Some(callee) = needs[callee] {
+            most.registers = most.registers.max(callee.registers);
+            most.regions = most.regions.max(callee.regions);
+            most.frames = most.frames.max(callee.frames);
+        }
+    }
+    needs[function] = Some(Need {
+        registers: most.registers + program.registers as usize,
+        regions: most.regions + program.buffers.len(),
+        frames: most.frames + 1,
+    });
+}
+
+fn copy(
+    cx: &Cx<'_>,
+    frame: Frame,
+    (src, src_offset): (Region, i64),
+    (dst, dst_offset): (Region, i64),
+    bytes: Option<i64>,
+    backend: &mut dyn Backend,
+) -> Result<()> {
+    let part = |region: Region, offset: i64, bytes: Option<i64>| {
+        let offset = u64::try_from(offset).ok()?;
+        let bytes = match bytes {
+            Some(bytes) => u64::try_from(bytes).ok()?,
+            None => region.bytes.checked_sub(offset)?,
+        };
+        let inside = offset.checked_add(bytes).is_some_and(|end| end <= region.bytes);
+        inside.then_some(Region { offset: region.offset + offset, bytes, ..region })
+    };
+    let source = part(src, src_offset, bytes);
+    let target = source.and_then(|source| part(dst, dst_offset, Some(source.bytes as i64)));
+    match (source, target) {
+        (Some(src), Some(dst)) if src.bytes > 0 => backend.copy(&CopyCommand { src, dst }),
+        (Some(_), Some(_)) => Ok(()),
+        _ => run_error(format!(
+            "a copy of {} bytes from {src_offset} of {} to {dst_offset} of {} leaves its buffers at {}",
+            bytes.map_or_else(|| "all".into(), |b| b.to_string()),
+            src.bytes,
+            dst.bytes,
+            place(cx, frame)
+        )),
+    }
+}
+
+fn check_cancel(cx: &Cx<'_>) -> Result<()> {
+    if cx.cancel.load(Ordering::Relaxed) != 0 { Err(Error::Cancelled) } else { Ok(()) }
+}
+
+/// `function main, instruction 3`.
+fn place(cx: &Cx<'_>, frame: Frame) -> String {
+    format!("function {}, instruction {}", cx.manifest.functions[frame.function].name, frame.pc)
+}
+
+fn locate(cx: &Cx<'_>, function: usize, buffer: usize, error: Error) -> Error {
+    let why = match error {
+        Error::Run(why) => why,
+        other => other.to_string(),
+    };
+    Error::Run(format!("buffer {buffer} of {}: {why}", cx.manifest.functions[function].name))
+}
+
+/// A size in bytes.
+pub fn size(expr: &Expr, symbols: &[i64], what: &str) -> Result<u64> {
+    match expr.eval(symbols).map(u64::try_from) {
+        Ok(Ok(bytes)) => Ok(bytes),
+        Ok(Err(_)) => run_error(format!("{what} would have a negative size")),
+        Err(error) => run_error(format!("{what}: {error}")),
+    }
+}
+
+/// Bytes of a buffer in stored form, which its capacities determine.
+fn buffer_bytes(buffer: &Buffer, symbols: &[i64]) -> Result<u64> {
+    let mut bytes = buffer.storage.bytes() as u64;
+    for (dim, capacity) in buffer.dims.iter().zip(&buffer.capacities) {
+        let capacity = size(capacity, symbols, "a dim")?;
+        let fits = dim.eval(symbols).is_ok_and(|dim| dim >= 0 && dim as u64 <= capacity);
+        if !fits {
+            return run_error(format!("a dim is negative or beyond its capacity of {capacity}"));
+        }
+        match bytes.checked_mul(capacity).filter(|bytes| *bytes <= i64::MAX as u64) {
+            Some(product) => bytes = product,
+            None => return run_error("its size does not fit 64 bits"),
+        }
+    }
+    Ok(bytes)
+}
+
+/// Absolute offset of a buffer in the arena, 0 for other places.
+fn arena_offset(cx: &Cx<'_>, buffer: &Buffer, symbols: &[i64], bytes: u64, start: u64, arena_bytes: u64) -> Result<u64> {
+    let Place::Arena(offset) = &buffer.place else { return Ok(0) };
+    let offset = size(offset, symbols, "its arena offset")?;
+    let alignment = if matches!(cx.variant.device, Device::Cpu { .. }) { 64 } else { 256 };
+    if offset.checked_add(bytes).is_none_or(|end| end > arena_bytes) || !(start + offset).is_multiple_of(alignment) {
+        return run_error(format!("its {bytes} bytes at {offset} leave the arena of {arena_bytes} or are misaligned"));
+    }
+    Ok(start + offset)
+}
+
+/// Elements of a port for its dims.
+pub fn port_elements(dims: &[i64]) -> Result<u64> {
+    match element_count(dims) {
+        Some(elements) if elements <= i64::MAX as u64 / 8 => Ok(elements),
+        _ => run_error(format!("a tensor with dims {dims:?} is too large")),
+    }
+}

@@ -1,0 +1,445 @@
+//! A program, a device -> runs. A session owns arena, outputs and device state; it does one run at a time. All growth happens when dims
+//! exceed everything seen or prepared before; other runs allocate nothing (on the CPU).
+
+mod arithmetic;
+mod bind;
+mod externs;
+mod interpret;
+mod measure;
+
+pub use externs::{ExternCall, ExternKernel, ExternKernels};
+
+use crate::{
+    artifact::{
+        manifest::{Device, ElementType, Function, Manifest, Variant},
+        program::Place,
+    },
+    backend::{Backend, DispatchTiming, HostInput, HostOutput, MemoryFigures, Plan, PortPlan},
+    cpu::{backend::CpuBackend, pool::Pool},
+    device::{DeviceChoice, choose_variant},
+    error::{Error, Result},
+    program::Program,
+    tensor::{Tensor, TensorView},
+};
+use bind::{bind_symbols, check_symbols, eval_dims};
+use interpret::{Cx, Machine, Ports, port_elements, size};
+use measure::Measure;
+use std::sync::{
+    Arc,
+    atomic::{AtomicU32, Ordering},
+};
+
+/// A dry run that goes on for longer stops looking for larger workspaces.
+const MEASURED_ITERATIONS: u64 = 10_000;
+
+/// How a session runs.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct SessionOptions {
+    /// Threads of a pool of its own, the caller's included; `None` uses `pool`.
+    pub threads: Option<usize>,
+    /// The pool to share; `None` is the one of the process.
+    pub pool: Option<Arc<Pool>>,
+    /// Most loop iterations of a run.
+    pub max_iterations: u64,
+    /// Host kernels that the program may call.
+    pub externs: ExternKernels,
+    /// Rerun on the CPU when a device is lost and the artifact has a CPU variant.
+    pub fall_back: bool,
+}
+
+impl Default for SessionOptions {
+    fn default() -> Self {
+        Self { threads: None, pool: None, max_iterations: 1_000_000_000, externs: ExternKernels::default(), fall_back: true }
+    }
+}
+
+/// Stops the run of a session from another thread.
+#[derive(Clone, Debug)]
+pub struct CancelHandle(Arc<AtomicU32>);
+
+impl CancelHandle {
+    /// The current or next run ends with [`Error::Cancelled`].
+    pub fn cancel(&self) {
+        self.0.store(1, Ordering::Relaxed);
+    }
+}
+
+/// Runs one variant of a program on one device.
+pub struct Session {
+    program: Program,
+    variant: u32,
+    options: SessionOptions,
+    backend: Box<dyn Backend>,
+    machine: Machine,
+    /// What machine and backend are ready for.
+    prepared: Option<u32>,
+    prepared_symbols: Vec<i64>,
+    symbols: Vec<i64>,
+    dims: Vec<i64>,
+    inputs: Vec<PortPlan>,
+    outputs: Vec<PortPlan>,
+    /// Per function: its outputs, and copies of inputs that cannot be bound as they are.
+    owned: Vec<Owned>,
+    host_inputs: Vec<HostInput>,
+    host_outputs: Vec<HostOutput>,
+    cancel: Arc<AtomicU32>,
+    profiling: bool,
+    notices: Vec<String>,
+}
+
+// SAFETY: the pointers in `host_*` are dead between runs, and a run borrows the session mutably.
+unsafe impl Send for Session {}
+
+#[derive(Default)]
+struct Owned {
+    outputs: Vec<Tensor>,
+    staging: Vec<Tensor>,
+}
+
+/// The outputs of the last run.
+#[derive(Clone, Copy)]
+pub struct Outputs<'a>(&'a [Tensor]);
+
+impl<'a> Outputs<'a> {
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub fn get(&self, index: usize) -> Option<TensorView<'a>> {
+        self.0.get(index).map(Tensor::view)
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = TensorView<'a>> + use<'a> {
+        self.0.iter().map(Tensor::view)
+    }
+}
+
+impl Session {
+    /// A session on the chosen device, with the best variant that it can run.
+    pub fn new(program: &Program, device: &DeviceChoice, options: SessionOptions) -> Result<Self> {
+        let variant = choose_variant(program, device)?;
+        let backend: Box<dyn Backend> = match device {
+            DeviceChoice::Cpu => cpu_backend(program, variant, &options)?,
+            #[cfg(feature = "vulkan")]
+            DeviceChoice::Vulkan(selector) => crate::vulkan::create(program, variant, selector)?,
+            #[cfg(not(feature = "vulkan"))]
+            DeviceChoice::Vulkan(_) => return Err(Error::Device("this build of winze-runtime has no Vulkan support; use cpu".into())),
+        };
+        Ok(Self::with_backend(program, variant, backend, options))
+    }
+
+    /// A session on a backend made elsewhere for variant number `variant`.
+    pub fn with_backend(program: &Program, variant: u32, backend: Box<dyn Backend>, options: SessionOptions) -> Self {
+        let manifest = program.manifest();
+        let owned = manifest.functions.iter().map(|function| Owned {
+            outputs: function.outputs.iter().map(|port| Tensor::empty(port.element)).collect(),
+            staging: function.inputs.iter().map(|port| Tensor::empty(port.element)).collect(),
+        });
+        Self {
+            program: program.clone(),
+            variant,
+            options,
+            backend,
+            machine: Machine::new(&manifest.variants[variant as usize]),
+            prepared: None,
+            prepared_symbols: Vec::new(),
+            symbols: Vec::new(),
+            dims: Vec::new(),
+            inputs: Vec::new(),
+            outputs: Vec::new(),
+            owned: owned.collect(),
+            host_inputs: Vec::new(),
+            host_outputs: Vec::new(),
+            cancel: Arc::new(AtomicU32::new(0)),
+            profiling: false,
+            notices: Vec::new(),
+        }
+    }
+
+    pub fn program(&self) -> &Program {
+        &self.program
+    }
+
+    /// Index of the variant in use.
+    pub fn variant(&self) -> u32 {
+        self.variant
+    }
+
+    /// What runs this, for people.
+    pub fn describe(&self) -> String {
+        self.backend.describe()
+    }
+
+    /// Memory held now.
+    pub fn memory(&self) -> MemoryFigures {
+        self.backend.memory()
+    }
+
+    /// What happened that the user should know of, such as a fallback to the CPU.
+    pub fn notices(&self) -> &[String] {
+        &self.notices
+    }
+
+    pub fn cancel_handle(&self) -> CancelHandle {
+        CancelHandle(self.cancel.clone())
+    }
+
+    /// Turns per-dispatch timings on or off, from the next run. Nothing is measured while they are off.
+    pub fn set_profiling(&mut self, on: bool) {
+        self.profiling = on;
+        self.backend.set_profiling(on);
+    }
+
+    /// Timings of the last run.
+    pub fn timings(&self) -> &[DispatchTiming] {
+        self.backend.timings()
+    }
+
+    /// Makes room for a function at these values of its symbols (for instance their largest), so that runs up to there allocate nothing.
+    pub fn prepare(&mut self, function: u32, symbols: &[i64]) -> Result<()> {
+        let description = function_of(self.program.manifest(), function)?;
+        check_symbols(description, symbols)?;
+        self.symbols.clear();
+        self.symbols.extend_from_slice(symbols);
+        self.make_ready(function)?;
+        self.shape_outputs(function)
+    }
+
+    /// Runs the first function.
+    pub fn run(&mut self, inputs: &[TensorView<'_>]) -> Result<Outputs<'_>> {
+        self.run_function(0, inputs)
+    }
+
+    /// Runs a function; its outputs stay in the session until its next run.
+    pub fn run_function(&mut self, function: u32, inputs: &[TensorView<'_>]) -> Result<Outputs<'_>> {
+        self.bind(function, inputs)?;
+        self.shape_outputs(function)?;
+        self.host_outputs.clear();
+        let tensors = &mut self.owned[function as usize].outputs;
+        self.host_outputs.extend(tensors.iter_mut().map(|tensor| {
+            let bytes = tensor.bytes_mut();
+            HostOutput { data: bytes.as_mut_ptr(), bytes: bytes.len() }
+        }));
+        self.execute(function)?;
+        Ok(self.outputs(function))
+    }
+
+    /// Runs a function into the caller's memory: one slice per output, of exactly its bytes and aligned for its elements. After an error
+    /// their contents are unspecified.
+    pub fn run_into(&mut self, function: u32, inputs: &[TensorView<'_>], outputs: &mut [&mut [u8]]) -> Result<()> {
+        self.bind(function, inputs)?;
+        let ports = &self.program.manifest().functions[function as usize].outputs;
+        if outputs.len() != ports.len() {
+            return Err(Error::Bind(format!("expected {} outputs, got memory for {}", ports.len(), outputs.len())));
+        }
+        self.host_outputs.clear();
+        for ((port, plan), output) in ports.iter().zip(&self.outputs).zip(outputs) {
+            let aligned = output.as_ptr().addr().is_multiple_of(port.element.bytes());
+            if output.len() as u64 != plan.host_bytes() || !aligned {
+                let aligned = if aligned { "" } else { " that are not aligned" };
+                return Err(Error::Bind(format!(
+                    "output \"{}\": expected {} bytes, got {}{aligned}",
+                    port.name,
+                    plan.host_bytes(),
+                    output.len()
+                )));
+            }
+            self.host_outputs.push(HostOutput { data: output.as_mut_ptr(), bytes: output.len() });
+        }
+        self.execute(function)
+    }
+
+    /// Outputs of the last successful `run_function` of this function.
+    ///
+    /// # Panics
+    /// If there is no such function.
+    pub fn outputs(&self, function: u32) -> Outputs<'_> {
+        Outputs(&self.owned[function as usize].outputs)
+    }
+
+    /// Dims that an output has for these inputs, without running.
+    pub fn output_dims(&self, function: u32, inputs: &[TensorView<'_>]) -> Result<Vec<Vec<i64>>> {
+        let description = function_of(self.program.manifest(), function)?;
+        let mut symbols = Vec::new();
+        bind_symbols(description, inputs, &mut symbols)?;
+        description
+            .outputs
+            .iter()
+            .map(|port| {
+                let mut dims = Vec::new();
+                eval_dims(description, port, &symbols, &mut dims).map(|()| dims)
+            })
+            .collect()
+    }
+
+    /// Checks the inputs, makes everything ready for their dims and notes where they are.
+    fn bind(&mut self, function: u32, inputs: &[TensorView<'_>]) -> Result<()> {
+        let program = self.program.clone();
+        bind_symbols(function_of(program.manifest(), function)?, inputs, &mut self.symbols)?;
+        self.make_ready(function)?;
+        self.host_inputs.clear();
+        for (input, staging) in inputs.iter().zip(&mut self.owned[function as usize].staging) {
+            let bytes = if input.is_direct() {
+                input.data
+            } else {
+                staging.reshape(input.dims)?;
+                input.copy_to(staging.bytes_mut());
+                staging.bytes()
+            };
+            self.host_inputs.push(HostInput { data: bytes.as_ptr(), bytes: bytes.len() });
+        }
+        Ok(())
+    }
+
+    /// Resolves buffers and sizes device memory for `self.symbols`, unless it was done for these last.
+    fn make_ready(&mut self, function: u32) -> Result<()> {
+        if self.prepared == Some(function) && self.prepared_symbols == self.symbols {
+            return Ok(());
+        }
+        self.prepared = None;
+        let program = self.program.clone();
+        let manifest = program.manifest();
+        let variant = &manifest.variants[self.variant as usize];
+        let description = &manifest.functions[function as usize];
+        self.inputs.clear();
+        self.outputs.clear();
+        for (port, is_input) in description.inputs.iter().map(|p| (p, true)).chain(description.outputs.iter().map(|p| (p, false))) {
+            eval_dims(description, port, &self.symbols, &mut self.dims)?;
+            let ports = if is_input { &mut self.inputs } else { &mut self.outputs };
+            let storage = stored_as(variant, function, is_input, ports.len() as u32).unwrap_or(port.element);
+            ports.push(PortPlan { element: port.element, storage, elements: port_elements(&self.dims)? });
+        }
+        let unset = AtomicU32::new(0);
+        let cx = Cx { manifest, variant, externs: &self.options.externs, cancel: &unset, max_iterations: MEASURED_ITERATIONS };
+        self.machine.enter(&cx, function, &self.symbols, Ports { inputs: &self.inputs, outputs: &self.outputs })?;
+        let mut measure = Measure::new(variant);
+        let measured = self.machine.run(&cx, &mut measure);
+        if !measure.stopped && !self.machine.exhausted {
+            measured?;
+        }
+        let arena_bytes = size(&variant.programs[function as usize].arena, &self.symbols, "the arena")?;
+        self.backend.prepare(&Plan {
+            function,
+            inputs: &self.inputs,
+            outputs: &self.outputs,
+            arena_bytes,
+            workspace_bytes: measure.workspace,
+        })?;
+        // The dry run may have stopped inside a call.
+        self.machine.enter(&cx, function, &self.symbols, Ports { inputs: &self.inputs, outputs: &self.outputs })?;
+        self.prepared = Some(function);
+        self.prepared_symbols.clone_from(&self.symbols);
+        Ok(())
+    }
+
+    fn shape_outputs(&mut self, function: u32) -> Result<()> {
+        let description = &self.program.manifest().functions[function as usize];
+        for (port, tensor) in description.outputs.iter().zip(&mut self.owned[function as usize].outputs) {
+            eval_dims(description, port, &self.symbols, &mut self.dims)?;
+            tensor.reshape(&self.dims)?;
+        }
+        Ok(())
+    }
+
+    /// Runs what was bound; once more on the CPU if the device is lost.
+    fn execute(&mut self, function: u32) -> Result<()> {
+        match self.execute_once(function) {
+            Err(Error::DeviceLost(why)) if self.options.fall_back => {
+                let Ok(variant) = choose_variant(&self.program, &DeviceChoice::Cpu) else { return Err(Error::DeviceLost(why)) };
+                self.notices.push(format!("{} was lost ({why}); running on the CPU from now on", self.backend.describe()));
+                self.backend = cpu_backend(&self.program, variant, &self.options)?;
+                self.backend.set_profiling(self.profiling);
+                self.machine = Machine::new(&self.program.manifest().variants[variant as usize]);
+                self.variant = variant;
+                self.prepared = None;
+                self.make_ready(function)?;
+                self.execute_once(function)
+            }
+            other => other,
+        }
+    }
+
+    fn execute_once(&mut self, function: u32) -> Result<()> {
+        debug_assert_eq!(self.prepared, Some(function));
+        let manifest = self.program.manifest();
+        let cx = Cx {
+            manifest,
+            variant: &manifest.variants[self.variant as usize],
+            externs: &self.options.externs,
+            cancel: &self.cancel,
+            max_iterations: self.options.max_iterations,
+        };
+        // SAFETY: `bind` and the callers noted memory that is borrowed until this function returns; sizes were compared with the plan.
+        let begun = unsafe { self.backend.begin(&self.host_inputs, &self.host_outputs, &self.cancel) };
+        let result = begun.and_then(|()| self.machine.run(&cx, &mut *self.backend)).and_then(|()| self.backend.finish());
+        if result.is_err() {
+            self.backend.abort();
+        }
+        self.host_inputs.clear();
+        self.host_outputs.clear();
+        self.cancel.store(0, Ordering::Relaxed);
+        result
+    }
+}
+
+fn cpu_backend(program: &Program, variant: u32, options: &SessionOptions) -> Result<Box<dyn Backend>> {
+    let pool = match (options.threads, &options.pool) {
+        (Some(threads), _) => Pool::new(threads),
+        (None, Some(pool)) => pool.clone(),
+        (None, None) => Pool::global(),
+    };
+    Ok(Box::new(CpuBackend::new(program, variant, pool)?))
+}
+
+fn function_of(manifest: &Manifest, function: u32) -> Result<&Function> {
+    let count = manifest.functions.len();
+    manifest.functions.get(function as usize).ok_or_else(|| Error::Bind(format!("function {function} does not exist, there are {count}")))
+}
+
+/// How a variant stores a port; `None` if it does not use it.
+fn stored_as(variant: &Variant, function: u32, is_input: bool, port: u32) -> Option<ElementType> {
+    let wanted = if is_input { Place::Input(port) } else { Place::Output(port) };
+    variant.programs[function as usize].buffers.iter().find(|buffer| buffer.place == wanted).map(|buffer| buffer.storage)
+}
+
+/// Memory that a function of a variant needs, before any session exists.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Requirements {
+    pub arena_bytes: u64,
+    /// Constants that the variant uses, each counted once.
+    pub weights_bytes: u64,
+}
+
+impl Program {
+    /// Arena and weights of a function of a variant for these values of its symbols.
+    pub fn requirements(&self, variant: u32, function: u32, symbols: &[i64]) -> Result<Requirements> {
+        let manifest = self.manifest();
+        check_symbols(function_of(manifest, function)?, symbols)?;
+        let count = manifest.variants.len();
+        let variant = manifest.variants.get(variant as usize);
+        let variant = variant.ok_or_else(|| Error::Bind(format!("the variant does not exist, there are {count}")))?;
+        let arena_bytes = size(&variant.programs[function as usize].arena, symbols, "the arena")?;
+        Ok(Requirements { arena_bytes, weights_bytes: weights_bytes(manifest, variant) })
+    }
+}
+
+fn weights_bytes(manifest: &Manifest, variant: &Variant) -> u64 {
+    let used = variant.programs.iter().flat_map(|p| &p.buffers).filter_map(|buffer| match buffer.place {
+        Place::Constant(index) => Some(&manifest.constants[index as usize]),
+        _ => None,
+    });
+    let mut ranges: Vec<_> = used.map(|constant| (constant.offset, constant.bytes)).collect();
+    ranges.sort_unstable();
+    ranges.dedup();
+    ranges.iter().map(|(_, bytes)| bytes).sum()
+}
+
+/// Whether a variant is for the CPU.
+pub fn is_cpu(variant: &Variant) -> bool {
+    matches!(variant.device, Device::Cpu { .. })
+}
