@@ -1,0 +1,71 @@
+//! Kernels at the `linalg` stage -> `schedule` -> `gpu` -> SPIR-V binaries for Vulkan. Plain but correct code: one invocation per result element or row.
+//!
+//! | pass | what it does |
+//! |---|---|
+//! | `distribute-elements` | linalg on tensors -> one `scf.forall` of scalar code on memrefs, without temporaries |
+//! | `linearize-memrefs` | buffers of any rank -> flat buffers of types that the profile can store |
+//! | `map-grid-to-workgroups` | the `scf.forall` -> a `gpu.func`, one invocation per iteration |
+//! | `split-wide-values` | 64-bit integers carried by loops and conditionals -> pairs of words |
+//! | `spirv-finish-interface` | (in `spirv/`) exact decorations, module in place for serialization |
+
+pub mod builder;
+pub mod profile;
+pub mod sizes;
+
+pub mod distribute_elements;
+pub mod linearize_memrefs;
+pub mod map_grid_to_workgroups;
+
+mod compile;
+
+pub use compile::{VulkanKernel, compile_kernels, compile_kernels_observed};
+pub use profile::VulkanProfile;
+
+use winze_mlir::pass::register;
+
+/// Registers the passes of this stage.
+pub fn register_passes() {
+    register::<distribute_elements::DistributeElements>();
+    register::<linearize_memrefs::LinearizeMemrefs>();
+    register::<map_grid_to_workgroups::MapGridToWorkgroups>();
+}
+
+/// `linalg` -> `schedule`: one `scf.forall` over result elements or rows.
+pub fn schedule_pipeline() -> String {
+    pipeline(&["func.func(", "linalg-generalize-named-ops,", "convert-elementwise-to-linalg),", "distribute-elements"])
+}
+
+/// `schedule` -> `gpu`: flat buffers, one invocation per iteration, scalar types that the profile has.
+pub fn gpu_pipeline(profile: &VulkanProfile) -> String {
+    let name = &profile.name;
+    pipeline(&[
+        &format!("func.func(linearize-memrefs{{profile={name}}}),"),
+        &format!("map-grid-to-workgroups{{profile={name}}},"),
+        "gpu.module(",
+        "lower-affine,",
+        "math-extend-to-supported-types{target-type=f32},",
+        "arith-emulate-unsupported-floats{source-types=f16,bf16 target-type=f32},",
+        "arith-expand{include-bf16=true},",
+        "canonicalize,",
+        "cse,",
+        "loop-invariant-code-motion)",
+    ])
+}
+
+/// `gpu` -> `spirv`.
+pub fn spirv_pipeline() -> String {
+    pipeline(&[
+        "gpu.module(convert-math-to-spirv),",
+        "convert-gpu-to-spirv,",
+        "spirv.module(",
+        "spirv-lower-abi-attrs,",
+        "canonicalize,",
+        "cse,",
+        "spirv-update-vce),",
+        "spirv-finish-interface",
+    ])
+}
+
+fn pipeline(passes: &[&str]) -> String {
+    format!("builtin.module({})", passes.concat())
+}

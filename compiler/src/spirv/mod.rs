@@ -1,0 +1,11 @@
+//! SPIR-V: what stands between `convert-gpu-to-spirv` and a binary that Vulkan accepts.
+
+mod binary;
+pub mod finish_interface;
+
+pub use binary::{binary, buffer_access, check_capabilities};
+
+/// Registers the passes of this stage.
+pub fn register_passes() {
+    winze_mlir::pass::register::<finish_interface::FinishInterface>();
+}
