@@ -1,6 +1,6 @@
 //! Visiting operations.
 
-use melior::ir::{BlockLike, BlockRef, OperationRef, RegionLike, operation::OperationLike};
+use melior::ir::{BlockLike, BlockRef, OperationRef, RegionLike, Type, TypeLike, Value, ValueLike, operation::OperationLike};
 
 /// Operations of a block, in order. The next one is looked up before the current one is handed out, so the current one may be erased.
 pub fn operations<'c: 'a, 'a>(block: BlockRef<'c, 'a>) -> impl Iterator<Item = OperationRef<'c, 'a>> {
@@ -37,4 +37,45 @@ pub fn walk<'c: 'a, 'a, E>(op: OperationRef<'c, 'a>, visit: &mut impl FnMut(Oper
         }
     }
     Ok(())
+}
+
+/// Operations that use `value`, once per use.
+pub fn users<'c: 'a, 'a>(value: Value<'c, 'a>) -> impl Iterator<Item = OperationRef<'c, 'a>> {
+    // SAFETY: a null use ends the list; owners are live while the value is.
+    let mut next = unsafe { mlir_sys::mlirValueGetFirstUse(value.to_raw()) };
+    std::iter::from_fn(move || unsafe {
+        if next.ptr.is_null() {
+            return None;
+        }
+        let owner = OperationRef::from_raw(mlir_sys::mlirOpOperandGetOwner(next));
+        next = mlir_sys::mlirOpOperandGetNextUse(next);
+        Some(owner)
+    })
+}
+
+/// Makes every use of `old` a use of `new`.
+pub fn replace_all_uses(old: Value, new: Value) {
+    // SAFETY: both values are live.
+    unsafe { mlir_sys::mlirValueReplaceAllUsesOfWith(old.to_raw(), new.to_raw()) }
+}
+
+/// Unlinks and destroys an operation without uses.
+pub fn erase(op: OperationRef) {
+    // SAFETY: the caller hands over an operation that nothing uses; destroying unlinks it first.
+    unsafe {
+        mlir_sys::mlirOperationRemoveFromParent(op.to_raw());
+        mlir_sys::mlirOperationDestroy(op.to_raw());
+    }
+}
+
+/// Operand `index` of `op` becomes `value`.
+pub fn set_operand(op: OperationRef, index: usize, value: Value) {
+    // SAFETY: both are live; MLIR checks the index in its own assertions, callers pass a valid one.
+    unsafe { mlir_sys::mlirOperationSetOperand(op.to_raw(), index as isize, value.to_raw()) }
+}
+
+/// Changes the type of a value in place; the verifier decides later whether its users agree.
+pub fn set_type(value: Value, r#type: Type) {
+    // SAFETY: both are live.
+    unsafe { mlir_sys::mlirValueSetType(value.to_raw(), r#type.to_raw()) }
 }
