@@ -7,6 +7,7 @@ mod support;
 
 mod commands;
 mod faults;
+mod programs;
 
 use std::io::Write;
 use winze_runtime::{
