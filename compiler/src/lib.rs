@@ -1,10 +1,16 @@
-pub mod llvm;
+//! The Winze compiler: a stage per module, in order.
 
 pub mod stage;
 
 pub mod context;
 
 pub mod kernel_unit;
+
+pub mod schedule;
+
+pub mod vector;
+
+pub mod llvm;
 
 pub mod gpu;
 

@@ -1,0 +1,162 @@
+//! Kernels at the `linalg` stage -> the image of a CPU variant: schedule, vector and llvm stages per kernel, on worker threads, then the link.
+
+use super::{CpuImage, CpuTarget, LlvmModule, image::link_image};
+use crate::{
+    context::new_context,
+    kernel_unit::{KernelUnit, StageObserver},
+    schedule::{self, Schedule, apply_schedule, grid_of},
+    stage::Stage,
+    vector::{ABI_PIPELINE, VECTOR_PIPELINE, lower_kernel_abi::IN_PLACE, place_buffers::WORKSPACE},
+};
+use melior::{
+    Context,
+    ir::{
+        Attribute, Module,
+        operation::{OperationMutLike, OperationRefMut},
+    },
+    utility::register_all_llvm_translations,
+};
+use std::sync::{
+    Mutex,
+    atomic::{AtomicUsize, Ordering},
+};
+use winze_mlir::{attributes, pass_manager::PassManager};
+use winze_runtime::artifact::expr::Expr;
+
+/// MLIR's and ours, from the kernel ABI to the LLVM dialect.
+pub const LLVM_PIPELINE: &str = "builtin.module(\
+    convert-vector-to-scf{full-unroll=1},func.func(lower-vector-multi-reduction),\
+    fold-memref-alias-ops,expand-strided-metadata,lower-affine,canonicalize,cse,\
+    arith-expand{include-bf16=1},\
+    convert-scf-to-cf,convert-vector-to-llvm,convert-math-to-llvm,finalize-memref-to-llvm,convert-func-to-llvm,\
+    convert-arith-to-llvm,convert-index-to-llvm,convert-cf-to-llvm,convert-ub-to-llvm,reconcile-unrealized-casts,canonicalize,cse)";
+
+/// After the schedule.
+const SCHEDULED_PIPELINE: &str = "builtin.module(canonicalize,cse)";
+
+/// A kernel with the way it is to be computed.
+#[derive(Clone, Debug)]
+pub struct CpuUnit {
+    pub kernel: KernelUnit,
+    pub schedule: Schedule,
+    /// (input argument, output argument) pairs that may be the same buffer.
+    pub in_place: Vec<(u32, u32)>,
+}
+
+/// A compiled kernel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CpuKernel {
+    pub name: String,
+    pub object: Vec<u8>,
+    /// Number of tiles, over the kernel's dims.
+    pub grid: Expr,
+    /// Bytes of workspace per concurrent call, over the kernel's dims.
+    pub workspace: Expr,
+}
+
+/// A context that can lower kernels to LLVM IR. One per thread.
+pub fn kernel_context() -> Context {
+    let context = new_context();
+    register_all_llvm_translations(&context);
+    context
+}
+
+/// Lowers one kernel to an object file. The `llvm` stage is observed three times: as LLVM dialect, as LLVM IR and as assembly.
+pub fn lower_cpu(context: &Context, unit: &CpuUnit, target: &CpuTarget, observer: &dyn StageObserver) -> Result<CpuKernel, String> {
+    lower(context, unit, target, observer).map_err(|e| format!("kernel @{}: {e}", unit.kernel.name))
+}
+
+fn lower(context: &Context, unit: &CpuUnit, target: &CpuTarget, observer: &dyn StageObserver) -> Result<CpuKernel, String> {
+    let name = &unit.kernel.name;
+    let observe = |stage: Stage, text: &dyn Fn() -> String| {
+        if observer.wants(stage, name) {
+            observer.observe(stage, name, &text());
+        }
+    };
+    let text = std::str::from_utf8(&unit.kernel.module).map_err(|_| "linalg: the module is not text".to_owned())?;
+    let (module, diagnostics) = winze_mlir::diagnostics::collect(context, || Module::parse(context, text));
+    let mut module = module.ok_or_else(|| {
+        let lines: Vec<_> = diagnostics.iter().map(ToString::to_string).collect();
+        format!("linalg: the module does not parse: {}", lines.join("; "))
+    })?;
+    observe(Stage::Linalg, &|| module.as_operation().to_string());
+
+    apply_schedule(context, &module, &unit.schedule)?;
+    run(context, &mut module, "schedule", SCHEDULED_PIPELINE)?;
+    let grid = grid_of(&module)?;
+    if let Some(announced) = &unit.schedule.grid {
+        verify_grid(announced, &grid)?;
+    }
+    observe(Stage::Schedule, &|| module.as_operation().to_string());
+
+    run(context, &mut module, "vector", &schedule::fill(VECTOR_PIPELINE, &unit.schedule.params)?)?;
+    let func = schedule::kernel(&module)?;
+    let workspace = attributes::get::<i64>(func, WORKSPACE).unwrap_or(0);
+    if !unit.in_place.is_empty() {
+        let pairs: Vec<_> = unit.in_place.iter().map(|(input, output)| format!("array<i64: {input}, {output}>")).collect();
+        let pairs = Attribute::parse(context, &format!("[{}]", pairs.join(", "))).ok_or("llvm: in-place pairs do not parse")?;
+        // SAFETY: the function is live; only its attribute changes.
+        unsafe { OperationRefMut::from_raw(func.to_raw()) }.set_attribute(IN_PLACE, pairs);
+    }
+    observe(Stage::Vector, &|| module.as_operation().to_string());
+
+    run(context, &mut module, "llvm", ABI_PIPELINE)?;
+    run(context, &mut module, "llvm", LLVM_PIPELINE)?;
+    observe(Stage::Llvm, &|| module.as_operation().to_string());
+    let llvm = LlvmModule::from_mlir(module.as_operation(), target)?;
+    llvm.optimize()?;
+    observe(Stage::Llvm, &|| llvm.ir());
+    if observer.wants(Stage::Llvm, name) {
+        observer.observe(Stage::Llvm, name, &llvm.assembly()?);
+    }
+    Ok(CpuKernel { name: name.clone(), object: llvm.object()?, grid, workspace: Expr::constant(workspace) })
+}
+
+fn run<'c>(context: &'c Context, module: &mut Module<'c>, stage: &str, pipeline: &str) -> Result<(), String> {
+    let manager = PassManager::parse(context, pipeline).map_err(|e| format!("{stage}: {e}"))?;
+    manager.run(module).map(|_| ()).map_err(|e| format!("{stage}: {e}"))
+}
+
+/// The announced and the derived grid are written differently, so they are compared at a few sizes.
+fn verify_grid(announced: &Expr, derived: &Expr) -> Result<(), String> {
+    for sample in [1, 2, 7, 12, 64, 97, 1000, 4096] {
+        let symbols = [sample; 16];
+        let (announced, derived) = (announced.eval(&symbols), derived.eval(&symbols));
+        if announced != derived {
+            return Err(format!("schedule: the script makes {derived:?} tiles where {announced:?} are announced (every dim {sample})"));
+        }
+    }
+    Ok(())
+}
+
+/// Compiles kernels on `jobs` threads and links them. The result does not depend on `jobs`.
+pub fn compile_kernels(
+    units: &[CpuUnit],
+    target: &CpuTarget,
+    jobs: usize,
+    observer: &dyn StageObserver,
+) -> Result<(CpuImage, Vec<CpuKernel>), String> {
+    let next = AtomicUsize::new(0);
+    let results: Vec<Mutex<Option<Result<CpuKernel, String>>>> = units.iter().map(|_| Mutex::new(None)).collect();
+    std::thread::scope(|scope| {
+        for _ in 0..jobs.clamp(1, units.len().max(1)) {
+            scope.spawn(|| {
+                let context = kernel_context();
+                loop {
+                    let index = next.fetch_add(1, Ordering::Relaxed);
+                    let Some(unit) = units.get(index) else { break };
+                    let result = lower_cpu(&context, unit, target, observer);
+                    *results[index].lock().unwrap_or_else(|e| e.into_inner()) = Some(result);
+                }
+            });
+        }
+    });
+    let kernels = results
+        .into_iter()
+        .map(|result| {
+            result.into_inner().unwrap_or_else(|e| e.into_inner()).unwrap_or_else(|| Err("llvm: a worker stopped early".to_owned()))
+        })
+        .collect::<Result<Vec<_>, _>>()?;
+    let objects: Vec<_> = kernels.iter().map(|kernel| (kernel.name.clone(), kernel.object.clone())).collect();
+    Ok((link_image(&objects, target)?, kernels))
+}

@@ -1,0 +1,187 @@
+//! A `linalg.generic` on memrefs, read into Rust: maps, iterators, operands, extents, and its body cloned as scalars or vectors.
+
+use super::build::{Builder, V, lasting, lasting_block, lasting_op};
+use melior::ir::{
+    AffineExpr, AffineMap, AttributeLike, BlockLike, BlockRef, OperationRef, RegionLike, Type, TypeLike, Value, ValueLike,
+    attribute::ArrayAttribute,
+    operation::{OperationLike, OperationMutLike},
+    r#type::MemRefType,
+};
+use mlir_sys::mlirAffineMapAttrGetValue;
+use std::collections::HashMap;
+use winze_mlir::{attributes::segment_sizes, walk};
+
+/// The parts of a `linalg.generic` with memref operands.
+pub struct Generic<'c> {
+    pub op: OperationRef<'c, 'c>,
+    /// One per operand, inputs first.
+    pub maps: Vec<AffineMap<'c>>,
+    pub operands: Vec<V<'c>>,
+    pub inputs: usize,
+    /// Per loop: is it a reduction?
+    pub reduction: Vec<bool>,
+    pub body: BlockRef<'c, 'c>,
+}
+
+impl<'c> Generic<'c> {
+    pub fn read(op: OperationRef<'c, '_>) -> Result<Self, String> {
+        let op = lasting_op(op);
+        let array = |name: &str| {
+            let attribute = op.attribute(name).ok().and_then(|a| ArrayAttribute::try_from(a).ok());
+            let array = attribute.ok_or_else(|| format!("linalg.generic without '{name}'"))?;
+            (0..array.len()).map(|i| array.element(i).map_err(|e| e.to_string())).collect::<Result<Vec<_>, _>>()
+        };
+        let maps = array("indexing_maps")?
+            .into_iter()
+            // SAFETY: the verifier of linalg.generic accepts affine maps only.
+            .map(|a| unsafe { AffineMap::from_raw(mlirAffineMapAttrGetValue(a.to_raw())) })
+            .collect();
+        let reduction = array("iterator_types")?.into_iter().map(|a| a.to_string().contains("reduction")).collect();
+        let body = op.region(0).ok().and_then(|region| region.first_block().map(lasting_block)).ok_or("linalg.generic without a body")?;
+        let inputs = segment_sizes(op)[0];
+        let operands: Vec<_> = op.operands().map(lasting).collect();
+        if operands.iter().any(|value| MemRefType::try_from(value.r#type()).is_err()) {
+            return Err("linalg.generic is not bufferized".to_owned());
+        }
+        Ok(Self { op, maps, operands, inputs, reduction, body })
+    }
+
+    pub fn loops(&self) -> usize {
+        self.reduction.len()
+    }
+
+    pub fn memref(&self, operand: usize) -> MemRefType<'c> {
+        MemRefType::try_from(self.operands[operand].r#type()).expect("checked by read")
+    }
+
+    /// Operand and dimension whose size is the extent of loop `dim`.
+    fn extent_source(&self, dim: usize) -> Option<(usize, usize)> {
+        let results = self.maps.iter().enumerate().flat_map(|(operand, map)| (0..map.result_count()).map(move |i| (operand, i, map)));
+        let mut found =
+            results.filter(|(_, i, map)| map.result(*i).is_ok_and(|e| e.is_dim() && e.dim_position() == dim)).map(|(o, i, _)| (o, i));
+        let first = found.clone().next();
+        // A static size says more than a dynamic one.
+        found.find(|(operand, i)| static_size(self.memref(*operand), *i).is_some()).or(first)
+    }
+
+    /// Extent of loop `dim` if it is known.
+    pub fn static_extent(&self, dim: usize) -> Option<i64> {
+        let (operand, i) = self.extent_source(dim)?;
+        static_size(self.memref(operand), i)
+    }
+
+    /// Extent of loop `dim` as a value.
+    pub fn extent(&self, builder: &Builder<'c>, dim: usize) -> Result<V<'c>, String> {
+        let (operand, i) =
+            self.extent_source(dim).ok_or_else(|| format!("loop {dim} of the linalg.generic indexes no operand by itself"))?;
+        match static_size(self.memref(operand), i) {
+            Some(size) => builder.index(size),
+            None => {
+                let i = builder.index(i as i64)?;
+                builder.value("memref.dim", &[self.operands[operand], i], builder.index_type(), &[])
+            }
+        }
+    }
+
+    /// Is loop `dim` used by the map of `operand`?
+    pub fn uses(&self, operand: usize, dim: usize) -> bool {
+        let map = self.maps[operand];
+        (0..map.result_count()).any(|i| map.result(i).is_ok_and(|e| e.is_function_of_dim(dim)))
+    }
+
+    /// Indices of `operand` at loop counters `counters`, with `offset` added to loop `shifted`.
+    pub fn indices(
+        &self,
+        builder: &Builder<'c>,
+        operand: usize,
+        counters: &[V<'c>],
+        shifted: usize,
+        offset: i64,
+    ) -> Result<Vec<V<'c>>, String> {
+        let (context, loops) = (builder.context(), self.loops());
+        let shift: Vec<_> = (0..loops)
+            .map(|dim| {
+                let expr = AffineExpr::dim(context, dim);
+                if dim == shifted && offset != 0 { expr + AffineExpr::constant(context, offset) } else { expr }
+            })
+            .collect();
+        let shift = AffineMap::new(context, loops, 0, &shift);
+        let map = self.maps[operand];
+        (0..map.result_count())
+            .map(|i| {
+                let expr = map.result(i).map_err(|e| e.to_string())?.compose(shift);
+                if expr.is_dim() {
+                    return Ok(counters[expr.dim_position()]);
+                }
+                if expr.is_constant() {
+                    return builder.index(expr.constant_value());
+                }
+                builder.apply(AffineMap::new(context, loops, 0, &[expr]), counters)
+            })
+            .collect()
+    }
+
+    /// Clones the body with its arguments replaced by `arguments`; returns what it yields. With `lanes` every result is a vector of that
+    /// many lanes, and scalar operands are broadcast.
+    pub fn clone_body(&self, builder: &Builder<'c>, arguments: &[V<'c>], lanes: Option<i64>) -> Result<Vec<V<'c>>, String> {
+        let mut mapping: HashMap<*const std::ffi::c_void, V<'c>> = HashMap::new();
+        for (i, value) in arguments.iter().enumerate() {
+            let argument: Value = self.body.argument(i).map_err(|e| e.to_string())?.into();
+            mapping.insert(argument.to_raw().ptr, *value);
+        }
+        let lookup =
+            |mapping: &HashMap<_, V<'c>>, value: Value<'c, '_>| mapping.get(&value.to_raw().ptr).copied().unwrap_or_else(|| lasting(value));
+        for op in walk::operations(self.body) {
+            let name = op.name().as_string_ref().as_str().unwrap_or_default().to_owned();
+            let mut operands: Vec<_> = op.operands().map(|value| lookup(&mapping, value)).collect();
+            if name == "linalg.yield" {
+                return operands.into_iter().map(|value| widen(builder, value, lanes)).collect();
+            }
+            if op.region_count() != 0 || name.starts_with("linalg.") || name.starts_with("tensor.") || name.starts_with("memref.") {
+                return Err(format!("'{name}' inside a linalg.generic cannot be vectorized"));
+            }
+            let scalar = name == "arith.constant" || lanes.is_none();
+            if !scalar {
+                operands = operands.into_iter().map(|value| widen(builder, value, lanes)).collect::<Result<_, _>>()?;
+            }
+            // SAFETY: a clone is an owned operation, attached at once.
+            let mut clone = builder.insert((unsafe { melior::ir::Operation::from_raw(mlir_sys::mlirOperationClone(op.to_raw())) }).into());
+            // SAFETY: the same operation, now with the right to change it.
+            let mut change = unsafe { melior::ir::operation::OperationRefMut::from_raw(clone.to_raw()) };
+            change.set_operands(&operands);
+            for (old, new) in op.results().zip(clone.results()) {
+                let new = lasting(new.into());
+                if !scalar {
+                    new.set_type(vector_of(old.r#type(), lanes)?);
+                }
+                mapping.insert(old.to_raw().ptr, new);
+            }
+            clone = lasting_op(clone);
+            let _ = clone;
+        }
+        Err("linalg.generic body without linalg.yield".to_owned())
+    }
+}
+
+/// Size of a memref's dimension if it is static.
+pub fn static_size(memref: MemRefType<'_>, dim: usize) -> Option<i64> {
+    // SAFETY: `dim` is below the rank: it comes from an indexing map of this memref.
+    let size = unsafe { mlir_sys::mlirShapedTypeGetDimSize(memref.to_raw(), dim as isize) };
+    (size >= 0).then_some(size)
+}
+
+/// `vector<lanes x element>`, or the type itself without lanes.
+pub fn vector_of<'c>(element: Type<'c>, lanes: Option<i64>) -> Result<Type<'c>, String> {
+    match lanes {
+        None => Ok(element),
+        Some(_) if element.is_vector() => Ok(element),
+        Some(lanes) if element.is_integer() || element.is_index() || element.is_float() => Ok(Type::vector(&[lanes as u64], element)),
+        Some(_) => Err(format!("values of type {element} cannot be vectorized")),
+    }
+}
+
+/// `value` as a vector: broadcast if it is a scalar.
+pub fn widen<'c>(builder: &Builder<'c>, value: V<'c>, lanes: Option<i64>) -> Result<V<'c>, String> {
+    let wide = vector_of(value.r#type(), lanes)?;
+    if wide == value.r#type() { Ok(value) } else { builder.value("vector.broadcast", &[value], wide, &[]) }
+}

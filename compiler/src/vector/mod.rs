@@ -1,0 +1,111 @@
+//! Scheduled kernel on tensors -> vectors and loops on the kernel's own buffers, then the kernel ABI.
+//!
+//! Passes stand in the order of the pipeline. After this stage a kernel holds arith, math, scf, memref, vector and llvm operations, allocates
+//! nothing, and is two functions: the entry of the kernel ABI and its body.
+
+pub mod allow_contraction;
+pub mod drop_results;
+pub mod lower_grid;
+pub mod lower_kernel_abi;
+pub mod place_buffers;
+pub mod unpack_panels;
+pub mod vectorize_contractions;
+
+pub mod bounds;
+pub mod build;
+pub mod generic;
+
+use build::{V, lasting_op};
+use melior::{
+    dialect::DialectHandle,
+    ir::{
+        Attribute, AttributeLike, OperationRef, ValueLike,
+        attribute::ArrayAttribute,
+        operation::{OperationLike, OperationMutLike, OperationRefMut},
+    },
+};
+use winze_mlir::pass::register;
+
+/// Bufferizes into the kernel's arguments and forms register tiles. `$rows$` is a parameter of the schedule.
+pub const VECTOR_PIPELINE: &str = "builtin.module(\
+    func.func(unpack-panels),canonicalize,cse,\
+    eliminate-empty-tensors,empty-tensor-to-alloc-tensor,\
+    one-shot-bufferize{bufferize-function-boundaries=1 function-boundary-type-conversion=identity-layout-map},canonicalize,cse,\
+    fold-memref-alias-ops,canonicalize,cse,\
+    func.func(drop-results,place-buffers),\
+    func.func(allow-contraction,vectorize-contractions{rows=$rows$}),\
+    func.func(convert-linalg-to-loops),canonicalize,cse,loop-invariant-code-motion)";
+
+/// Gives the kernel its entry.
+pub const ABI_PIPELINE: &str = "builtin.module(func.func(lower-grid),lower-kernel-abi,canonicalize,cse)";
+
+/// Puts the passes of this stage into MLIR's registry.
+pub fn register_passes() {
+    register::<unpack_panels::UnpackPanels>();
+    register::<drop_results::DropResults>();
+    register::<place_buffers::PlaceBuffers>();
+    register::<allow_contraction::AllowContraction>();
+    register::<vectorize_contractions::VectorizeContractions>();
+    register::<lower_grid::LowerGrid>();
+    register::<lower_kernel_abi::LowerKernelAbi>();
+}
+
+fn vector_dialect() -> DialectHandle {
+    // SAFETY: a handle is a static of MLIR.
+    unsafe { DialectHandle::from_raw(mlir_sys::mlirGetDialectHandle__vector__()) }
+}
+
+/// Uses of `value`: the operation and the number of its operand.
+fn uses<'c>(value: V<'c>) -> Vec<(OperationRef<'c, 'c>, usize)> {
+    let mut uses = vec![];
+    // SAFETY: walks the use list of a live value without changing it.
+    unsafe {
+        let mut operand = mlir_sys::mlirValueGetFirstUse(value.to_raw());
+        while !mlir_sys::mlirOpOperandIsNull(operand) {
+            let owner = OperationRef::from_raw(mlir_sys::mlirOpOperandGetOwner(operand));
+            uses.push((owner, mlir_sys::mlirOpOperandGetOperandNumber(operand) as usize));
+            operand = mlir_sys::mlirOpOperandGetNextUse(operand);
+        }
+    }
+    uses
+}
+
+fn replace_value<'c>(old: V<'c>, new: V<'c>) {
+    // SAFETY: both are live.
+    unsafe { mlir_sys::mlirValueReplaceAllUsesOfWith(old.to_raw(), new.to_raw()) }
+}
+
+/// Replaces the results of `op` and destroys it.
+fn replace<'c>(op: OperationRef<'c, 'c>, values: &[V<'c>]) {
+    for (old, new) in op.results().zip(values) {
+        replace_value(build::lasting(old.into()), *new);
+    }
+    // SAFETY: all uses were replaced.
+    unsafe { mlir_sys::mlirOperationDestroy(op.to_raw()) }
+}
+
+/// Attribute `name` of argument `argument` of a function.
+fn argument_attribute<'c>(func: OperationRef<'c, 'c>, argument: usize, name: &str) -> Option<Attribute<'c>> {
+    let list = ArrayAttribute::try_from(func.attribute("arg_attrs").ok()?).ok()?;
+    let dictionary = list.element(argument).ok()?;
+    // SAFETY: argument attributes are dictionaries; a missing name gives null.
+    unsafe {
+        let name = melior::StringRef::new(name);
+        Attribute::from_option_raw(mlir_sys::mlirDictionaryAttrGetElementByName(dictionary.to_raw(), name.to_raw()))
+    }
+}
+
+/// Sets the attributes of one of `count` arguments; the others keep theirs.
+fn set_argument_attributes<'c>(func: OperationRef<'c, 'c>, argument: usize, count: usize, dictionary: Attribute<'c>) -> Result<(), String> {
+    let func = lasting_op(func);
+    let holder = func.context();
+    // SAFETY: melior's reference points into `holder`.
+    let context = unsafe { holder.to_ref() };
+    let empty = Attribute::parse(context, "{}").ok_or("an empty dictionary does not parse")?;
+    let old = func.attribute("arg_attrs").ok().and_then(|a| ArrayAttribute::try_from(a).ok());
+    let mut list: Vec<_> = (0..count).map(|i| old.and_then(|old| old.element(i).ok()).unwrap_or(empty)).collect();
+    list[argument] = dictionary;
+    // SAFETY: the function is live; only its attribute changes.
+    unsafe { OperationRefMut::from_raw(func.to_raw()) }.set_attribute("arg_attrs", ArrayAttribute::new(context, &list).into());
+    Ok(())
+}

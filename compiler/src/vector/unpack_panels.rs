@@ -1,0 +1,117 @@
+//! `linalg.unpack` of a single panel -> a slice of the panel, with the order of dims moved into the maps of its users.
+//!
+//! Runs on tensors, after the grid tile has cut the accumulator down to one panel. Refuses unpacks of several panels or several packed dims.
+
+use super::build::{Builder, lasting, lasting_op};
+use melior::{
+    dialect::DialectHandle,
+    ir::{
+        AffineMap, Attribute, AttributeLike, OperationRef, Type, TypeLike, ValueLike,
+        attribute::{ArrayAttribute, DenseI64ArrayAttribute},
+        operation::{OperationLike, OperationMutLike, OperationRefMut},
+        r#type::{RankedTensorType, ShapedTypeLike},
+    },
+};
+use winze_mlir::{attributes, pass::RustPass, walk};
+
+pub struct UnpackPanels;
+
+impl RustPass for UnpackPanels {
+    const ARGUMENT: &'static str = "unpack-panels";
+    const DESCRIPTION: &'static str = "Turn the unpacking of one panel into a slice of it";
+    const ANCHOR: &'static str = "func.func";
+
+    fn dialects() -> Vec<DialectHandle> {
+        vec![DialectHandle::arith(), DialectHandle::tensor(), DialectHandle::linalg()]
+    }
+
+    fn from_options(_: &[&str]) -> Result<Self, String> {
+        Ok(Self)
+    }
+
+    fn run(&self, op: OperationRef<'_, '_>) -> Result<(), String> {
+        let mut found = vec![];
+        walk::walk::<String>(op, &mut |op| {
+            if op.name().as_string_ref().as_str() == Ok("linalg.unpack") {
+                found.push(lasting_op(op));
+            }
+            Ok(())
+        })?;
+        found.into_iter().try_for_each(|op| rewrite(op).map_err(|e| format!("unpack-panels: {e}")))
+    }
+}
+
+fn rewrite<'c>(op: OperationRef<'c, 'c>) -> Result<(), String> {
+    let builder = Builder::before(op)?;
+    let (source, dest) = (lasting(op.operand(0).map_err(|e| e.to_string())?), lasting(op.operand(1).map_err(|e| e.to_string())?));
+    let packed = attributes::get::<Vec<i64>>(op, "inner_dims_pos").unwrap_or_default();
+    let permuted = attributes::get::<Vec<i64>>(op, "outer_dims_perm").is_some_and(|p| !p.is_empty());
+    let ([packed], false) = (&packed[..], permuted) else {
+        return Err("linalg.unpack of several packed dims or of permuted outer dims; pack one dim only".to_owned());
+    };
+    let packed = *packed as usize;
+    let source_type = RankedTensorType::try_from(source.r#type()).map_err(|e| e.to_string())?;
+    let dest_type = RankedTensorType::try_from(dest.r#type()).map_err(|e| e.to_string())?;
+    if tensor_size(source_type, packed) != Some(1) {
+        return Err("linalg.unpack of several panels; make the tile of the packed dim as wide as the panel".to_owned());
+    }
+
+    // Slice dims: the source's outer dims without the packed one, then the panel.
+    let order: Vec<_> = (0..dest_type.rank()).filter(|dim| *dim != packed).chain([packed]).collect();
+    let (mut sizes, mut dynamic) = (vec![], vec![]);
+    for dim in (0..dest_type.rank()).chain([packed]) {
+        let is_outer_packed = dim == packed && sizes.len() == packed;
+        let size = if is_outer_packed { Some(1) } else { tensor_size(dest_type, dim) };
+        sizes.push(size.unwrap_or(i64::MIN));
+        if size.is_none() {
+            let index = builder.index(dim as i64)?;
+            dynamic.push(builder.value("tensor.dim", &[dest, index], builder.index_type(), &[])?);
+        }
+    }
+    let shape: Vec<_> = order.iter().map(|dim| tensor_size(dest_type, *dim).map_or("?".to_owned(), |size| size.to_string())).collect();
+    let slice_type = builder.parse_type(&format!("tensor<{}x{}>", shape.join("x"), dest_type.element()))?;
+    let array = |values: &[i64]| -> Attribute<'c> { DenseI64ArrayAttribute::new(builder.context(), values).into() };
+    let rank = sizes.len();
+    let slice = builder.value(
+        "tensor.extract_slice",
+        &[&[source], &dynamic[..]].concat(),
+        slice_type,
+        &[
+            ("static_offsets", array(&vec![0; rank])),
+            ("static_sizes", array(&sizes)),
+            ("static_strides", array(&vec![1; rank])),
+            ("operandSegmentSizes", attributes::segments(builder.context(), &[1, 0, dynamic.len() as i32, 0])),
+        ],
+    )?;
+
+    let result = lasting(op.result(0).map_err(|e| e.to_string())?.into());
+    for (user, position) in super::uses(result) {
+        let Some(maps) = user.attribute("indexing_maps").ok().and_then(|a| ArrayAttribute::try_from(a).ok()) else {
+            let name = user.name();
+            return Err(format!(
+                "the unpacked accumulator is used by '{}'; use it in a linalg.generic",
+                name.as_string_ref().as_str().unwrap_or("?")
+            ));
+        };
+        let mut list: Vec<_> = (0..maps.len()).map(|i| maps.element(i).map_err(|e| e.to_string())).collect::<Result<_, _>>()?;
+        // SAFETY: indexing maps are affine map attributes, and so is the new one, which the context owns.
+        list[position] = unsafe {
+            let map = AffineMap::from_raw(mlir_sys::mlirAffineMapAttrGetValue(list[position].to_raw()));
+            Attribute::from_raw(mlir_sys::mlirAffineMapAttrGet(map.sub_map(&order).to_raw()))
+        };
+        // SAFETY: the user is live; only its operand and map change.
+        let mut user = unsafe { OperationRefMut::from_raw(user.to_raw()) };
+        user.set_operand(position, slice);
+        user.set_attribute("indexing_maps", ArrayAttribute::new(builder.context(), &list).into());
+    }
+    // SAFETY: all uses were replaced above.
+    unsafe { mlir_sys::mlirOperationDestroy(op.to_raw()) };
+    Ok(())
+}
+
+fn tensor_size(tensor: RankedTensorType<'_>, dim: usize) -> Option<i64> {
+    let tensor: Type = tensor.into();
+    // SAFETY: `dim` is below the rank.
+    let size = unsafe { mlir_sys::mlirShapedTypeGetDimSize(tensor.to_raw(), dim as isize) };
+    (size >= 0).then_some(size)
+}
