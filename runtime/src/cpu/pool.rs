@@ -109,10 +109,14 @@ impl Pool {
         self.threads
     }
 
-    /// Starts the workers that are missing. Where the system refuses more threads, the pool makes do with those it has.
+    /// Starts the workers that are missing, instead of when a dispatch is first worth it, and waits until they are ready. Where the system
+    /// refuses more threads, the pool makes do with those it has.
     pub fn start(&self) {
         if let Ok(mut workers) = self.workers.lock() {
             self.start_workers(&mut workers);
+            while self.shared.sleepers[..workers.len()].iter().any(|sleeper| sleeper.thread.get().is_none()) {
+                thread::yield_now();
+            }
         }
     }
 

@@ -11,7 +11,7 @@ pub use externs::{ExternCall, ExternKernel, ExternKernels};
 
 use crate::{
     artifact::{
-        manifest::{Device, ElementType, Function, Manifest, Variant},
+        manifest::{ElementType, Function, Manifest, Variant},
         program::Place,
     },
     backend::{Backend, DispatchTiming, HostInput, HostOutput, MemoryFigures, Plan, PortPlan},
@@ -71,6 +71,8 @@ pub struct Session {
     variant: u32,
     options: SessionOptions,
     backend: Box<dyn Backend>,
+    /// The threads of a CPU backend.
+    pool: Option<Arc<Pool>>,
     machine: Machine,
     /// What machine and backend are ready for.
     prepared: Option<u32>,
@@ -123,14 +125,19 @@ impl Session {
     /// A session on the chosen device, with the best variant that it can run.
     pub fn new(program: &Program, device: &DeviceChoice, options: SessionOptions) -> Result<Self> {
         let variant = choose_variant(program, device)?;
-        let backend: Box<dyn Backend> = match device {
-            DeviceChoice::Cpu => cpu_backend(program, variant, &options)?,
+        match device {
+            DeviceChoice::Cpu => {
+                let (backend, pool) = cpu_backend(program, variant, &options)?;
+                Ok(Self { pool: Some(pool), ..Self::with_backend(program, variant, backend, options) })
+            }
             #[cfg(feature = "vulkan")]
-            DeviceChoice::Vulkan(selector) => crate::vulkan::create(program, variant, selector)?,
+            DeviceChoice::Vulkan(selector) => {
+                let backend = crate::vulkan::create(program, variant, selector)?;
+                Ok(Self::with_backend(program, variant, backend, options))
+            }
             #[cfg(not(feature = "vulkan"))]
-            DeviceChoice::Vulkan(_) => return Err(Error::Device("this build of winze-runtime has no Vulkan support; use cpu".into())),
-        };
-        Ok(Self::with_backend(program, variant, backend, options))
+            DeviceChoice::Vulkan(_) => Err(Error::Device("this build of winze-runtime has no Vulkan support; use cpu".into())),
+        }
     }
 
     /// A session on a backend made elsewhere for variant number `variant`.
@@ -140,11 +147,13 @@ impl Session {
             outputs: function.outputs.iter().map(|port| Tensor::empty(port.element)).collect(),
             staging: function.inputs.iter().map(|port| Tensor::empty(port.element)).collect(),
         });
+        let ports = manifest.functions.iter().map(|f| f.inputs.len().max(f.outputs.len())).max().unwrap_or(0);
         Self {
             program: program.clone(),
             variant,
             options,
             backend,
+            pool: None,
             machine: Machine::new(&manifest.variants[variant as usize]),
             prepared: None,
             prepared_symbols: Vec::new(),
@@ -153,8 +162,8 @@ impl Session {
             inputs: Vec::new(),
             outputs: Vec::new(),
             owned: owned.collect(),
-            host_inputs: Vec::new(),
-            host_outputs: Vec::new(),
+            host_inputs: Vec::with_capacity(ports),
+            host_outputs: Vec::with_capacity(ports),
             cancel: Arc::new(AtomicU32::new(0)),
             profiling: false,
             notices: Vec::new(),
@@ -200,14 +209,19 @@ impl Session {
         self.backend.timings()
     }
 
-    /// Makes room for a function at these values of its symbols (for instance their largest), so that runs up to there allocate nothing.
+    /// Makes room for a function at these values of its symbols (for instance their largest) and starts the threads, so that runs up to
+    /// there allocate nothing.
     pub fn prepare(&mut self, function: u32, symbols: &[i64]) -> Result<()> {
         let description = function_of(self.program.manifest(), function)?;
         check_symbols(description, symbols)?;
         self.symbols.clear();
         self.symbols.extend_from_slice(symbols);
         self.make_ready(function)?;
-        self.shape_outputs(function)
+        self.shape_outputs(function)?;
+        if let Some(pool) = &self.pool {
+            pool.start();
+        }
+        Ok(())
     }
 
     /// Runs the first function.
@@ -352,7 +366,8 @@ impl Session {
             Err(Error::DeviceLost(why)) if self.options.fall_back => {
                 let Ok(variant) = choose_variant(&self.program, &DeviceChoice::Cpu) else { return Err(Error::DeviceLost(why)) };
                 self.notices.push(format!("{} was lost ({why}); running on the CPU from now on", self.backend.describe()));
-                self.backend = cpu_backend(&self.program, variant, &self.options)?;
+                let (backend, pool) = cpu_backend(&self.program, variant, &self.options)?;
+                (self.backend, self.pool) = (backend, Some(pool));
                 self.backend.set_profiling(self.profiling);
                 self.machine = Machine::new(&self.program.manifest().variants[variant as usize]);
                 self.variant = variant;
@@ -387,13 +402,13 @@ impl Session {
     }
 }
 
-fn cpu_backend(program: &Program, variant: u32, options: &SessionOptions) -> Result<Box<dyn Backend>> {
+fn cpu_backend(program: &Program, variant: u32, options: &SessionOptions) -> Result<(Box<dyn Backend>, Arc<Pool>)> {
     let pool = match (options.threads, &options.pool) {
         (Some(threads), _) => Pool::new(threads),
         (None, Some(pool)) => pool.clone(),
         (None, None) => Pool::global(),
     };
-    Ok(Box::new(CpuBackend::new(program, variant, pool)?))
+    Ok((Box::new(CpuBackend::new(program, variant, pool.clone())?), pool))
 }
 
 fn function_of(manifest: &Manifest, function: u32) -> Result<&Function> {
@@ -437,9 +452,4 @@ fn weights_bytes(manifest: &Manifest, variant: &Variant) -> u64 {
     ranges.sort_unstable();
     ranges.dedup();
     ranges.iter().map(|(_, bytes)| bytes).sum()
-}
-
-/// Whether a variant is for the CPU.
-pub fn is_cpu(variant: &Variant) -> bool {
-    matches!(variant.device, Device::Cpu { .. })
 }
