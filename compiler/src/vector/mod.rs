@@ -5,6 +5,7 @@
 
 pub mod allow_contraction;
 pub mod drop_results;
+pub mod expand_math;
 pub mod lower_grid;
 pub mod lower_kernel_abi;
 pub mod place_buffers;
@@ -14,6 +15,7 @@ pub mod vectorize_contractions;
 pub mod bounds;
 pub mod build;
 pub mod generic;
+pub mod math_library;
 
 use build::{V, lasting_op};
 use melior::{
@@ -34,7 +36,7 @@ pub const VECTOR_PIPELINE: &str = "builtin.module(\
     fold-memref-alias-ops,canonicalize,cse,\
     func.func(drop-results,place-buffers),\
     func.func(allow-contraction,vectorize-contractions{rows=$rows$}),\
-    func.func(convert-linalg-to-loops),canonicalize,cse,loop-invariant-code-motion)";
+    func.func(convert-linalg-to-loops),expand-math,canonicalize,cse,loop-invariant-code-motion)";
 
 /// Gives the kernel its entry.
 pub const ABI_PIPELINE: &str = "builtin.module(func.func(lower-grid),lower-kernel-abi,canonicalize,cse)";
@@ -46,6 +48,7 @@ pub fn register_passes() {
     register::<place_buffers::PlaceBuffers>();
     register::<allow_contraction::AllowContraction>();
     register::<vectorize_contractions::VectorizeContractions>();
+    register::<expand_math::ExpandMath>();
     register::<lower_grid::LowerGrid>();
     register::<lower_kernel_abi::LowerKernelAbi>();
 }

@@ -86,7 +86,7 @@ func.func @truncf_f64_f16(%x: f64) -> f16 {
   return %17 : f16
 }
 
-// bf16 -> f32, exact.
+// bf16 -> f32 in integers: LLVM would move operations across a plain extension back to bf16, and then call a rounding function.
 func.func @extf_bf16_f32(%x: bf16) -> f32 {
   %c0 = arith.constant 16 : i32
   %0 = arith.bitcast %x : bf16 to i16

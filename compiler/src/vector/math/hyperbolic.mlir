@@ -171,16 +171,16 @@ func.func @tanh_f32(%x: f32) -> f32 {
   %23 = arith.divf %c13, %22 : f32
   %24 = arith.subf %c12, %23 : f32
   %25 = arith.cmpf olt, %0, %c16 : f32
-  %26 = arith.mulf %x, %x : f32
-  %27 = arith.mulf %x, %26 : f32
+  %26 = arith.mulf %0, %0 : f32
+  %27 = arith.mulf %0, %26 : f32
   %28 = math.fma %c17, %26, %c18 : f32
   %29 = math.fma %28, %26, %c19 : f32
   %30 = math.fma %29, %26, %c20 : f32
   %31 = math.fma %30, %26, %c21 : f32
   %32 = math.fma %31, %26, %c22 : f32
-  %33 = math.fma %27, %32, %x : f32
-  %34 = math.copysign %24, %x : f32
-  %35 = arith.select %25, %33, %34 : f32
+  %33 = math.fma %27, %32, %0 : f32
+  %34 = arith.select %25, %33, %24 : f32
+  %35 = math.copysign %34, %x : f32
   return %35 : f32
 }
 
@@ -469,8 +469,8 @@ func.func @tanh_f64(%x: f64) -> f64 {
   %29 = arith.divf %c19, %28 : f64
   %30 = arith.subf %c18, %29 : f64
   %31 = arith.cmpf olt, %0, %c22 : f64
-  %32 = arith.mulf %x, %x : f64
-  %33 = arith.mulf %x, %32 : f64
+  %32 = arith.mulf %0, %0 : f64
+  %33 = arith.mulf %0, %32 : f64
   %34 = math.fma %c23, %32, %c24 : f64
   %35 = math.fma %34, %32, %c25 : f64
   %36 = math.fma %35, %32, %c26 : f64
@@ -484,9 +484,9 @@ func.func @tanh_f64(%x: f64) -> f64 {
   %44 = math.fma %43, %32, %c34 : f64
   %45 = math.fma %44, %32, %c35 : f64
   %46 = math.fma %45, %32, %c36 : f64
-  %47 = math.fma %33, %46, %x : f64
-  %48 = math.copysign %30, %x : f64
-  %49 = arith.select %31, %47, %48 : f64
+  %47 = math.fma %33, %46, %0 : f64
+  %48 = arith.select %31, %47, %30 : f64
+  %49 = math.copysign %48, %x : f64
   return %49 : f64
 }
 

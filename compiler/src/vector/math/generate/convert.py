@@ -45,7 +45,8 @@ def f64_f16():
 
 
 def bf16_f32():
-    f = Function("extf_bf16_f32", [("x", "bf16")], ["f32"], "bf16 -> f32, exact.")
+    doc = "bf16 -> f32 in integers: LLVM would move operations across a plain extension back to bf16, and then call a rounding function."
+    f = Function("extf_bf16_f32", [("x", "bf16")], ["f32"], doc)
     h = f.convert("extui", f.convert("bitcast", f.args[0], "i16"), "i32")
     f.ret_value(f.from_bits(h << 16))
     return f

@@ -114,9 +114,8 @@ def erf_inv(ty):
         t = f.select(w > 16, f.poly(root - c3, far), f.poly(root - c2, tail))
     else:
         t = f.poly(f.sqrt(f.select(wt > 18, 18, wt)) - c2, tail)
-    y = f.select(a < 0.6, f.fma(x, f.poly(x * x, I[ty]), x), x * f.select(w < 5, y, t))
+    y = f.select(a < 0.6, f.fma(a, f.poly(a * a, I[ty]), a), a * f.select(w < 5, y, t))
     if ty == "f64":
-        y = f.abs(y)
         for _ in range(2):
             f.note("g = (erf(y) - |x|) / erf'(y); y -= g / (1 + y g)")
             e = f.call("erf_f64", [y], [ty])
@@ -124,8 +123,7 @@ def erf_inv(ty):
             density = f.call("exp_f64", [-(y * y)], [ty]) * (2 / mp.sqrt(mp.pi))
             g = f.select(a < 0.5, e - a, (1 - a) - ec) / density
             y = y - g / f.fma(y, g, 1)
-        y = f.copysign(y, x)
-    y = f.select(a.eq(1), f.copysign(INF, x), y)
+    y = f.copysign(f.select(a.eq(1), INF, y), x)
     f.ret(f.select(a > 1, f.const(NAN, ty), y))
     return f
 

@@ -42,7 +42,7 @@ def tanh(ty):
     a = f.abs(x)
     p, n = exp_parts(f, clamp(f, a + a, 0, 40))
     y = 1 - f.const(2, ty) / f.fma(p, power_of_two(f, n), 1)
-    f.ret(f.select(a < 0.6, odd(f, x, T[ty]), f.copysign(y, x)))
+    f.ret(f.copysign(f.select(a < 0.6, odd(f, a, T[ty]), y), x))
     return f
 
 
