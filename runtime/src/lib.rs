@@ -14,3 +14,15 @@ pub mod vulkan;
 
 pub mod device;
 pub mod session;
+
+#[cfg(feature = "capi")]
+pub mod capi;
+
+pub use {
+    artifact::manifest::ElementType,
+    device::{DeviceChoice, devices},
+    error::Error,
+    program::Program,
+    session::{Session, SessionOptions},
+    tensor::{Tensor, TensorView},
+};

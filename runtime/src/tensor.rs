@@ -51,14 +51,14 @@ impl fmt::Display for ElementType {
     }
 }
 
-/// `f32[2x3]`, `i64[]`: an element type and extents, for messages.
+/// `f32[2 x 3]`, `i64[]`: an element type and extents, for messages.
 pub struct Shape<'a>(pub ElementType, pub &'a [i64]);
 
 impl fmt::Display for Shape<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}[", self.0)?;
         for (i, dim) in self.1.iter().enumerate() {
-            write!(f, "{}{dim}", if i > 0 { "x" } else { "" })?;
+            write!(f, "{}{dim}", if i > 0 { " x " } else { "" })?;
         }
         f.write_str("]")
     }

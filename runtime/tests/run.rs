@@ -96,18 +96,21 @@ fn binding_errors_name_input_expected_and_got() {
     let data = [0f32; 64];
     let view = |dims: &'static [i64]| TensorView::of(dims, &data[..dims.iter().product::<i64>() as usize]);
     let mut error = |inputs: &[TensorView<'_>]| session.run(inputs).err().unwrap().to_string();
-    assert_eq!(error(&[view(&[2, 2])]), "bind: expected 2 inputs (a: f32[rowsxwidth], b: f32[rowsxwidth]), got 1");
-    assert_eq!(error(&[view(&[2, 2]), TensorView::of(&[2, 2], &[0i64; 4])]), "bind: input \"b\": expected f32[rowsxwidth], got i64[2x2]");
-    assert_eq!(error(&[view(&[2, 2, 2]), view(&[2, 2])]), "bind: input \"a\": expected f32[rowsxwidth], got f32[2x2x2]");
+    assert_eq!(error(&[view(&[2, 2])]), "bind: expected 2 inputs (a: f32[rows x width], b: f32[rows x width]), got 1");
+    assert_eq!(
+        error(&[view(&[2, 2]), TensorView::of(&[2, 2], &[0i64; 4])]),
+        "bind: input \"b\": expected f32[rows x width], got i64[2 x 2]"
+    );
+    assert_eq!(error(&[view(&[2, 2, 2]), view(&[2, 2])]), "bind: input \"a\": expected f32[rows x width], got f32[2 x 2 x 2]");
     assert_eq!(
         error(&[view(&[2, 2]), view(&[2, 3])]),
-        "bind: input \"b\": expected f32[rowsxwidth], got f32[2x3], but width is 2 by an earlier dim"
+        "bind: input \"b\": expected f32[rows x width], got f32[2 x 3], but width is 2 by an earlier dim"
     );
     assert_eq!(error(&[view(&[5, 2]), view(&[5, 2])]), "bind: dim rows is 5, the model was compiled for 1 to 4");
     assert_eq!(error(&[view(&[2, 1]), view(&[2, 1])]), "bind: dim width is 1, the model was compiled for at least 2");
     assert_eq!(
         error(&[TensorView::of(&[2, 2], &data[..3]), view(&[2, 2])]),
-        "bind: input \"a\": expected f32[rowsxwidth], got f32[2x2] with 12 bytes of data"
+        "bind: input \"a\": expected f32[rows x width], got f32[2 x 2] with 12 bytes of data"
     );
     assert!(matches!(session.run_function(7, &[]), Err(Error::Bind(_))));
 }

@@ -21,7 +21,7 @@ pub fn bind_symbols(function: &Function, inputs: &[TensorView<'_>], symbols: &mu
     symbols.clear();
     symbols.resize(function.symbols.len(), UNBOUND);
     for (port, input) in function.inputs.iter().zip(inputs) {
-        let mismatch = |got: String| Error::Input { input: port.name.clone(), expected: expected(function, port), got };
+        let mismatch = |got: String| Error::Input { input: port.name.clone(), expected: port_text(function, port), got };
         if input.element != port.element || input.dims.len() != port.dims.len() || input.dims.iter().any(|d| *d < 0) {
             return Err(mismatch(input.shape().to_string()));
         }
@@ -42,7 +42,7 @@ pub fn bind_symbols(function: &Function, inputs: &[TensorView<'_>], symbols: &mu
     for (port, input) in function.inputs.iter().zip(inputs) {
         for (dim, actual) in port.dims.iter().zip(input.dims) {
             if !matches!(dim.eval(symbols), Ok(value) if value == *actual) {
-                let mut expected = expected(function, port);
+                let mut expected = port_text(function, port);
                 if let Ok(dims) = port.dims.iter().map(|d| d.eval(symbols)).collect::<std::result::Result<Vec<_>, _>>() {
                     let solved = Shape(port.element, &dims).to_string();
                     if solved != expected {
@@ -89,14 +89,14 @@ pub fn eval_dims(function: &Function, port: &Port, symbols: &[i64], dims: &mut V
     Ok(())
 }
 
-/// `f32[batchx3]`.
-fn expected(function: &Function, port: &Port) -> String {
+/// The type of a port, for people: `f32[batch x 3]`.
+pub fn port_text(function: &Function, port: &Port) -> String {
     let dims: Vec<_> = port.dims.iter().map(|dim| dim_text(function, dim)).collect();
-    format!("{}[{}]", port.element, dims.join("x"))
+    format!("{}[{}]", port.element, dims.join(" x "))
 }
 
 fn describe(function: &Function, port: &Port) -> String {
-    format!("{}: {}", port.name, expected(function, port))
+    format!("{}: {}", port.name, port_text(function, port))
 }
 
 fn dim_text(function: &Function, dim: &Expr) -> String {

@@ -21,6 +21,7 @@ use crate::{
     program::Program,
     tensor::{Tensor, TensorView},
 };
+pub use bind::port_text;
 use bind::{bind_symbols, check_symbols, eval_dims};
 use interpret::{Cx, Machine, Ports, port_elements, size};
 use measure::Measure;
@@ -192,6 +193,12 @@ impl Session {
     /// What happened that the user should know of, such as a fallback to the CPU.
     pub fn notices(&self) -> &[String] {
         &self.notices
+    }
+
+    /// Adds or replaces a host kernel.
+    pub fn register_extern(&mut self, name: impl Into<String>, kernel: ExternKernel) {
+        self.options.externs.register(name, kernel);
+        self.prepared = None;
     }
 
     pub fn cancel_handle(&self) -> CancelHandle {

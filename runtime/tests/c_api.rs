@@ -1,0 +1,133 @@
+//! The C interface: the example program compiled by a C compiler, and every error path of the functions.
+
+mod fixture;
+
+use fixture::*;
+use std::{
+    ffi::{CStr, CString, c_char},
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+    ptr,
+};
+use tempfile::TempDir;
+use winze_runtime::capi::*;
+
+/// The static library that cargo built along with this test.
+fn library() -> PathBuf {
+    let here = std::env::current_exe().unwrap();
+    let path = here.parent().unwrap().join("libwinze_runtime.a");
+    assert!(path.exists(), "{} is missing", path.display());
+    path
+}
+
+#[test]
+fn the_c_example_compiles_without_warnings_and_runs() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let folder = TempDir::new().unwrap();
+    let program = folder.path().join("run");
+    let compiled = Command::new("cc")
+        .args(["-std=c11", "-Wall", "-Wextra", "-Werror", "-pedantic", "-I"])
+        .arg(root.join("include"))
+        .arg(root.join("../examples/c/run.c"))
+        .arg(library())
+        .args(["-lpthread", "-ldl", "-lm", "-o"])
+        .arg(&program)
+        .output()
+        .unwrap();
+    assert!(compiled.status.success(), "{}", String::from_utf8_lossy(&compiled.stderr));
+    let artifact = add_scale(symbol("rows", 1, None), symbol("width", 1, None), 3.0).artifact();
+    let floats = |values: &[f32]| values.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<u8>>();
+    fs::write(folder.path().join("a.bin"), floats(&[1.0, 2.0, 3.0, 4.0])).unwrap();
+    fs::write(folder.path().join("b.bin"), floats(&[10.0, 20.0, 30.0, 40.0])).unwrap();
+    let run = |inputs: &[&str]| Command::new(&program).arg(&artifact.path).arg("cpu").args(inputs).current_dir(&folder).output().unwrap();
+    let output = run(&["a.bin:2x2", "b.bin:2x2"]);
+    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{err}");
+    assert!(out.contains("input a: f32[rows x width]\n") && out.contains("output y: [2 x 2] in output_0.bin\n"), "{out}");
+    assert_eq!(fs::read(folder.path().join("output_0.bin")).unwrap(), floats(&[33.0, 66.0, 99.0, 132.0]));
+    let output = run(&["a.bin:2x2", "b.bin:4x1"]);
+    assert_eq!(
+        String::from_utf8_lossy(&output.stderr),
+        "bind: input \"b\": expected f32[rows x width], got f32[4 x 1], but rows is 2 by an earlier dim\n"
+    );
+    assert_eq!(output.status.code(), Some(1));
+}
+
+#[test]
+fn the_header_is_valid_cpp() {
+    let header = Path::new(env!("CARGO_MANIFEST_DIR")).join("include/winze.h");
+    let Ok(compiled) = Command::new("c++")
+        .args(["-x", "c++", "-fsyntax-only", "-Wall", "-Werror", "-Wno-pragma-once-outside-header"])
+        .arg(header)
+        .output()
+    else {
+        return; // a C compiler is required for these tests, a C++ compiler is not
+    };
+    assert!(compiled.status.success(), "{}", String::from_utf8_lossy(&compiled.stderr));
+}
+
+fn last_error() -> String {
+    unsafe { CStr::from_ptr(wz_last_error()) }.to_str().unwrap().to_owned()
+}
+
+fn text(pointer: *const c_char) -> String {
+    unsafe { CStr::from_ptr(pointer) }.to_str().unwrap().to_owned()
+}
+
+#[test]
+fn wrong_arguments_are_errors() {
+    let artifact = add_scale(symbol("rows", 1, Some(9)), symbol("width", 1, None), 3.0).artifact();
+    unsafe {
+        let mut program = ptr::null_mut();
+        assert_eq!(wz_program_open(ptr::null(), &mut program), 100);
+        assert_eq!(last_error(), "argument: path is null");
+        let missing = CString::new("/nonexistent.wz").unwrap();
+        assert_eq!((wz_program_open(missing.as_ptr(), &mut program), program.is_null()), (1, true));
+        assert!(last_error().starts_with("artifact: cannot open /nonexistent.wz"));
+        assert_eq!(wz_program_open_memory(b"junk".as_ptr().cast(), 4, &mut program), 2);
+        assert_eq!(wz_program_open_memory(ptr::null(), 4, &mut program), 100);
+        let path = CString::new(artifact.path.to_str().unwrap()).unwrap();
+        assert_eq!(wz_program_open(path.as_ptr(), ptr::null_mut()), 100);
+        assert_eq!(wz_program_open(path.as_ptr(), &mut program), 0);
+
+        assert_eq!((wz_program_function_count(program), wz_program_variant_count(program)), (1, 1));
+        assert_eq!(text(wz_program_function_name(program, 0)), "main");
+        assert_eq!(text(wz_program_variant_target(program, 0)), "cpu=test");
+        assert_eq!(
+            [wz_program_input_count(program, 0), wz_program_output_count(program, 0), wz_program_symbol_count(program, 0)],
+            [2, 1, 2]
+        );
+        assert_eq!((wz_program_input_count(program, 1), wz_program_input_count(ptr::null(), 0)), (0, 0));
+        assert!(wz_program_function_name(program, 1).is_null());
+        let mut port = std::mem::zeroed();
+        assert_eq!([wz_program_input(program, 0, 1, &mut port), wz_program_output(program, 0, 0, &mut port)], [0, 0]);
+        assert_eq!([wz_program_input(program, 0, 2, &mut port), wz_program_output(ptr::null(), 0, 0, &mut port)], [100, 100]);
+        let mut symbol = std::mem::zeroed();
+        assert_eq!([wz_program_symbol(program, 0, 0, &mut symbol), wz_program_symbol(program, 0, 2, &mut symbol)], [0, 100]);
+
+        let (mut session, cpu, tpu) = (ptr::null_mut(), c"cpu".as_ptr(), c"tpu".as_ptr());
+        assert_eq!(wz_session_create(program, tpu, 1, &mut session), 3);
+        assert_eq!(last_error(), "device: unknown device \"tpu\"; use cpu, vulkan, vulkan:INDEX or vulkan:NAME");
+        assert_eq!(wz_session_create(ptr::null(), cpu, 1, &mut session), 100);
+        assert_eq!(wz_session_create(program, cpu, 1, &mut session), 0);
+        wz_program_free(program);
+        assert_eq!(text(wz_session_device(session)), "cpu (1 threads)");
+        assert_eq!(wz_session_run(session, 0), 100);
+        assert_eq!(last_error(), "argument: input 0 (\"a\") is not set");
+        assert_eq!(wz_session_run(session, 1), 100);
+        assert_eq!(wz_session_set_input(session, 0, ptr::null()), 100);
+        let mut output = std::mem::zeroed();
+        assert_eq!(wz_session_output(session, 0, &mut output), 100);
+        assert_eq!(wz_session_prepare(session, 0, [10i64, 1].as_ptr(), 2), 5);
+        assert_eq!(last_error(), "bind: dim rows is 10, the model was compiled for 1 to 9");
+        assert_eq!(wz_session_prepare(session, 0, [9i64, 8].as_ptr(), 2), 0);
+        assert_eq!(wz_session_register(session, c"k".as_ptr(), None, ptr::null_mut()), 100);
+        wz_session_cancel(ptr::null());
+        wz_session_free(session);
+        wz_session_free(ptr::null_mut());
+        wz_program_free(ptr::null_mut());
+    }
+    assert_eq!((wz_abi_version(), text(wz_version_string())), (1, env!("CARGO_PKG_VERSION").to_owned()));
+    assert_eq!(wz_version(), 1 << 8);
+}
