@@ -3,7 +3,8 @@
 use melior::{
     Context,
     ir::{
-        AffineMap, Attribute, AttributeLike, Identifier, Location, Operation, OperationRef, Type, Value, ValueLike,
+        AffineMap, Attribute, AttributeLike, BlockLike, BlockRef, Identifier, Location, Operation, OperationRef, RegionLike, Type, Value,
+        ValueLike,
         attribute::{DenseI64ArrayAttribute, IntegerAttribute},
         operation::{OperationBuilder, OperationLike, OperationResult},
     },
@@ -185,9 +186,8 @@ pub fn segments<'c>(context: &'c Context, sizes: &[i32]) -> Attribute<'c> {
 }
 
 /// Extends the borrow of a block to the lifetime of its context.
-pub fn block_ref<'c>(block: melior::ir::BlockRef<'_, '_>) -> melior::ir::BlockRef<'c, 'c> {
-    use melior::ir::BlockLike;
-    unsafe { melior::ir::BlockRef::from_raw(block.to_raw()) }
+pub fn block_ref<'c>(block: BlockRef<'_, '_>) -> BlockRef<'c, 'c> {
+    unsafe { BlockRef::from_raw(block.to_raw()) }
 }
 
 /// Dialects that melior has no handle for.
@@ -199,4 +199,87 @@ pub fn vector_dialect() -> melior::dialect::DialectHandle {
 pub fn spirv_dialect() -> melior::dialect::DialectHandle {
     // SAFETY: see `vector_dialect`.
     unsafe { melior::dialect::DialectHandle::from_raw(mlir_sys::mlirGetDialectHandle__spirv__()) }
+}
+
+/// Inserts operations before one.
+pub struct Before<'c> {
+    pub op: Op<'c>,
+    pub context: &'c Context,
+    pub location: Location<'c>,
+}
+
+impl<'c> Before<'c> {
+    pub fn new(context: &'c Context, op: Op<'c>) -> Self {
+        Self { op, context, location: op.location() }
+    }
+
+    pub fn insert(
+        &self,
+        name: &str,
+        operands: &[Val<'c>],
+        results: &[Type<'c>],
+        attributes: &[(&str, Attribute<'c>)],
+    ) -> Result<Op<'c>, String> {
+        let block = self.op.block().ok_or("operation outside a block")?;
+        Ok(op_ref(&block.insert_operation_before(self.op, build(name, self.location, operands, results, attributes)?)))
+    }
+
+    pub fn one(&self, name: &str, operands: &[Val<'c>], result: Type<'c>, attributes: &[(&str, Attribute<'c>)]) -> Result<Val<'c>, String> {
+        self.insert(name, operands, &[result], attributes)?.result(0).map(val).map_err(|e| e.to_string())
+    }
+
+    pub fn constant(&self, r#type: Type<'c>, value: i64) -> Result<Val<'c>, String> {
+        self.one("arith.constant", &[], r#type, &[("value", IntegerAttribute::new(r#type, value).into())])
+    }
+}
+
+/// Every operation below one, outermost first, in program order.
+pub fn operations_below<'c>(op: Op<'c>) -> Vec<Op<'c>> {
+    let mut all = vec![];
+    for block in blocks_of(op) {
+        for inner in operations_in(block) {
+            all.push(inner);
+            all.extend(operations_below(inner));
+        }
+    }
+    all
+}
+
+/// The blocks of an operation's regions.
+pub fn blocks_of<'c>(op: Op<'c>) -> Vec<BlockRef<'c, 'c>> {
+    let first = |r: usize| op.region(r).ok().and_then(|r| r.first_block()).map(|b| block_ref(b));
+    (0..op.region_count()).flat_map(|r| std::iter::successors(first(r), |b| b.next_in_region().map(|b| block_ref(b)))).collect()
+}
+
+/// The operations of a block.
+pub fn operations_in<'c>(block: BlockRef<'c, 'c>) -> Vec<Op<'c>> {
+    std::iter::successors(block.first_operation().map(|o| op_ref(&o)), |o| o.next_in_block().map(|o| op_ref(&o))).collect()
+}
+
+pub fn block_arguments<'c>(block: BlockRef<'c, 'c>) -> Vec<Val<'c>> {
+    (0..block.argument_count()).filter_map(|i| block.argument(i).ok()).map(val).collect()
+}
+
+pub fn results<'c>(op: Op<'c>) -> Vec<Val<'c>> {
+    (0..op.result_count()).filter_map(|i| op.result(i).ok()).map(val).collect()
+}
+
+pub fn replace_uses(old: Val<'_>, new: Val<'_>) {
+    // SAFETY: both values are live and of one type.
+    unsafe { mlir_sys::mlirValueReplaceAllUsesOfWith(old.to_raw(), new.to_raw()) }
+}
+
+/// Destroys an operation whose results have no uses left.
+pub fn erase(op: Op<'_>) {
+    // SAFETY: the operation is in a block, which gives it up.
+    unsafe { mlir_sys::mlirOperationDestroy(op.to_raw()) }
+}
+
+/// Moves an operation to the end of a block.
+pub fn move_to_end<'c>(op: Op<'c>, block: BlockRef<'c, 'c>) {
+    // SAFETY: the operation leaves its block and is owned by the other one at once.
+    unsafe {
+        mlir_sys::mlirOperationRemoveFromParent(op.to_raw());
+        mlir_sys::mlirBlockAppendOwnedOperation(block.to_raw(), op.to_raw());
+    }
 }

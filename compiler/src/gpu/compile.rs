@@ -124,7 +124,8 @@ fn compile<'c>(
     run(Stage::Gpu, &gpu::gpu_pipeline(profile), &mut module)?;
     run(Stage::Spirv, &gpu::spirv_pipeline(), &mut module)?;
     let access = spirv::buffer_access(&module, interface.storage.len()).map_err(failed(Stage::Spirv))?;
-    run(Stage::Spirv, "builtin.module(gpu-module-to-binary)", &mut module)?;
+    let serialized = PassManager::parse(context, "builtin.module(gpu-module-to-binary)").and_then(|manager| manager.run(&mut module));
+    serialized.map_err(|e| failed(Stage::Spirv)(e.to_string()))?;
     let binary = spirv::binary(&module).map_err(failed(Stage::Spirv))?;
     spirv::check_capabilities(&binary, profile).map_err(failed(Stage::Spirv))?;
     Ok(VulkanKernel {

@@ -4,7 +4,7 @@
 //! Refuses uses of an argument other than load and store, and element types that the profile cannot store.
 
 use crate::gpu::{
-    builder::{Op, Val, block_ref, build, element_type, integer, is_memref, name_of, op_ref, operands, val},
+    builder::{Before, Op, Val, block_ref, element_type, integer, is_memref, name_of, op_ref, operands, val},
     distribute_elements::argument_dims,
     profile::{Storage, VulkanProfile},
     sizes,
@@ -13,7 +13,7 @@ use melior::{
     Context,
     dialect::DialectHandle,
     ir::{
-        Attribute, BlockLike, Location, OperationRef, RegionLike, Type, ValueLike,
+        BlockLike, OperationRef, RegionLike, Type, ValueLike,
         attribute::{IntegerAttribute, TypeAttribute},
         block::BlockArgument,
         operation::{OperationLike, OperationMutLike},
@@ -104,53 +104,22 @@ fn users<'c>(argument: Val<'c>) -> Result<Vec<Op<'c>>, String> {
     Ok(users)
 }
 
-/// Inserts operations before one.
-struct Before<'c> {
-    op: Op<'c>,
-    context: &'c Context,
-    location: Location<'c>,
-}
-
-impl<'c> Before<'c> {
-    fn new(context: &'c Context, op: Op<'c>) -> Self {
-        Self { op, context, location: op.location() }
+/// The value of a size expression, computed before an operation.
+fn size_value<'c>(before: &Before<'c>, size: &Expr, symbols: &[Val<'c>]) -> Result<Val<'c>, String> {
+    let index = Type::index(before.context);
+    let mut stack = vec![];
+    for op in &size.0 {
+        let value = match op {
+            ExprOp::Const(c) => before.constant(index, *c)?,
+            ExprOp::Symbol(s) => *symbols.get(*s as usize).ok_or("winze.dims uses an index argument that the kernel does not have")?,
+            op => {
+                let (Some(rhs), Some(lhs)) = (stack.pop(), stack.pop()) else { return Err("malformed size".into()) };
+                before.one(sizes::arith_name(op), &[lhs, rhs], index, &[])?
+            }
+        };
+        stack.push(value);
     }
-
-    fn insert(
-        &self,
-        name: &str,
-        operands: &[Val<'c>],
-        results: &[Type<'c>],
-        attributes: &[(&str, Attribute<'c>)],
-    ) -> Result<Op<'c>, String> {
-        let block = self.op.block().ok_or("operation outside a block")?;
-        Ok(op_ref(&block.insert_operation_before(self.op, build(name, self.location, operands, results, attributes)?)))
-    }
-
-    fn one(&self, name: &str, operands: &[Val<'c>], result: Type<'c>, attributes: &[(&str, Attribute<'c>)]) -> Result<Val<'c>, String> {
-        self.insert(name, operands, &[result], attributes)?.result(0).map(val).map_err(|e| e.to_string())
-    }
-
-    fn constant(&self, r#type: Type<'c>, value: i64) -> Result<Val<'c>, String> {
-        self.one("arith.constant", &[], r#type, &[("value", IntegerAttribute::new(r#type, value).into())])
-    }
-
-    fn size(&self, size: &Expr, symbols: &[Val<'c>]) -> Result<Val<'c>, String> {
-        let index = Type::index(self.context);
-        let mut stack = vec![];
-        for op in &size.0 {
-            let value = match op {
-                ExprOp::Const(c) => self.constant(index, *c)?,
-                ExprOp::Symbol(s) => *symbols.get(*s as usize).ok_or("winze.dims uses an index argument that the kernel does not have")?,
-                op => {
-                    let (Some(rhs), Some(lhs)) = (stack.pop(), stack.pop()) else { return Err("malformed size".into()) };
-                    self.one(sizes::arith_name(op), &[lhs, rhs], index, &[])?
-                }
-            };
-            stack.push(value);
-        }
-        stack.pop().ok_or("empty size".into())
-    }
+    stack.pop().ok_or("empty size".into())
 }
 
 fn rewrite<'c>(
@@ -171,7 +140,7 @@ fn rewrite<'c>(
         linear = Some(match linear {
             None => *i,
             Some(so_far) => {
-                let size = before.size(size, symbols)?;
+                let size = size_value(&before, size, symbols)?;
                 let scaled = before.one("arith.muli", &[so_far, size], index, &[])?;
                 before.one("arith.addi", &[scaled, *i], index, &[])?
             }

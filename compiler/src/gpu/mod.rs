@@ -5,7 +5,10 @@
 //! | `distribute-elements` | linalg on tensors -> one `scf.forall` of scalar code on memrefs, without temporaries |
 //! | `linearize-memrefs` | buffers of any rank -> flat buffers of types that the profile can store |
 //! | `map-grid-to-workgroups` | the `scf.forall` -> a `gpu.func`, one invocation per iteration |
+//! | `widen-narrow-integers` | 8- and 16-bit integers -> 32-bit ones, where the profile lacks them |
+//! | `expand-integer-division` | signed remainders, and 64-bit division where it is emulated |
 //! | `split-wide-values` | 64-bit integers carried by loops and conditionals -> pairs of words |
+//! | `verify-vulkan-types` | nothing is left that SPIR-V conversion would replace silently |
 //! | `spirv-finish-interface` | (in `spirv/`) exact decorations, module in place for serialization |
 
 pub mod builder;
@@ -15,6 +18,11 @@ pub mod sizes;
 pub mod distribute_elements;
 pub mod linearize_memrefs;
 pub mod map_grid_to_workgroups;
+
+pub mod expand_integer_division;
+pub mod split_wide_values;
+pub mod verify_types;
+pub mod widen_narrow_integers;
 
 mod compile;
 
@@ -28,6 +36,10 @@ pub fn register_passes() {
     register::<distribute_elements::DistributeElements>();
     register::<linearize_memrefs::LinearizeMemrefs>();
     register::<map_grid_to_workgroups::MapGridToWorkgroups>();
+    register::<widen_narrow_integers::WidenNarrowIntegers>();
+    register::<expand_integer_division::ExpandIntegerDivision>();
+    register::<split_wide_values::SplitWideValues>();
+    register::<verify_types::VerifyTypes>();
 }
 
 /// `linalg` -> `schedule`: one `scf.forall` over result elements or rows.
@@ -38,6 +50,12 @@ pub fn schedule_pipeline() -> String {
 /// `schedule` -> `gpu`: flat buffers, one invocation per iteration, scalar types that the profile has.
 pub fn gpu_pipeline(profile: &VulkanProfile) -> String {
     let name = &profile.name;
+    let narrow = if profile.has("Int8") && profile.has("Int16") { "" } else { "widen-narrow-integers," };
+    let wide = if profile.has("Int64") {
+        "expand-integer-division{widest=64},"
+    } else {
+        "expand-integer-division{widest=32},split-wide-values,gpu.func(arith-emulate-wide-int{widest-int-supported=32}),"
+    };
     pipeline(&[
         &format!("func.func(linearize-memrefs{{profile={name}}}),"),
         &format!("map-grid-to-workgroups{{profile={name}}},"),
@@ -47,8 +65,12 @@ pub fn gpu_pipeline(profile: &VulkanProfile) -> String {
         "arith-emulate-unsupported-floats{source-types=f16,bf16 target-type=f32},",
         "arith-expand{include-bf16=true},",
         "canonicalize,",
+        narrow,
+        wide,
+        "canonicalize,",
         "cse,",
-        "loop-invariant-code-motion)",
+        "loop-invariant-code-motion,",
+        &format!("verify-vulkan-types{{profile={name}}})"),
     ])
 }
 

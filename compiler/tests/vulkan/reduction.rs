@@ -1,0 +1,171 @@
+//! Pooling, reductions, softmax, arg-max.
+
+use crate::harness::{DESKTOP, Data, MIN, Random, assert_close, on_profiles};
+use winze_runtime::artifact::manifest::ElementType::{F32, I64};
+
+const MAX_POOL: &str = r#"
+func.func @max_pool(%x: tensor<?x2x7x7xf32> {winze.dims = affine_map<()[s0] -> (s0)>},
+    %out: tensor<?x2x4x4xf32> {bufferization.writable = true, winze.dims = affine_map<()[s0] -> (s0)>}, %n: index) -> tensor<?x2x4x4xf32> {
+  %low = arith.constant 0xFF800000 : f32
+  %p = tensor.pad %x low[0, 0, 1, 1] high[0, 0, 1, 1] {
+  ^bb0(%i: index, %j: index, %k: index, %l: index):
+    tensor.yield %low : f32
+  } : tensor<?x2x7x7xf32> to tensor<?x2x9x9xf32>
+  %window = tensor.empty() : tensor<3x3xf32>
+  %init = linalg.fill ins(%low : f32) outs(%out : tensor<?x2x4x4xf32>) -> tensor<?x2x4x4xf32>
+  %r = linalg.pooling_nchw_max {winze.root, strides = dense<2> : tensor<2xi64>, dilations = dense<1> : tensor<2xi64>}
+    ins(%p, %window : tensor<?x2x9x9xf32>, tensor<3x3xf32>) outs(%init : tensor<?x2x4x4xf32>) -> tensor<?x2x4x4xf32>
+  return %r : tensor<?x2x4x4xf32>
+}"#;
+
+#[test]
+fn max_pool_keeps_nan() {
+    on_profiles(MAX_POOL, &[MIN, DESKTOP], |kernel, profile| {
+        for n in [1usize, 4] {
+            let mut x = Random::new(n as u64).floats(n * 98);
+            x[30] = f32::NAN;
+            let got = kernel.run(&[n as i64], &[Data::of(&x)], &[(F32, n * 32)]);
+            let mut want = vec![];
+            for plane in x.chunks(49) {
+                for (oy, ox) in (0..4).flat_map(|y| (0..4).map(move |x| (y, x))) {
+                    let mut max = f32::NEG_INFINITY;
+                    for (y, x) in (0..3).flat_map(|y| (0..3).map(move |x| (oy * 2 + y, ox * 2 + x))) {
+                        if (1..8).contains(&y) && (1..8).contains(&x) {
+                            let v = plane[(y - 1) * 7 + x - 1];
+                            max = if v.is_nan() || max.is_nan() { f32::NAN } else { max.max(v) };
+                        }
+                    }
+                    want.push(max);
+                }
+            }
+            assert_close(&got[0].to::<f32>(), &want, 0.0, &format!("{profile} n={n}"));
+        }
+    });
+}
+
+/// Softmax over the middle axis of three: max, exp and sum, divide.
+const SOFTMAX: &str = r#"
+#all = affine_map<(i, j, k) -> (i, j, k)>
+#row = affine_map<(i, j, k) -> (i, k)>
+func.func @softmax(%x: tensor<?x?x3xf32> {winze.dims = affine_map<()[s0, s1] -> (s0, s1)>},
+    %out: tensor<?x?x3xf32> {bufferization.writable = true, winze.dims = affine_map<()[s0, s1] -> (s0, s1)>}, %n: index, %m: index) -> tensor<?x?x3xf32> {
+  %low = arith.constant 0xFF800000 : f32
+  %zero = arith.constant 0.0 : f32
+  %e = tensor.empty(%n) : tensor<?x3xf32>
+  %i1 = linalg.fill ins(%low : f32) outs(%e : tensor<?x3xf32>) -> tensor<?x3xf32>
+  %max = linalg.generic {indexing_maps = [#all, #row], iterator_types = ["parallel", "reduction", "parallel"]}
+      ins(%x : tensor<?x?x3xf32>) outs(%i1 : tensor<?x3xf32>) {
+  ^bb0(%a: f32, %b: f32):
+    %c = arith.maximumf %a, %b : f32
+    linalg.yield %c : f32
+  } -> tensor<?x3xf32>
+  %exp = linalg.generic {indexing_maps = [#all, #row, #all], iterator_types = ["parallel", "parallel", "parallel"]}
+      ins(%x, %max : tensor<?x?x3xf32>, tensor<?x3xf32>) outs(%out : tensor<?x?x3xf32>) {
+  ^bb0(%a: f32, %b: f32, %o: f32):
+    %c = arith.subf %a, %b : f32
+    %d = math.exp %c : f32
+    linalg.yield %d : f32
+  } -> tensor<?x?x3xf32>
+  %i2 = linalg.fill ins(%zero : f32) outs(%e : tensor<?x3xf32>) -> tensor<?x3xf32>
+  %sum = linalg.generic {indexing_maps = [#all, #row], iterator_types = ["parallel", "reduction", "parallel"]}
+      ins(%exp : tensor<?x?x3xf32>) outs(%i2 : tensor<?x3xf32>) {
+  ^bb0(%a: f32, %b: f32):
+    %c = arith.addf %a, %b : f32
+    linalg.yield %c : f32
+  } -> tensor<?x3xf32>
+  %r = linalg.generic {winze.root, indexing_maps = [#all, #row, #all], iterator_types = ["parallel", "parallel", "parallel"]}
+      ins(%exp, %sum : tensor<?x?x3xf32>, tensor<?x3xf32>) outs(%out : tensor<?x?x3xf32>) {
+  ^bb0(%a: f32, %b: f32, %o: f32):
+    %c = arith.divf %a, %b : f32
+    linalg.yield %c : f32
+  } -> tensor<?x?x3xf32>
+  return %r : tensor<?x?x3xf32>
+}"#;
+
+#[test]
+fn softmax_over_any_axis() {
+    on_profiles(SOFTMAX, &[MIN, DESKTOP], |kernel, profile| {
+        for (n, m) in [(1usize, 1usize), (3, 10), (70, 5), (0, 4), (2, 0)] {
+            let x: Vec<f32> = Random::new(5).floats(n * m * 3).iter().map(|v| v * 20.0).collect();
+            let got = kernel.run(&[n as i64, m as i64], &[Data::of(&x)], &[(F32, n * m * 3)]);
+            let mut want = vec![0.0; n * m * 3];
+            for (i, k) in (0..n).flat_map(|i| (0..3).map(move |k| (i, k))) {
+                let at = |j: usize| (i * m + j) * 3 + k;
+                let max = (0..m).map(|j| x[at(j)]).fold(f32::NEG_INFINITY, f32::max);
+                let sum: f32 = (0..m).map(|j| (x[at(j)] - max).exp()).sum();
+                (0..m).for_each(|j| want[at(j)] = (x[at(j)] - max).exp() / sum);
+            }
+            assert_close(&got[0].to::<f32>(), &want, 1e-5, &format!("{profile} n={n} m={m}"));
+        }
+    });
+}
+
+/// Mean and sum of squares in one kernel: two results of different shapes.
+const TWO_RESULTS: &str = r#"
+func.func @two_results(%x: tensor<?x6xf32> {winze.dims = affine_map<()[s0] -> (s0)>},
+    %mean: tensor<?xf32> {bufferization.writable = true, winze.dims = affine_map<()[s0] -> (s0)>},
+    %square: tensor<?x6xf32> {bufferization.writable = true, winze.dims = affine_map<()[s0] -> (s0)>}, %n: index) -> (tensor<?xf32>, tensor<?x6xf32>) {
+  %zero = arith.constant 0.0 : f32
+  %six = arith.constant 6.0 : f32
+  %i = linalg.fill ins(%zero : f32) outs(%mean : tensor<?xf32>) -> tensor<?xf32>
+  %s = linalg.reduce ins(%x : tensor<?x6xf32>) outs(%i : tensor<?xf32>) dimensions = [1] (%a: f32, %b: f32) {
+    %c = arith.addf %a, %b : f32
+    linalg.yield %c : f32
+  }
+  %m = linalg.map ins(%s : tensor<?xf32>) outs(%mean : tensor<?xf32>) (%a: f32, %o: f32) {
+    %c = arith.divf %a, %six : f32
+    linalg.yield %c : f32
+  }
+  %q = arith.mulf %x, %x : tensor<?x6xf32>
+  return %m, %q : tensor<?xf32>, tensor<?x6xf32>
+}"#;
+
+#[test]
+fn results_of_different_shapes() {
+    on_profiles(TWO_RESULTS, &[MIN], |kernel, _| {
+        for n in [0usize, 1, 33, 200] {
+            let x = Random::new(6).floats(n * 6);
+            let got = kernel.run(&[n as i64], &[Data::of(&x)], &[(F32, n), (F32, n * 6)]);
+            let mean: Vec<f32> = x.chunks(6).map(|r| r.iter().sum::<f32>() / 6.0).collect();
+            let square: Vec<f32> = x.iter().map(|v| v * v).collect();
+            assert_close(&got[0].to::<f32>(), &mean, 1e-6, "mean");
+            assert_close(&got[1].to::<f32>(), &square, 0.0, "square");
+        }
+    });
+}
+
+/// Value and position of the largest element: a reduction with two results, one of them i64.
+const ARG_MAX: &str = r#"
+func.func @arg_max(%x: tensor<?x9xf32> {winze.dims = affine_map<()[s0] -> (s0)>},
+    %value: tensor<?xf32> {bufferization.writable = true, winze.dims = affine_map<()[s0] -> (s0)>},
+    %position: tensor<?xi64> {bufferization.writable = true, winze.dims = affine_map<()[s0] -> (s0)>}, %n: index) -> (tensor<?xf32>, tensor<?xi64>) {
+  %low = arith.constant 0xFF800000 : f32
+  %none = arith.constant -1 : i64
+  %i = linalg.fill ins(%low : f32) outs(%value : tensor<?xf32>) -> tensor<?xf32>
+  %j = linalg.fill ins(%none : i64) outs(%position : tensor<?xi64>) -> tensor<?xi64>
+  %r:2 = linalg.generic {indexing_maps = [affine_map<(i, j) -> (i, j)>, affine_map<(i, j) -> (i)>, affine_map<(i, j) -> (i)>],
+      iterator_types = ["parallel", "reduction"]} ins(%x : tensor<?x9xf32>) outs(%i, %j : tensor<?xf32>, tensor<?xi64>) {
+  ^bb0(%a: f32, %best: f32, %at: i64):
+    %here = linalg.index 1 : index
+    %p = arith.index_cast %here : index to i64
+    %greater = arith.cmpf ogt, %a, %best : f32
+    %v = arith.select %greater, %a, %best : f32
+    %q = arith.select %greater, %p, %at : i64
+    linalg.yield %v, %q : f32, i64
+  } -> (tensor<?xf32>, tensor<?xi64>)
+  return %r#0, %r#1 : tensor<?xf32>, tensor<?xi64>
+}"#;
+
+#[test]
+fn arg_max_carries_two_values() {
+    on_profiles(ARG_MAX, &[MIN, DESKTOP], |kernel, profile| {
+        let n = 50;
+        let x = Random::new(7).floats(n * 9);
+        let got = kernel.run(&[n as i64], &[Data::of(&x)], &[(F32, n), (I64, n)]);
+        let best = |r: &[f32]| (0..9).fold(0, |b, j| if r[j] > r[b] { j } else { b });
+        let positions: Vec<i64> = x.chunks(9).map(|r| best(r) as i64).collect();
+        let values: Vec<f32> = x.chunks(9).map(|r| r[best(r)]).collect();
+        assert_eq!(got[0].to::<f32>(), values, "{profile}");
+        assert_eq!(got[1].to::<i64>(), positions, "{profile}");
+    });
+}
