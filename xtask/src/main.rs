@@ -1,1 +1,58 @@
-fn main() {}
+//! `cargo xtask COMMAND` -> the chores of this repository: setup, demo, test, bless, new-op, new-pass. Builds without LLVM or a C compiler
+//! beyond the Rust linker's needs, because its first job is to install them.
+
+mod demo;
+mod process;
+mod setup;
+mod test;
+
+use std::{path::PathBuf, process::ExitCode};
+
+const HELP: &str = "\
+Usage: cargo xtask COMMAND
+
+  setup             install the system packages that building and testing need (through apt-get; does nothing when all are there)
+  demo              fetch a trained model, compile it, run it on CPU and Vulkan, compare with the stored reference
+  test [--quick]    everything: format, lints, build, unit and integration tests, lit tests, examples
+                    --quick leaves out lints and examples
+  bless             renew the snapshots from what the compiler prints now; review them as a diff
+";
+
+/// A failure that ends the command: a message for people, with the remedy.
+pub type Result<T> = std::result::Result<T, String>;
+
+/// The folder with the workspace's Cargo.toml.
+pub fn root() -> PathBuf {
+    let here = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    here.parent().expect("xtask is a folder of the workspace").to_owned()
+}
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let done = match words.as_slice() {
+        ["setup"] => setup::run(),
+        ["demo"] => setup::run().and_then(|()| demo::run()),
+        ["test", flags @ ..] if flags.iter().all(|flag| *flag == "--quick") => setup::run().and_then(|()| test::run(!flags.is_empty())),
+        ["bless"] => setup::run().and_then(|()| test::bless()),
+        ["help" | "--help" | "-h"] => {
+            print!("{HELP}");
+            return ExitCode::SUCCESS;
+        }
+        [] => {
+            eprint!("{HELP}");
+            return ExitCode::from(2);
+        }
+        _ => {
+            eprint!("error: xtask: unknown arguments \"{}\"\n\n{HELP}", words.join(" "));
+            return ExitCode::from(2);
+        }
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            eprintln!("error: {message}");
+            ExitCode::FAILURE
+        }
+    }
+}
