@@ -22,6 +22,8 @@ struct Inner {
     reader: Reader,
     /// One per variant.
     images: Vec<OnceLock<Arc<Image>>>,
+    #[cfg(feature = "vulkan")]
+    vulkan: crate::vulkan::LoadedVariants,
 }
 
 impl Program {
@@ -40,7 +42,12 @@ impl Program {
 
     fn new(reader: Reader) -> Self {
         let images = reader.manifest().variants.iter().map(|_| OnceLock::new()).collect();
-        Self(Arc::new(Inner { reader, images }))
+        Self(Arc::new(Inner {
+            reader,
+            images,
+            #[cfg(feature = "vulkan")]
+            vulkan: crate::vulkan::LoadedVariants::default(),
+        }))
     }
 
     pub fn manifest(&self) -> &Manifest {
@@ -70,5 +77,11 @@ impl Program {
         }
         let image = Arc::new(Image::load(&self.0.reader, variant)?);
         Ok(slot.get_or_init(|| image).clone())
+    }
+
+    /// What sessions have loaded onto Vulkan devices.
+    #[cfg(feature = "vulkan")]
+    pub(crate) fn vulkan(&self) -> &crate::vulkan::LoadedVariants {
+        &self.0.vulkan
     }
 }

@@ -47,11 +47,22 @@ pub struct SessionOptions {
     pub externs: ExternKernels,
     /// Rerun on the CPU when a device is lost and the artifact has a CPU variant.
     pub fall_back: bool,
+    /// How a Vulkan device is used.
+    #[cfg(feature = "vulkan")]
+    pub vulkan: crate::vulkan::VulkanOptions,
 }
 
 impl Default for SessionOptions {
     fn default() -> Self {
-        Self { threads: None, pool: None, max_iterations: 1_000_000_000, externs: ExternKernels::default(), fall_back: true }
+        Self {
+            threads: None,
+            pool: None,
+            max_iterations: 1_000_000_000,
+            externs: ExternKernels::default(),
+            fall_back: true,
+            #[cfg(feature = "vulkan")]
+            vulkan: crate::vulkan::VulkanOptions::default(),
+        }
     }
 }
 
@@ -133,7 +144,7 @@ impl Session {
             }
             #[cfg(feature = "vulkan")]
             DeviceChoice::Vulkan(selector) => {
-                let backend = crate::vulkan::create(program, variant, selector)?;
+                let backend = crate::vulkan::create(program, variant, selector, &options.vulkan)?;
                 Ok(Self::with_backend(program, variant, backend, options))
             }
             #[cfg(not(feature = "vulkan"))]
@@ -322,6 +333,13 @@ impl Session {
         if self.prepared == Some(function) && self.prepared_symbols == self.symbols {
             return Ok(());
         }
+        match self.make_ready_once(function) {
+            Err(Error::DeviceLost(why)) => self.fall_back(why).and_then(|()| self.make_ready_once(function)),
+            other => other,
+        }
+    }
+
+    fn make_ready_once(&mut self, function: u32) -> Result<()> {
         self.prepared = None;
         let program = self.program.clone();
         let manifest = program.manifest();
@@ -369,21 +387,32 @@ impl Session {
 
     /// Runs what was bound; once more on the CPU if the device is lost.
     fn execute(&mut self, function: u32) -> Result<()> {
-        match self.execute_once(function) {
-            Err(Error::DeviceLost(why)) if self.options.fall_back => {
-                let Ok(variant) = choose_variant(&self.program, &DeviceChoice::Cpu) else { return Err(Error::DeviceLost(why)) };
-                self.notices.push(format!("{} was lost ({why}); running on the CPU from now on", self.backend.describe()));
-                let (backend, pool) = cpu_backend(&self.program, variant, &self.options)?;
-                (self.backend, self.pool) = (backend, Some(pool));
-                self.backend.set_profiling(self.profiling);
-                self.machine = Machine::new(&self.program.manifest().variants[variant as usize]);
-                self.variant = variant;
-                self.prepared = None;
-                self.make_ready(function)?;
-                self.execute_once(function)
+        let result = match self.execute_once(function) {
+            Err(Error::DeviceLost(why)) => {
+                self.fall_back(why).and_then(|()| self.make_ready(function)).and_then(|()| self.execute_once(function))
             }
             other => other,
-        }
+        };
+        self.host_inputs.clear();
+        self.host_outputs.clear();
+        self.cancel.store(0, Ordering::Relaxed);
+        result
+    }
+
+    /// Goes on with a CPU variant, if options and artifact allow it.
+    fn fall_back(&mut self, why: String) -> Result<()> {
+        let variant = match choose_variant(&self.program, &DeviceChoice::Cpu) {
+            Ok(variant) if self.options.fall_back => variant,
+            _ => return Err(Error::DeviceLost(why)),
+        };
+        self.notices.push(format!("{} was lost ({why}); running on the CPU from now on", self.backend.describe()));
+        let (backend, pool) = cpu_backend(&self.program, variant, &self.options)?;
+        (self.backend, self.pool) = (backend, Some(pool));
+        self.backend.set_profiling(self.profiling);
+        self.machine = Machine::new(&self.program.manifest().variants[variant as usize]);
+        self.variant = variant;
+        self.prepared = None;
+        Ok(())
     }
 
     fn execute_once(&mut self, function: u32) -> Result<()> {
@@ -402,9 +431,6 @@ impl Session {
         if result.is_err() {
             self.backend.abort();
         }
-        self.host_inputs.clear();
-        self.host_outputs.clear();
-        self.cancel.store(0, Ordering::Relaxed);
         result
     }
 }

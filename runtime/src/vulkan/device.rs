@@ -29,7 +29,8 @@ const LAST_CHANCE: Duration = Duration::from_secs(5);
 pub(super) struct Device {
     pub raw: ash::Device,
     pub physical: PhysicalDevice,
-    pub instance: Arc<Instance>,
+    /// Outlives the device.
+    _instance: Arc<Instance>,
     pub options: VulkanOptions,
     pub pipeline_cache: vk::PipelineCache,
     queue: Mutex<vk::Queue>,
@@ -81,7 +82,7 @@ impl Device {
             let mut device = Self {
                 raw,
                 physical,
-                instance,
+                _instance: instance,
                 options: options.clone(),
                 pipeline_cache: vk::PipelineCache::null(),
                 queue,

@@ -11,9 +11,18 @@ use std::{
 
 const VALIDATION_LAYER: &CStr = c"VK_LAYER_KHRONOS_validation";
 
-/// Warnings and errors of the validation layers. Keep a clone to read what the destruction of the device brought up.
+/// Warnings and errors of the validation layers. Clones share them; one that is kept also sees what the destruction of the device brings up.
 #[derive(Clone, Debug, Default)]
 pub struct Messages(Arc<Mutex<Vec<String>>>);
+
+/// Whether they share their messages.
+impl PartialEq for Messages {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for Messages {}
 
 impl Messages {
     /// Everything reported so far.
@@ -57,7 +66,7 @@ pub struct Instance {
     pub(super) api_version: u32,
     messenger: Option<(ext::debug_utils::Instance, vk::DebugUtilsMessengerEXT)>,
     /// Boxed because the layers hold its address.
-    messages: Box<Messages>,
+    _messages: Box<Messages>,
 }
 
 impl Instance {
@@ -66,7 +75,8 @@ impl Instance {
         let entry = unsafe { ash::Entry::load() }.map_err(|error| {
             Error::Device(format!("no Vulkan loader on this machine ({error}); install a Vulkan driver or use --device cpu"))
         })?;
-        let messages = Box::new(Messages::default());
+        let messages = Box::new(options.validation.clone().unwrap_or_default());
+        let validation = options.validation.is_some();
         // SAFETY: every pointer handed over in this block outlives the call it is handed to; `messages` outlives the instance.
         unsafe {
             let loader = entry.try_enumerate_instance_version().check("vkEnumerateInstanceVersion")?.unwrap_or(vk::API_VERSION_1_0);
@@ -81,7 +91,7 @@ impl Instance {
                 extensions.push(khr::portability_enumeration::NAME.as_ptr());
                 flags |= vk::InstanceCreateFlags::ENUMERATE_PORTABILITY_KHR;
             }
-            if options.validation {
+            if validation {
                 let installed = entry.enumerate_instance_layer_properties().check("vkEnumerateInstanceLayerProperties")?;
                 if !installed.iter().any(|layer| layer.layer_name_as_c_str() == Ok(VALIDATION_LAYER)) {
                     return Err(Error::Device("VK_LAYER_KHRONOS_validation is not installed; install the validation layers".into()));
@@ -98,7 +108,7 @@ impl Instance {
                 .application_info(&application)
                 .enabled_layer_names(&layers)
                 .enabled_extension_names(&extensions);
-            if options.validation {
+            if validation {
                 info = info.push_next(&mut features).push_next(&mut early);
             }
             let raw = entry.create_instance(&info, None).map_err(|result| match result {
@@ -107,21 +117,16 @@ impl Instance {
                 }
                 other => Error::Device(format!("vkCreateInstance failed: {other}")),
             })?;
-            let mut instance = Self { _entry: entry, raw, api_version, messenger: None, messages };
-            if options.validation {
+            let mut instance = Self { _entry: entry, raw, api_version, messenger: None, _messages: messages };
+            if validation {
                 let utils = ext::debug_utils::Instance::new(&instance._entry, &instance.raw);
                 let messenger = utils
-                    .create_debug_utils_messenger(&messenger_info(&instance.messages), None)
+                    .create_debug_utils_messenger(&messenger_info(&instance._messages), None)
                     .check("vkCreateDebugUtilsMessengerEXT")?;
                 instance.messenger = Some((utils, messenger));
             }
             Ok(Arc::new(instance))
         }
-    }
-
-    /// What the validation layers said; always empty without `VulkanOptions::validation`.
-    pub fn messages(&self) -> Messages {
-        (*self.messages).clone()
     }
 }
 

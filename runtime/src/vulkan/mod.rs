@@ -30,7 +30,10 @@ use crate::{
     program::Program,
 };
 use physical::Requirements;
-use std::sync::{Arc, atomic::Ordering};
+use std::{
+    fmt,
+    sync::{Arc, Mutex, PoisonError, Weak, atomic::Ordering},
+};
 
 /// Usable Vulkan devices in the loader's order; none if there is no loader.
 pub fn devices() -> Vec<DeviceInfo> {
@@ -45,9 +48,45 @@ pub fn check(selector: &VulkanSelector, requirements: &manifest::Device) -> Resu
     physical::select(&physical::enumerate(&instance)?, selector, &requirements).map(|_| ())
 }
 
-/// A backend for variant number `variant` of the program on the selected device.
-pub fn create(program: &Program, variant: u32, selector: &VulkanSelector) -> Result<Box<dyn Backend>> {
-    VulkanProgram::load(program, variant, selector, &VulkanOptions::default())?.backend()
+/// A backend for variant number `variant` of the program on the selected device. Backends of equal choice and options share pipelines and
+/// constants while one of them lives.
+pub fn create(program: &Program, variant: u32, selector: &VulkanSelector, options: &VulkanOptions) -> Result<Box<dyn Backend>> {
+    let loaded = program.vulkan().get(variant, selector, options, || VulkanProgram::load(program, variant, selector, options))?;
+    loaded.backend()
+}
+
+/// The Vulkan side of a program: what sessions have loaded and still use.
+#[derive(Default)]
+pub(crate) struct LoadedVariants(Mutex<Vec<(LoadedKey, Weak<loaded::Loaded>)>>);
+
+/// Variant, selector and options as asked for.
+type LoadedKey = (u32, VulkanSelector, VulkanOptions);
+
+impl LoadedVariants {
+    /// What is loaded for this choice, unless its device was lost; else the result of `load`. Others wait meanwhile.
+    fn get(
+        &self,
+        variant: u32,
+        selector: &VulkanSelector,
+        options: &VulkanOptions,
+        load: impl FnOnce() -> Result<VulkanProgram>,
+    ) -> Result<VulkanProgram> {
+        let key = (variant, selector.clone(), options.clone());
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.retain(|(_, loaded)| loaded.upgrade().is_some_and(|loaded| loaded.device.check_alive().is_ok()));
+        if let Some(loaded) = all.iter().find(|(known, _)| *known == key).and_then(|(_, loaded)| loaded.upgrade()) {
+            return Ok(VulkanProgram(loaded));
+        }
+        let loaded = load()?;
+        all.push((key, Arc::downgrade(&loaded.0)));
+        Ok(loaded)
+    }
+}
+
+impl fmt::Debug for LoadedVariants {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("LoadedVariants")
+    }
 }
 
 /// How much recording and submitting a program has cost.
@@ -83,10 +122,5 @@ impl VulkanProgram {
             hazard_barriers: counters.barriers.load(Ordering::Relaxed),
             submissions: self.0.device.submissions(),
         }
-    }
-
-    /// What the validation layers said; always empty without `VulkanOptions::validation`.
-    pub fn messages(&self) -> Messages {
-        self.0.device.instance.messages()
     }
 }

@@ -1,12 +1,13 @@
 //! How Vulkan devices are used: plain data given by the host.
 
+use super::instance::Messages;
 use std::time::Duration;
 
 /// Options of a Vulkan device.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VulkanOptions {
-    /// Runs under VK_LAYER_KHRONOS_validation with synchronization validation; see `Messages`.
-    pub validation: bool,
+    /// Runs under VK_LAYER_KHRONOS_validation with synchronization validation, and collects here what it says.
+    pub validation: Option<Messages>,
     /// How long one wait for the device may last before it counts as lost.
     pub timeout: Duration,
     /// Keeps inputs, outputs and the arena in memory that the host maps, where the device has such memory. Off: always staged.
@@ -18,6 +19,6 @@ pub struct VulkanOptions {
 
 impl Default for VulkanOptions {
     fn default() -> Self {
-        Self { validation: false, timeout: Duration::from_secs(60), direct_memory: true, lose_submission: None }
+        Self { validation: None, timeout: Duration::from_secs(60), direct_memory: true, lose_submission: None }
     }
 }

@@ -1,6 +1,10 @@
 //! Commands given to the backend one by one: order, ranges, conversions, reuse of recordings.
 
-use crate::{bytes, floats, ints, kernel, support::*, validated};
+use crate::{
+    bytes,
+    fixture::{vulkan::VulkanModel, *},
+    floats, ints, kernel, validated,
+};
 use ElementType::{Bool, F32, I32, I64};
 use std::sync::{Arc, atomic::AtomicU32};
 use winze_runtime::{
@@ -16,12 +20,12 @@ use winze_runtime::{
 
 /// A program with these kernels, in this order, and nothing else.
 pub fn only_kernels(kernels: &[(&str, &[u8], &[Access])]) -> Program {
-    let mut model = Model::new(&["n"]);
+    let mut model = VulkanModel::new(&["n"]);
     for (name, module, access) in kernels {
         let group = if matches!(*name, "iota" | "sum" | "spin") { 1 } else { 64 };
         model.kernel(name, module, access, 1, u32::from(*name == "scale"), group);
     }
-    model.build(1, int(0), vec![Instruction::Return])
+    model.build(1, c(0), vec![Instruction::Return])
 }
 
 pub fn port(element: ElementType, storage: ElementType, elements: u64) -> PortPlan {
@@ -304,11 +308,11 @@ fn reads_and_host_calls_see_the_device() {
 
 #[test]
 fn constants_in_device_memory() {
-    let mut model = Model::new(&["n"]);
+    let mut model = VulkanModel::new(&["n"]);
     model.kernel(kernel::add.0, kernel::add.1, kernel::add.2, 1, 0, 64);
     model.constant(F32, &bytes(&[1.0f32, 2.0, 3.0]));
     model.constant(F32, &bytes(&[10.0f32, 20.0, 30.0]));
-    let program = model.build(1, int(0), vec![Instruction::Return]);
+    let program = model.build(1, c(0), vec![Instruction::Return]);
     validated(&program, &VulkanOptions::default(), |loaded| {
         let mut backend = loaded.backend().unwrap();
         prepare(&mut *backend, &[], &[port(F32, F32, 3)], 0);

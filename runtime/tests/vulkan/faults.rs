@@ -3,9 +3,8 @@
 use crate::{
     bytes,
     commands::{arena, dispatch, input, only_kernels, output, port, prepare, run},
-    kernel, report,
-    support::*,
-    validated,
+    fixture::{vulkan::VulkanModel, *},
+    kernel, report, validated,
 };
 use std::{
     sync::{Arc, atomic::AtomicU32},
@@ -14,12 +13,14 @@ use std::{
 use winze_runtime::{
     artifact::{
         manifest::{Access, ElementType::F32, ElementType::I32},
-        program::Instruction,
+        program::{Instruction, IntOp},
     },
     backend::{CopyCommand, DispatchCommand, HostInput, Plan, Region},
-    device::VulkanSelector,
+    device::{DeviceChoice, VulkanSelector},
     error::Error,
     program::Program,
+    session::{Session, SessionOptions},
+    tensor::TensorView,
     vulkan::{VulkanOptions, VulkanProgram, devices},
 };
 
@@ -49,6 +50,52 @@ fn a_lost_device_is_told_apart_and_stays_lost() {
             ));
         });
     }
+}
+
+/// `y = 2 (a + b)` on Vulkan and on the CPU.
+fn on_both_devices() -> Program {
+    let mut model = VulkanModel::new(&["rows", "width"]);
+    let add = model.kernel(kernel::add.0, kernel::add.1, kernel::add.2, 1, 0, 64);
+    let double = model.kernel(kernel::double_in_place.0, kernel::double_in_place.1, kernel::double_in_place.2, 1, 0, 64);
+    let shape = [s(0), s(1)];
+    let (a, b, y) = (model.input(F32, F32, &shape), model.input(F32, F32, &shape), model.output(F32, F32, &shape));
+    let once = |dispatch, buffers| Instruction::Dispatch { dispatch, buffers, dims: vec![2], scalars: vec![] };
+    let code = vec![
+        Instruction::Int { op: IntOp::Mul, dst: 2, lhs: 0, rhs: 1 },
+        once(add, vec![a, b, y]),
+        once(double, vec![y]),
+        Instruction::Return,
+    ];
+    model.cpu = Some(add_scale(symbol("rows", 0, None), symbol("width", 0, None), 2.0));
+    model.build(3, c(0), code)
+}
+
+#[test]
+fn a_run_goes_on_after_a_lost_device() {
+    if devices().is_empty() {
+        return report("skipped: no Vulkan device on this machine");
+    }
+    let program = on_both_devices();
+    let device = DeviceChoice::Vulkan(VulkanSelector::Best);
+    let mut options = SessionOptions::default();
+    options.vulkan.lose_submission = Some(1);
+    let mut session = Session::new(&program, &device, options.clone()).unwrap();
+    let mut other = Session::new(&program, &device, options.clone()).unwrap();
+    options.fall_back = false;
+    let mut strict = Session::new(&program, &device, options).unwrap();
+    let inputs = [TensorView::of(&[1, 2], &[1.0f32, 2.0]), TensorView::of(&[1, 2], &[10.0f32, 20.0])];
+    // All sessions are on one device: the first submission is good, the second is lost, for all.
+    for (round, vulkan) in [(0, true), (1, false), (2, false)] {
+        let y = session.run(&inputs).unwrap().get(0).unwrap().as_slice::<f32>().unwrap().to_vec();
+        assert_eq!(y, [22.0, 44.0], "round {round}");
+        assert_eq!(session.describe().starts_with("vulkan:"), vulkan, "round {round}: {}", session.describe());
+    }
+    assert_eq!(session.notices().len(), 1);
+    assert!(matches!(strict.run(&inputs), Err(Error::DeviceLost(_))));
+    assert_eq!(other.run(&inputs).unwrap().get(0).unwrap().as_slice::<f32>().unwrap(), [22.0, 44.0]);
+    assert_eq!((other.describe().starts_with("vulkan:"), other.notices().len()), (false, 1));
+    // A new session opens the device again.
+    assert!(Session::new(&program, &device, SessionOptions::default()).unwrap().run(&inputs).is_ok());
 }
 
 #[test]
@@ -126,9 +173,9 @@ fn cancelled_runs_stop() {
 
 /// A program whose one kernel is `module`, as the manifest describes it.
 fn with_module(module: &[u8], entry_group: u32, access: &[Access]) -> Program {
-    let mut model = Model::new(&["n"]);
+    let mut model = VulkanModel::new(&["n"]);
     model.kernel("odd", module, access, 1, 0, entry_group);
-    model.build(1, int(0), vec![Instruction::Return])
+    model.build(1, c(0), vec![Instruction::Return])
 }
 
 fn load(program: &Program) -> Result<(), Error> {
@@ -154,14 +201,14 @@ fn requirements_are_checked() {
     if devices().is_empty() {
         return report("skipped: no Vulkan device on this machine");
     }
-    let mut model = Model::new(&[]);
+    let mut model = VulkanModel::new(&[]);
     model.features = vec!["subgroup-basic".into(), "time-travel".into()];
-    let program = model.build(0, int(0), vec![Instruction::Return]);
+    let program = model.build(0, c(0), vec![Instruction::Return]);
     expect(load(&program), "lacks time-travel");
-    let mut model = Model::new(&[]);
+    let mut model = VulkanModel::new(&[]);
     model.api_version = 9 << 22;
-    expect(load(&model.build(0, int(0), vec![Instruction::Return])), "lacks Vulkan 9.0 (it has");
-    let program = Model::new(&[]).build(0, int(0), vec![Instruction::Return]);
+    expect(load(&model.build(0, c(0), vec![Instruction::Return])), "lacks Vulkan 9.0 (it has");
+    let program = VulkanModel::new(&[]).build(0, c(0), vec![Instruction::Return]);
     let by_name = VulkanSelector::Name("no such device".into());
     expect(
         VulkanProgram::load(&program, 0, &by_name, &VulkanOptions::default()).map(|_| ()),

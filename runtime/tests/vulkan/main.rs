@@ -2,8 +2,8 @@
 //! Without a Vulkan device or without the validation layer the tests say so on stderr.
 #![cfg(feature = "vulkan")]
 
-#[path = "../support/mod.rs"]
-mod support;
+#[path = "../fixture/mod.rs"]
+mod fixture;
 
 mod commands;
 mod faults;
@@ -14,7 +14,7 @@ use winze_runtime::{
     artifact::manifest::Access,
     device::VulkanSelector,
     program::Program,
-    vulkan::{VulkanOptions, VulkanProgram, devices},
+    vulkan::{Messages, VulkanOptions, VulkanProgram, devices},
 };
 
 /// SPIR-V of `kernels/NAME.comp` and how it uses its buffers.
@@ -56,24 +56,24 @@ fn validated(program: &Program, options: &VulkanOptions, test: impl Fn(&VulkanPr
         return report("skipped: no Vulkan device on this machine");
     }
     for direct_memory in [true, false] {
-        let mut options = VulkanOptions { validation: true, direct_memory, ..options.clone() };
+        let messages = Messages::default();
+        let mut options = VulkanOptions { validation: Some(messages.clone()), direct_memory, ..options.clone() };
         let loaded = match VulkanProgram::load(program, 0, &VulkanSelector::Best, &options) {
             Err(error) if error.to_string().contains("VK_LAYER_KHRONOS_validation") => {
                 report(&format!("not validated: {error}"));
-                options.validation = false;
+                options.validation = None;
                 VulkanProgram::load(program, 0, &VulkanSelector::Best, &options)
             }
             other => other,
         };
         let loaded = loaded.unwrap();
-        let messages = loaded.messages();
         test(&loaded);
         drop(loaded);
         assert_eq!(messages.all(), [""; 0], "direct memory: {direct_memory}");
     }
 }
 
-/// The 32-bit numbers as bytes.
+/// Numbers as bytes.
 fn bytes<T: winze_runtime::tensor::Element>(values: &[T]) -> Vec<u8> {
     T::bytes(values).to_vec()
 }

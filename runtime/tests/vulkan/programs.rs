@@ -1,6 +1,9 @@
 //! Whole launch programs through a session: control flow on values from the device, symbolic dims, ports of all kinds.
 
-use crate::{floats, kernel, support::*, validated};
+use crate::{
+    fixture::{vulkan::VulkanModel, *},
+    floats, kernel, validated,
+};
 use winze_runtime::{
     artifact::{
         expr::{Expr, ExprOp},
@@ -19,8 +22,8 @@ fn session(program: &Program, loaded: &VulkanProgram) -> Session {
 
 /// Bytes of `n` 32-bit elements at a multiple of 256.
 fn padded(n: &Expr) -> Expr {
-    let bytes = Expr::binary(ExprOp::Mul, n, &int(4));
-    Expr::binary(ExprOp::Mul, &Expr::binary(ExprOp::CeilDiv, &bytes, &int(256)), &int(256))
+    let bytes = Expr::binary(ExprOp::Mul, n, &c(4));
+    Expr::binary(ExprOp::Mul, &Expr::binary(ExprOp::CeilDiv, &bytes, &c(256)), &c(256))
 }
 
 fn dispatch(dispatch: u32, buffers: &[u32]) -> I {
@@ -33,12 +36,12 @@ fn copy(src: u32, dst: u32) -> I {
 
 /// `y = x * 2^trip`, where the trip count comes through device memory.
 fn loop_with_loaded_trip() -> Program {
-    let mut model = Model::new(&["n"]);
+    let mut model = VulkanModel::new(&["n"]);
     let double = model.kernel(kernel::double_in_place.0, kernel::double_in_place.1, kernel::double_in_place.2, 1, 0, 64);
-    let x = model.input(F32, F32, &[sym(0)]);
+    let x = model.input(F32, F32, &[s(0)]);
     let trip = model.input(I64, I64, &[]);
-    let y = model.output(F32, F32, &[sym(0)]);
-    let t = model.arena(I64, &[], int(0));
+    let y = model.output(F32, F32, &[s(0)]);
+    let t = model.arena(I64, &[], c(0));
     let code = vec![
         copy(x, y),
         copy(trip, t),
@@ -49,7 +52,7 @@ fn loop_with_loaded_trip() -> Program {
         I::EndLoop { start: 4 },
         I::Return,
     ];
-    model.build(4, int(256), code)
+    model.build(4, c(256), code)
 }
 
 #[test]
@@ -69,14 +72,14 @@ fn data_dependent_trip_counts() {
 /// `do { x = 2 x } while (x[0] < limit[0])`, the condition computed on the device.
 #[test]
 fn loops_on_conditions_from_the_device() {
-    let mut model = Model::new(&["n"]);
+    let mut model = VulkanModel::new(&["n"]);
     let double = model.kernel(kernel::double_in_place.0, kernel::double_in_place.1, kernel::double_in_place.2, 1, 0, 64);
     let less = model.kernel(kernel::less.0, kernel::less.1, kernel::less.2, 1, 0, 64);
-    let x = model.input(F32, F32, &[sym(0)]);
-    let limit = model.input(F32, F32, &[sym(0)]);
-    let y = model.output(F32, F32, &[sym(0)]);
-    let flags = model.output(Bool, I32, &[sym(0)]);
-    let state = model.arena(F32, &[sym(0)], int(0));
+    let x = model.input(F32, F32, &[s(0)]);
+    let limit = model.input(F32, F32, &[s(0)]);
+    let y = model.output(F32, F32, &[s(0)]);
+    let flags = model.output(Bool, I32, &[s(0)]);
+    let state = model.arena(F32, &[s(0)], c(0));
     let code = vec![
         copy(x, state),
         I::ConstInt { dst: 1, value: 0 },
@@ -87,7 +90,7 @@ fn loops_on_conditions_from_the_device() {
         copy(state, y),
         I::Return,
     ];
-    let program = model.build(3, padded(&sym(0)), code);
+    let program = model.build(3, padded(&s(0)), code);
     validated(&program, &VulkanOptions::default(), |loaded| {
         let mut session = session(&program, loaded);
         for limit in [1.5f32, 100.0, 1e6, 100.0] {
@@ -106,11 +109,11 @@ fn loops_on_conditions_from_the_device() {
 
 #[test]
 fn branches_on_a_bool_input() {
-    let mut model = Model::new(&["n"]);
+    let mut model = VulkanModel::new(&["n"]);
     let add = model.kernel(kernel::add.0, kernel::add.1, kernel::add.2, 1, 0, 64);
     let condition = model.input(Bool, I32, &[]);
-    let x = model.input(F32, F32, &[sym(0)]);
-    let y = model.output(F32, F32, &[sym(0)]);
+    let x = model.input(F32, F32, &[s(0)]);
+    let y = model.output(F32, F32, &[s(0)]);
     let code = vec![
         I::ConstInt { dst: 1, value: 0 },
         I::Load { dst: 2, buffer: condition, index: 1 },
@@ -120,7 +123,7 @@ fn branches_on_a_bool_input() {
         copy(x, y),
         I::Return,
     ];
-    let program = model.build(3, int(0), code);
+    let program = model.build(3, c(0), code);
     validated(&program, &VulkanOptions::default(), |loaded| {
         let mut session = session(&program, loaded);
         for (flag, factor) in [(1u8, 2.0), (0, 1.0), (1, 2.0), (0, 1.0)] {
@@ -136,12 +139,12 @@ fn branches_on_a_bool_input() {
 /// `y[i] = i * step` by i64 addition on the device, one element a round, copied to offsets that the host computes.
 #[test]
 fn copies_at_computed_offsets() {
-    let mut model = Model::new(&["n"]);
+    let mut model = VulkanModel::new(&["n"]);
     let add = model.kernel(kernel::add_i64.0, kernel::add_i64.1, kernel::add_i64.2, 1, 0, 64);
     let step = model.input(I64, I64, &[]);
-    model.input(F32, F32, &[sym(0)]); // binds n
-    let y = model.output(I64, I64, &[sym(0)]);
-    let sums = [model.arena(I64, &[], int(0)), model.arena(I64, &[], int(256))];
+    model.input(F32, F32, &[s(0)]); // binds n
+    let y = model.output(I64, I64, &[s(0)]);
+    let sums = [model.arena(I64, &[], c(0)), model.arena(I64, &[], c(256))];
     let zero = model.constant(I64, &[0; 8]); // of shape [1]
     let code = vec![
         I::ConstInt { dst: 1, value: 1 },
@@ -155,7 +158,7 @@ fn copies_at_computed_offsets() {
         I::EndLoop { start: 3 },
         I::Return,
     ];
-    let program = model.build(5, int(512), code);
+    let program = model.build(5, c(512), code);
     validated(&program, &VulkanOptions::default(), |loaded| {
         let mut session = session(&program, loaded);
         for n in [5i64, 0, 40] {
