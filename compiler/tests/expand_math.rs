@@ -152,6 +152,29 @@ fn vectors_compute_what_scalars_do() {
     }
 }
 
+/// The expansions have no branches and no calls, so a loop over scalars becomes a loop over vectors.
+#[test]
+fn loops_over_scalars_vectorize() {
+    for name in OPS {
+        let text = format!(
+            "func.func @loop(%in: !llvm.ptr, %out: !llvm.ptr, %count: i64) {{
+               %zero = arith.constant 0 : i64
+               %one = arith.constant 1 : i64
+               scf.for %i = %zero to %count step %one : i64 {{
+                 %p = llvm.getelementptr %in[%i] : (!llvm.ptr, i64) -> !llvm.ptr, f32
+                 %q = llvm.getelementptr %out[%i] : (!llvm.ptr, i64) -> !llvm.ptr, f32
+                 %x = llvm.load %p : !llvm.ptr -> f32
+                 %r = math.{name} %x : f32
+                 llvm.store %r, %q : f32, !llvm.ptr
+               }}
+               return
+             }}"
+        );
+        let ir = math::optimized_ir(&text, "expand-math", "x86-64-v3");
+        assert!(ir.contains("x float> %") && ir.contains("store <"), "{name} stays scalar:\n{ir}");
+    }
+}
+
 #[test]
 fn conversions_round_once_to_nearest_even() {
     let v = |from: &str, to: &str| {

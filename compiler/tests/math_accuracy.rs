@@ -12,30 +12,30 @@ const BOUNDS: &[(&str, f64, f64)] = &[
     ("exp2", 1.0, 1.0),
     ("expm1", 1.6, 2.0),
     ("log", 0.65, 0.65),
-    ("log2", 0.65, 0.65),
+    ("log2", 0.7, 0.65),
     ("log10", 0.65, 0.65),
     ("log1p", 0.7, 0.7),
     ("sinh", 1.8, 1.8),
     ("cosh", 1.5, 1.5),
     ("tanh", 1.5, 1.5),
     ("asinh", 1.6, 1.6),
-    ("acosh", 1.6, 1.6),
+    ("acosh", 1.8, 1.8),
     ("atanh", 2.0, 2.0),
     ("sin", 0.51, 0.9),
     ("cos", 0.51, 0.9),
-    ("tan", 0.51, 2.2),
+    ("tan", 0.51, 2.4),
     ("asin", 0.65, 0.65),
     ("acos", 0.65, 0.65),
     ("atan", 1.2, 1.6),
     ("erf", 1.05, 1.05),
-    ("erfc", 3.4, 3.4),
+    ("erfc", 3.4, 4.5),
     ("cbrt", 0.8, 0.8),
     ("rsqrt", 1.5, 1.5),
     ("round", 0.0, 0.0),
-    ("logistic", 2.2, 2.2),
+    ("logistic", 2.5, 2.3),
     ("erf_inv", 2.8, 3.2),
     ("powf", 0.51, 1.3),
-    ("atan2", 1.5, 1.6),
+    ("atan2", 1.6, 1.8),
     ("remf", 0.0, 0.0),
 ];
 
@@ -225,6 +225,14 @@ fn f64_functions_keep_their_bounds_on_the_golden_table() {
     }
 }
 
+/// Here the quotient of one step rounds down across an integer, and what is left is close to twice the divisor.
+#[test]
+fn remainder_is_exact_where_the_quotient_rounds() {
+    let remf = function::<F64x2>("remf", "f64");
+    let (x, y) = (8.191_564_899_926_197e119, -8.170_374_833_040_473e-289);
+    assert_eq!(remf(x, y).to_bits(), (x % y).to_bits());
+}
+
 const SPECIAL: &[f64] = &[
     0.0,
     -0.0,
@@ -283,25 +291,28 @@ fn special_values_are_those_of_libm() {
     }
 }
 
-/// `cargo test -p winze-compiler --test math_accuracy -- --ignored --nocapture`; needs a C compiler and libquadmath. Every 16th f32
-/// (WINZE_MATH_STRIDE=1 for all of them, hours), 2 million f64 against 113-bit arithmetic.
+/// `cargo test -p winze-compiler --test math_accuracy measure -- --ignored --exact --nocapture`; needs a C compiler and libquadmath.
 #[test]
-#[ignore = "minutes; prints the table of docs/math.md"]
+#[ignore = "minutes; prints the table of docs/math.md: every 64th f32, 2 million f64 against 113-bit arithmetic"]
 fn measure() {
+    print_measurement("64", "2000000");
+}
+
+#[test]
+#[ignore = "hours; the same over every f32"]
+fn measure_every_f32() {
+    print_measurement("1", "2000000");
+}
+
+fn print_measurement(stride: &str, count: &str) {
     let folder = tempfile::tempdir().unwrap();
     let library = folder.path().join("libmath_under_test.so");
     std::fs::write(&library, math::image(&math::wrappers(), "expand-math", "x86-64-v3")).unwrap();
     let program = folder.path().join("measure");
     let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/math/measure.c");
-    let built = Command::new("cc")
-        .args(["-O2", "-o"])
-        .arg(&program)
-        .args([source.as_ref(), library.as_os_str()])
-        .args(["-lquadmath", "-lm"])
-        .status()
-        .unwrap();
-    assert!(built.success(), "measure.c does not compile");
-    let stride = std::env::var("WINZE_MATH_STRIDE").unwrap_or_else(|_| "16".to_owned());
-    let done = Command::new(&program).args([&stride, "2000000"]).env("LD_LIBRARY_PATH", folder.path()).status().unwrap();
+    let mut compiler = Command::new("cc");
+    compiler.args(["-O2", "-o"]).arg(&program).args([source.as_ref(), library.as_os_str()]).args(["-lquadmath", "-lm"]);
+    assert!(compiler.status().unwrap().success(), "measure.c does not compile");
+    let done = Command::new(&program).args([stride, count]).env("LD_LIBRARY_PATH", folder.path()).status().unwrap();
     assert!(done.success(), "measure failed");
 }

@@ -16,14 +16,24 @@ pub fn context() -> Context {
 
 /// A shared object without imports, of all functions in `text` after `expand`.
 pub fn image(text: &str, expand: &str, target: &str) -> Vec<u8> {
+    let llvm = optimized(text, expand, target);
+    link_image(&[(first_function(text), llvm.object().unwrap())], &CpuTarget::named(target).unwrap()).unwrap().bytes
+}
+
+/// The LLVM IR that `image` makes code of.
+#[allow(dead_code)] // not every test file looks at it
+pub fn optimized_ir(text: &str, expand: &str, target: &str) -> String {
+    optimized(text, expand, target).ir()
+}
+
+fn optimized(text: &str, expand: &str, target: &str) -> LlvmModule {
     let context = context();
     let mut module = Module::parse(&context, text).expect("the test input parses");
     let manager = PassManager::parse(&context, &format!("builtin.module({expand},{TO_LLVM})")).unwrap();
     manager.run(&mut module).unwrap_or_else(|e| panic!("{e}"));
-    let target = CpuTarget::named(target).unwrap();
-    let llvm = LlvmModule::from_mlir(module.as_operation(), &target).unwrap();
+    let llvm = LlvmModule::from_mlir(module.as_operation(), &CpuTarget::named(target).unwrap()).unwrap();
     llvm.optimize().unwrap();
-    link_image(&[(first_function(text), llvm.object().unwrap())], &target).unwrap().bytes
+    llvm
 }
 
 fn first_function(text: &str) -> String {

@@ -14,11 +14,10 @@ def finish(f, x, y, r):
 
 
 def step(f, r, b, inverse):
-    """r mod b for r / b < 2^50: the quotient is at most one off, the correction is exact."""
-    q = f.trunc(r * inverse)
+    """r mod b for r / b < 2^50. The nearest quotient, at most a little off, leaves |r| < b, which is exact (r < 2b would not be)."""
+    q = f.rint(r * inverse)
     r = f.fma(-q, b, r)
-    r = f.select(r < 0, r + b, r)
-    return f.select(r >= b, r - b, r)
+    return f.select(r < 0, r + b, r)
 
 
 def remf_f32():
@@ -44,10 +43,9 @@ def parts(f, a):
 
 def step_without_fma(f, r, b, low, high, inverse):
     """The same for r / b < 2^24 with b = high + low: both products are exact, and so is what is left."""
-    q = f.trunc(r * inverse)
+    q = f.rint(r * inverse)
     r = (r - q * high) - q * low
-    r = f.select(r < 0, r + b, r)
-    return f.select(r >= b, r - b, r)
+    return f.select(r < 0, r + b, r)
 
 
 def remf_f64(fused):
