@@ -20,7 +20,7 @@ use winze_runtime::{
     device::VulkanSelector,
     program::Program,
     tensor::{Element, is_storable},
-    vulkan::{VulkanOptions, VulkanProgram, devices},
+    vulkan::{Messages, VulkanOptions, VulkanProgram, devices},
 };
 
 pub const MIN: &str = "vulkan1.1-min";
@@ -93,6 +93,7 @@ impl Data {
 pub struct Loaded {
     kernel: VulkanKernel,
     program: VulkanProgram,
+    messages: Messages,
     _one_at_a_time: MutexGuard<'static, ()>,
 }
 
@@ -106,7 +107,8 @@ pub fn load(text: &str, profile_name: &str) -> Option<Loaded> {
         return None;
     }
     let program = artifact(&kernel, VulkanProfile::named(profile_name).unwrap());
-    let options = VulkanOptions { validation: true, ..VulkanOptions::default() };
+    let messages = Messages::default();
+    let options = VulkanOptions { validation: Some(messages.clone()), ..VulkanOptions::default() };
     let loaded = match VulkanProgram::load(&program, 0, &VulkanSelector::Best, &options) {
         Err(error) if error.to_string().contains("VK_LAYER_KHRONOS_validation") => {
             report(&format!("not validated: {error}"));
@@ -114,7 +116,7 @@ pub fn load(text: &str, profile_name: &str) -> Option<Loaded> {
         }
         other => other,
     };
-    Some(Loaded { kernel, program: loaded.unwrap(), _one_at_a_time: guard })
+    Some(Loaded { kernel, program: loaded.unwrap(), messages, _one_at_a_time: guard })
 }
 
 fn artifact(kernel: &VulkanKernel, profile: &VulkanProfile) -> Program {
@@ -199,7 +201,7 @@ impl Loaded {
 
 impl Drop for Loaded {
     fn drop(&mut self) {
-        let messages = self.program.messages().all();
+        let messages = self.messages.all();
         if !std::thread::panicking() {
             assert_eq!(messages, [""; 0], "validation of {}", self.kernel.name);
         }

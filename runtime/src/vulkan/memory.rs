@@ -139,9 +139,8 @@ mod tests {
     use super::*;
 
     fn memory(heaps: &[(u64, bool)], types: &[(vk::MemoryPropertyFlags, u32)]) -> vk::PhysicalDeviceMemoryProperties {
-        let mut memory = vk::PhysicalDeviceMemoryProperties::default();
-        memory.memory_heap_count = heaps.len() as u32;
-        memory.memory_type_count = types.len() as u32;
+        let (memory_heap_count, memory_type_count) = (heaps.len() as u32, types.len() as u32);
+        let mut memory = vk::PhysicalDeviceMemoryProperties { memory_heap_count, memory_type_count, ..Default::default() };
         for (slot, (size, local)) in memory.memory_heaps.iter_mut().zip(heaps) {
             slot.size = *size;
             slot.flags = if *local { vk::MemoryHeapFlags::DEVICE_LOCAL } else { vk::MemoryHeapFlags::empty() };
