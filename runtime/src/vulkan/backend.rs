@@ -41,7 +41,9 @@ pub(super) struct VulkanBackend {
     segment: Segment,
     in_flight: Vec<vk::Fence>,
     idle_fences: Vec<vk::Fence>,
-    run: Option<Run>,
+    host_outputs: Lent,
+    /// Of the run in progress; none between runs.
+    cancel: Option<Arc<AtomicU32>>,
     profiling: bool,
     timings: Vec<DispatchTiming>,
     /// Timestamp of the run's first dispatch.
@@ -57,14 +59,12 @@ struct Ports {
     bytes: u64,
 }
 
-/// What the caller lent for one run.
-struct Run {
-    outputs: Vec<HostOutput>,
-    cancel: Arc<AtomicU32>,
-}
+/// Memory that the caller lent for the outputs of a run.
+#[derive(Default)]
+struct Lent(Vec<HostOutput>);
 
-// SAFETY: the pointers to outputs are valid on any thread until the run ends (see `Backend::begin`).
-unsafe impl Send for Run {}
+// SAFETY: the pointers are valid on any thread, and only followed until the run ends (see `Backend::begin`).
+unsafe impl Send for Lent {}
 
 impl Ports {
     fn plan(plans: &[PortPlan]) -> Result<Self> {
@@ -90,7 +90,8 @@ impl VulkanBackend {
             segment: Segment::default(),
             in_flight: Vec::new(),
             idle_fences: Vec::new(),
-            run: None,
+            host_outputs: Lent::default(),
+            cancel: None,
             profiling: false,
             timings: Vec::new(),
             first_tick: None,
@@ -154,8 +155,8 @@ impl VulkanBackend {
     }
 
     fn check_cancelled(&self) -> Result<()> {
-        match &self.run {
-            Some(run) if run.cancel.load(Ordering::Relaxed) == 0 => Ok(()),
+        match &self.cancel {
+            Some(cancel) if cancel.load(Ordering::Relaxed) == 0 => Ok(()),
             Some(_) => Err(Error::Cancelled),
             None => Err(Error::Run("a command outside of a run".into())),
         }
@@ -264,12 +265,12 @@ impl VulkanBackend {
     }
 
     /// Outputs from mapped memory into the caller's.
-    fn download(&mut self, outputs: &[HostOutput]) {
+    fn download(&self) {
         let (source, base) = match self.mapped(place::OUTPUTS) {
             Some(_) => (place::OUTPUTS, 0),
             None => (place::STAGING, self.staged_outputs()),
         };
-        for (output, (plan, offset)) in outputs.iter().zip(&self.outputs.ports).filter(|pair| pair.0.bytes > 0) {
+        for (output, (plan, offset)) in self.host_outputs.0.iter().zip(&self.outputs.ports).filter(|pair| pair.0.bytes > 0) {
             let slice = Slice { place: source, offset: base + offset, bytes: plan.stored_bytes() };
             let stored = self.host_slice(slice).expect("outputs or their staging are mapped");
             // SAFETY: sizes were checked in `begin`; the device has finished.
@@ -326,7 +327,9 @@ impl Backend for VulkanBackend {
         }
         self.timings.clear();
         self.first_tick = None;
-        self.run = Some(Run { outputs: outputs.to_vec(), cancel: cancel.clone() });
+        self.host_outputs.0.clear();
+        self.host_outputs.0.extend_from_slice(outputs);
+        self.cancel = Some(cancel.clone());
         // SAFETY: passed on.
         unsafe { self.upload(inputs) }
     }
@@ -459,15 +462,14 @@ impl Backend for VulkanBackend {
             self.segment.push_copy(Slice { place: place::OUTPUTS, offset: 0, bytes }, Slice { place: place::STAGING, offset, bytes });
         }
         self.submit_and_wait()?;
-        if let Some(run) = self.run.take() {
-            self.download(&run.outputs);
-        }
+        self.download();
+        self.cancel = None;
         self.recorder.trim();
         Ok(())
     }
 
     fn abort(&mut self) {
-        self.run = None;
+        self.cancel = None;
         self.segment.clear();
         // The caller's memory is never seen by the device, so a device that does not answer need not be waited for; dropping settles it.
         let _ = self.wait();

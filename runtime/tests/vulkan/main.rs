@@ -8,6 +8,7 @@ mod fixture;
 mod commands;
 mod faults;
 mod programs;
+mod speed;
 
 use std::io::Write;
 use winze_runtime::{
