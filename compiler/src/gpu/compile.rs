@@ -162,7 +162,9 @@ struct Interface {
 impl Interface {
     fn read(module: &Module<'_>, unit: &KernelUnit, profile: &VulkanProfile) -> Result<Self, String> {
         let body = block_ref(module.body());
-        let mut functions = operations(body.first_operation().map(|o| op_ref(&o))).into_iter().filter(|o| name_of(*o) == "func.func");
+        let mut functions = operations(body.first_operation().map(|o| op_ref(&o)))
+            .into_iter()
+            .filter(|o| name_of(*o) == "func.func" && o.region(0).is_ok_and(|r| r.first_block().is_some()));
         let (Some(function), None) = (functions.next(), functions.next()) else {
             return Err("its module must have one function".into());
         };

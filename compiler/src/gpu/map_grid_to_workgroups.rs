@@ -64,7 +64,8 @@ impl RustPass for MapGridToWorkgroups {
         let mut next = body.first_operation().map(|o| op_ref(&o));
         while let Some(op) = next {
             next = op.next_in_block().map(|o| op_ref(&o));
-            if name_of(op) == "func.func" {
+            let declaration = op.region(0).ok().and_then(|r| r.first_block()).is_none();
+            if name_of(op) == "func.func" && !declaration {
                 self.map(op, body)?;
             }
         }

@@ -5,10 +5,12 @@
 //! | `distribute-elements` | linalg on tensors -> one `scf.forall` of scalar code on memrefs, without temporaries |
 //! | `linearize-memrefs` | buffers of any rank -> flat buffers of types that the profile can store |
 //! | `map-grid-to-workgroups` | the `scf.forall` -> a `gpu.func`, one invocation per iteration |
+//! | `expand-shader-math` | `math` operations that SPIR-V conversion lacks |
 //! | `widen-narrow-integers` | 8- and 16-bit integers -> 32-bit ones, where the profile lacks them |
 //! | `expand-integer-division` | signed remainders, and 64-bit division where it is emulated |
 //! | `split-wide-values` | 64-bit integers carried by loops and conditionals -> pairs of words |
 //! | `verify-vulkan-types` | nothing is left that SPIR-V conversion would replace silently |
+//! | `spirv-mark-exact` | (in `spirv/`) drivers may fuse multiply-add and rearrange nothing else |
 //! | `spirv-finish-interface` | (in `spirv/`) exact decorations, module in place for serialization |
 
 pub mod builder;
@@ -20,6 +22,7 @@ pub mod linearize_memrefs;
 pub mod map_grid_to_workgroups;
 
 pub mod expand_integer_division;
+pub mod expand_shader_math;
 pub mod split_wide_values;
 pub mod verify_types;
 pub mod widen_narrow_integers;
@@ -36,6 +39,7 @@ pub fn register_passes() {
     register::<distribute_elements::DistributeElements>();
     register::<linearize_memrefs::LinearizeMemrefs>();
     register::<map_grid_to_workgroups::MapGridToWorkgroups>();
+    register::<expand_shader_math::ExpandShaderMath>();
     register::<widen_narrow_integers::WidenNarrowIntegers>();
     register::<expand_integer_division::ExpandIntegerDivision>();
     register::<split_wide_values::SplitWideValues>();
@@ -57,6 +61,8 @@ pub fn gpu_pipeline(profile: &VulkanProfile) -> String {
         "expand-integer-division{widest=32},split-wide-values,gpu.func(arith-emulate-wide-int{widest-int-supported=32}),"
     };
     pipeline(&[
+        // Drivers promise little for exp, sin and the like, and no fused multiply-add.
+        &format!("expand-math{{fma=false keep={}}},", profile.driver_math.join(",")),
         &format!("func.func(linearize-memrefs{{profile={name}}}),"),
         &format!("map-grid-to-workgroups{{profile={name}}},"),
         "gpu.module(",
@@ -64,6 +70,7 @@ pub fn gpu_pipeline(profile: &VulkanProfile) -> String {
         "math-extend-to-supported-types{target-type=f32},",
         "arith-emulate-unsupported-floats{source-types=f16,bf16 target-type=f32},",
         "arith-expand{include-bf16=true},",
+        "expand-shader-math,",
         "canonicalize,",
         narrow,
         wide,
@@ -83,6 +90,7 @@ pub fn spirv_pipeline() -> String {
         "spirv-lower-abi-attrs,",
         "canonicalize,",
         "cse,",
+        "spirv-mark-exact,",
         "spirv-update-vce),",
         "spirv-finish-interface",
     ])

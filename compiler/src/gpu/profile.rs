@@ -18,6 +18,8 @@ pub struct VulkanProfile {
     pub extensions: Vec<String>,
     /// Device features the runtime must enable, as named in the manifest.
     pub features: Vec<String>,
+    /// Functions left to the driver, by the names of `expand-math`; all others are expanded.
+    pub driver_math: Vec<String>,
     /// Invocations per workgroup.
     pub workgroup_size: u32,
     pub limits: Limits,

@@ -189,3 +189,100 @@ fn doubles() {
         assert!(got[0].to::<f64>().iter().zip(&want).all(|(g, w)| (g - w).abs() < 1e-15));
     });
 }
+
+type Unary = (&'static str, fn(f64) -> f64);
+
+/// Checked on inputs in -4..4, made positive for the first four.
+const MATH: &[Unary] = &[
+    ("math.log", f64::ln),
+    ("math.log1p", f64::ln_1p),
+    ("math.sqrt", f64::sqrt),
+    ("math.rsqrt", |x| 1.0 / x.sqrt()),
+    ("math.exp", f64::exp),
+    ("math.exp2", f64::exp2),
+    ("math.expm1", f64::exp_m1),
+    ("math.sin", f64::sin),
+    ("math.cos", f64::cos),
+    ("math.tan", f64::tan),
+    ("math.atan", f64::atan),
+    ("math.sinh", f64::sinh),
+    ("math.cosh", f64::cosh),
+    ("math.tanh", f64::tanh),
+    ("math.asinh", f64::asinh),
+    ("math.cbrt", f64::cbrt),
+    ("math.absf", f64::abs),
+    ("math.floor", f64::floor),
+    ("math.ceil", f64::ceil),
+    ("math.trunc", f64::trunc),
+    ("math.round", f64::round),
+    ("math.roundeven", f64::round_ties_even),
+];
+
+fn unary(name: &str, element: &str, op: &str) -> String {
+    format!(
+        "func.func @{name}(%x: tensor<?x{element}> {{winze.dims = affine_map<()[s0] -> (s0)>}},
+    %out: tensor<?x{element}> {{bufferization.writable = true, winze.dims = affine_map<()[s0] -> (s0)>}}, %n: index) -> tensor<?x{element}> {{
+  %r = {op} %x : tensor<?x{element}>
+  return %r : tensor<?x{element}>
+}}"
+    )
+}
+
+#[test]
+fn math_functions() {
+    let inputs: Vec<f32> = (-200..=200).map(|i| i as f32 / 50.0).chain([0.5, 1.5, 2.5, -0.5]).collect();
+    for (i, (op, reference)) in MATH.iter().enumerate() {
+        let inputs: Vec<f32> = if i < 4 { inputs.iter().map(|v| v.abs() + 0.01).collect() } else { inputs.clone() };
+        let name = op.replace('.', "_");
+        on_profiles(&unary(&name, "f32", op), &[MIN, DESKTOP], |kernel, profile| {
+            let got = kernel.run(&[inputs.len() as i64], &[Data::of(&inputs)], &[(F32, inputs.len())]);
+            let want: Vec<f32> = inputs.iter().map(|v| reference(f64::from(*v)) as f32).collect();
+            assert_close(&got[0].to::<f32>(), &want, 1e-6, &format!("{op} on {profile}"));
+        });
+        on_profiles(&unary(&name, "f16", op), &[DESKTOP], |kernel, profile| {
+            use half::f16;
+            let inputs: Vec<f16> = inputs.iter().map(|v| f16::from_f32(*v)).collect();
+            let got = kernel.run(
+                &[inputs.len() as i64],
+                &[Data::of(&inputs)],
+                &[(winze_runtime::artifact::manifest::ElementType::F16, inputs.len())],
+            );
+            let want: Vec<f32> = inputs.iter().map(|v| reference(v.to_f64()) as f32).collect();
+            let got: Vec<f32> = got[0].to::<f16>().iter().map(|v| v.to_f32()).collect();
+            assert_close(&got, &want, 1e-3, &format!("{op} of f16 on {profile}"));
+        });
+    }
+}
+
+/// isnan, isinf and isfinite as bits of one number.
+const CLASSES: &str = r#"
+#m = affine_map<(i) -> (i)>
+func.func @classes(%x: tensor<?xf32> {winze.dims = affine_map<()[s0] -> (s0)>},
+    %out: tensor<?xi32> {bufferization.writable = true, winze.dims = affine_map<()[s0] -> (s0)>}, %n: index) -> tensor<?xi32> {
+  %r = linalg.generic {indexing_maps = [#m, #m], iterator_types = ["parallel"]} ins(%x : tensor<?xf32>) outs(%out : tensor<?xi32>) {
+  ^bb0(%a: f32, %o: i32):
+    %one = arith.constant 1 : i32
+    %two = arith.constant 2 : i32
+    %p = math.isnan %a : f32
+    %q = math.isinf %a : f32
+    %s = math.isfinite %a : f32
+    %i = arith.extui %p : i1 to i32
+    %j = arith.extui %q : i1 to i32
+    %k = arith.extui %s : i1 to i32
+    %j2 = arith.shli %j, %one : i32
+    %k2 = arith.shli %k, %two : i32
+    %v = arith.ori %i, %j2 : i32
+    %w = arith.ori %v, %k2 : i32
+    linalg.yield %w : i32
+  } -> tensor<?xi32>
+  return %r : tensor<?xi32>
+}"#;
+
+#[test]
+fn classes_of_floats() {
+    let x = [0.0, -1.5, f32::NAN, f32::INFINITY, f32::NEG_INFINITY, f32::MAX];
+    on_profiles(CLASSES, &[MIN, DESKTOP], |kernel, profile| {
+        let got = kernel.run(&[6], &[Data::of(&x)], &[(winze_runtime::artifact::manifest::ElementType::I32, 6)]);
+        assert_eq!(got[0].to::<i32>(), [4, 4, 1, 2, 2, 4], "{profile}");
+    });
+}
