@@ -91,7 +91,8 @@ impl LlvmModule {
             LLVMPassBuilderOptionsSetLoopVectorization(options, 1);
             LLVMPassBuilderOptionsSetLoopInterleaving(options, 1);
             LLVMPassBuilderOptionsSetSLPVectorization(options, 1);
-            LLVMPassBuilderOptionsSetLoopUnrolling(options, 1);
+            // Register tiles fill the registers: unrolling their loops spills (measured: 0.95 of peak becomes 0.6).
+            LLVMPassBuilderOptionsSetLoopUnrolling(options, 0);
             let error = LLVMRunPasses(self.module, c"default<O3>".as_ptr(), self.machine.machine, options);
             LLVMDisposePassBuilderOptions(options);
             check(error, "optimization")

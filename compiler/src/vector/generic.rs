@@ -2,14 +2,17 @@
 
 use super::build::{Builder, V, lasting, lasting_block, lasting_op};
 use melior::ir::{
-    AffineExpr, AffineMap, AttributeLike, BlockLike, BlockRef, OperationRef, RegionLike, Type, TypeLike, Value, ValueLike,
+    AffineExpr, AffineMap, AttributeLike, BlockLike, BlockRef, Operation, OperationRef, RegionLike, Type, TypeLike, Value, ValueLike,
     attribute::ArrayAttribute,
-    operation::{OperationLike, OperationMutLike},
+    operation::{OperationLike, OperationMutLike, OperationRefMut},
     r#type::MemRefType,
 };
 use mlir_sys::mlirAffineMapAttrGetValue;
 use std::collections::HashMap;
-use winze_mlir::{attributes::segment_sizes, walk};
+use winze_mlir::{
+    attributes::{self, segment_sizes},
+    walk,
+};
 
 /// The parts of a `linalg.generic` with memref operands.
 pub struct Generic<'c> {
@@ -121,6 +124,16 @@ impl<'c> Generic<'c> {
             .collect()
     }
 
+    /// Can the body be computed lane by lane? `linalg.index`, nested regions and memory accesses cannot.
+    pub fn body_is_elementwise(&self) -> bool {
+        walk::operations(self.body).all(|op| {
+            let name = op.name();
+            let name = name.as_string_ref().as_str().unwrap_or_default();
+            let known = name == "linalg.yield" || ["arith.", "math."].iter().any(|dialect| name.starts_with(dialect));
+            known && op.region_count() == 0 && op.results().all(|result| attributes::bit_width(result.r#type()).is_some())
+        })
+    }
+
     /// Clones the body with its arguments replaced by `arguments`; returns what it yields. With `lanes` every result is a vector of that
     /// many lanes, and scalar operands are broadcast.
     pub fn clone_body(&self, builder: &Builder<'c>, arguments: &[V<'c>], lanes: Option<i64>) -> Result<Vec<V<'c>>, String> {
@@ -144,11 +157,12 @@ impl<'c> Generic<'c> {
             if !scalar {
                 operands = operands.into_iter().map(|value| widen(builder, value, lanes)).collect::<Result<_, _>>()?;
             }
-            // SAFETY: a clone is an owned operation, attached at once.
-            let mut clone = builder.insert((unsafe { melior::ir::Operation::from_raw(mlir_sys::mlirOperationClone(op.to_raw())) }).into());
-            // SAFETY: the same operation, now with the right to change it.
-            let mut change = unsafe { melior::ir::operation::OperationRefMut::from_raw(clone.to_raw()) };
-            change.set_operands(&operands);
+            // SAFETY: a clone is an owned operation, attached at once and then changed through its own handle.
+            let mut clone = unsafe {
+                let clone = builder.insert(Operation::from_raw(mlir_sys::mlirOperationClone(op.to_raw())));
+                OperationRefMut::from_raw(clone.to_raw())
+            };
+            clone.set_operands(&operands);
             for (old, new) in op.results().zip(clone.results()) {
                 let new = lasting(new.into());
                 if !scalar {
@@ -156,8 +170,6 @@ impl<'c> Generic<'c> {
                 }
                 mapping.insert(old.to_raw().ptr, new);
             }
-            clone = lasting_op(clone);
-            let _ = clone;
         }
         Err("linalg.generic body without linalg.yield".to_owned())
     }

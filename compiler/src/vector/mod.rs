@@ -3,18 +3,32 @@
 //! Passes stand in the order of the pipeline. After this stage a kernel holds arith, math, scf, memref, vector and llvm operations, allocates
 //! nothing, and is two functions: the entry of the kernel ABI and its body.
 
-pub mod allow_contraction;
-pub mod drop_results;
-pub mod expand_math;
-pub mod lower_grid;
-pub mod lower_kernel_abi;
-pub mod place_buffers;
 pub mod unpack_panels;
+
+pub mod drop_results;
+
+pub mod place_buffers;
+
+pub mod allow_contraction;
+
 pub mod vectorize_contractions;
 
+pub mod expand_copies;
+
+pub mod vectorize_elementwise;
+
+pub mod expand_math;
+
+pub mod lower_grid;
+
+pub mod lower_kernel_abi;
+
 pub mod bounds;
+
 pub mod build;
+
 pub mod generic;
+
 pub mod math_library;
 
 use build::{V, lasting_op};
@@ -28,7 +42,7 @@ use melior::{
 };
 use winze_mlir::pass::register;
 
-/// Bufferizes into the kernel's arguments and forms register tiles. `$rows$` is a parameter of the schedule.
+/// Bufferizes into the kernel's arguments and forms register tiles and vectors. `$rows$` and `$bits$` are parameters of the schedule.
 pub const VECTOR_PIPELINE: &str = "builtin.module(\
     func.func(unpack-panels),canonicalize,cse,\
     eliminate-empty-tensors,empty-tensor-to-alloc-tensor,\
@@ -36,6 +50,7 @@ pub const VECTOR_PIPELINE: &str = "builtin.module(\
     fold-memref-alias-ops,canonicalize,cse,\
     func.func(drop-results,place-buffers),\
     func.func(allow-contraction,vectorize-contractions{rows=$rows$}),\
+    func.func(expand-copies),linalg-generalize-named-ops,func.func(vectorize-elementwise{bits=$bits$}),\
     func.func(convert-linalg-to-loops),expand-math,canonicalize,cse,loop-invariant-code-motion)";
 
 /// Gives the kernel its entry.
@@ -48,6 +63,8 @@ pub fn register_passes() {
     register::<place_buffers::PlaceBuffers>();
     register::<allow_contraction::AllowContraction>();
     register::<vectorize_contractions::VectorizeContractions>();
+    register::<expand_copies::ExpandCopies>();
+    register::<vectorize_elementwise::VectorizeElementwise>();
     register::<expand_math::ExpandMath>();
     register::<lower_grid::LowerGrid>();
     register::<lower_kernel_abi::LowerKernelAbi>();
