@@ -105,6 +105,10 @@ wz_status wz_session_run(wz_session *session, uint32_t function);
 /* An output of the last run, valid until the next one. */
 wz_status wz_session_output(const wz_session *session, uint32_t index, wz_tensor *tensor);
 
+/* Makes an output of the last run the input of the next ones (state such as a cache), without a copy; call it after each successful run. The
+ * output itself is empty afterwards. A failed run leaves the input as it was. */
+wz_status wz_session_carry(wz_session *session, uint32_t output, uint32_t input);
+
 /* Ends the run in progress (or the next one) with WZ_ERROR_CANCELLED. From any thread. */
 void wz_session_cancel(const wz_session *session);
 

@@ -7,7 +7,7 @@ use crate::{
     error::Error,
     program::Program,
     session::{CancelHandle, Session, SessionOptions, port_text},
-    tensor::TensorView,
+    tensor::{Tensor, TensorView},
 };
 use std::{
     cell::RefCell,
@@ -52,6 +52,8 @@ pub struct CSession {
 struct State {
     session: Session,
     inputs: Vec<Option<CInput>>,
+    /// Outputs that became inputs, by input.
+    carried: Vec<Option<Tensor>>,
     /// Function of the last successful run.
     ran: Option<u32>,
 }
@@ -64,18 +66,31 @@ struct CInput {
     bytes: usize,
 }
 
+impl State {
+    /// The slot of an input, made if it is the first.
+    fn input(&mut self, index: u32) -> CResult<&mut Option<CInput>> {
+        let most = self.session.program().manifest().functions.iter().map(|f| f.inputs.len()).max().unwrap_or(0);
+        self.inputs.resize_with(most, || None);
+        self.carried.resize_with(most, || None);
+        match self.inputs.get_mut(index as usize) {
+            Some(slot) => Ok(slot),
+            None => argument(format!("input {index} does not exist, there are {most}")),
+        }
+    }
+}
+
 // SAFETY: the data pointer is followed only during a run, for which the header asks the caller to keep it valid.
 unsafe impl Send for State {}
 
 /// `wz_tensor`.
 #[repr(C)]
 pub struct CTensor {
-    element: i32,
-    rank: u32,
-    dims: *const i64,
-    strides: *const i64,
-    data: *const c_void,
-    bytes: usize,
+    pub element: i32,
+    pub rank: u32,
+    pub dims: *const i64,
+    pub strides: *const i64,
+    pub data: *const c_void,
+    pub bytes: usize,
 }
 
 /// `wz_port`.
@@ -384,11 +399,10 @@ pub unsafe extern "C" fn wz_session_create(
     guard(|| unsafe {
         write(session, "session", ptr::null_mut())?;
         let device: DeviceChoice = text(device, "device")?.parse()?;
-        let mut options = SessionOptions::default();
-        options.threads = (threads > 0).then_some(threads as usize);
+        let options = SessionOptions { threads: (threads > 0).then_some(threads as usize), ..Default::default() };
         let created = Session::new(&reference(program, "program")?.program, &device, options)?;
         let (cancel, device) = (created.cancel_handle(), c_text(&created.describe()));
-        let state = Mutex::new(State { session: created, inputs: Vec::new(), ran: None });
+        let state = Mutex::new(State { session: created, inputs: Vec::new(), carried: Vec::new(), ran: None });
         write(session, "session", Box::into_raw(Box::new(CSession { state, cancel, device })))
     })
 }
@@ -449,12 +463,7 @@ pub unsafe extern "C" fn wz_session_set_input(session: *mut CSession, index: u32
             let dims = slice(tensor.dims, rank, "dims")?;
             let strides = if tensor.strides.is_null() { None } else { Some(slice(tensor.strides, rank, "strides")?) };
             slice(tensor.data.cast::<u8>(), tensor.bytes, "data")?;
-            let most = state.session.program().manifest().functions.iter().map(|f| f.inputs.len()).max().unwrap_or(0);
-            if index as usize >= most {
-                return argument(format!("input {index} does not exist, there are {most}"));
-            }
-            state.inputs.resize_with(most, || None);
-            let slot = &mut state.inputs[index as usize];
+            let slot = state.input(index)?;
             // Reuse the vectors, so that setting inputs again allocates nothing.
             let mut input = slot.take().unwrap_or(CInput { element, dims: Vec::new(), strides: None, data: ptr::null(), bytes: 0 });
             input.dims.clear();
@@ -484,6 +493,13 @@ pub unsafe extern "C" fn wz_session_run(session: *mut CSession, index: u32) -> i
                     return argument(format!("input {number} (\"{}\") is not set", port.name));
                 };
                 let data = slice(input.data, input.bytes, "data")?;
+                let aliased = |output: TensorView<'_>| {
+                    let (output, data) = (output.data.as_ptr_range(), data.as_ptr_range());
+                    output.start < data.end && data.start < output.end
+                };
+                if state.session.outputs(index).iter().any(aliased) {
+                    return argument(format!("input {number} (\"{}\") is the memory of an output; use wz_session_carry", port.name));
+                }
                 views.push(TensorView { element: input.element, dims: &input.dims, strides: input.strides.as_deref(), data });
             }
             state.session.run_function(index, &views)?;
@@ -513,6 +529,32 @@ pub unsafe extern "C" fn wz_session_output(session: *const CSession, index: u32,
                 bytes: view.data.len(),
             };
             write(tensor, "tensor", value)
+        })
+    }
+}
+
+/// # Safety
+/// As the header says.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn wz_session_carry(session: *mut CSession, output: u32, input: u32) -> i32 {
+    unsafe {
+        with_state(session, |state| {
+            let Some(function) = state.ran else { return argument("there is no output before a successful run") };
+            state.input(input)?;
+            let Some(element) = state.session.outputs(function).get(output as usize).map(|view| view.element) else {
+                return argument(format!("output {output} does not exist"));
+            };
+            let slot = &mut state.carried[input as usize];
+            let mut tensor = match slot.take() {
+                Some(tensor) if tensor.element() == element => tensor,
+                _ => Tensor::zeros(element, &[0])?,
+            };
+            state.session.swap_output(function, output as usize, &mut tensor)?;
+            let view = tensor.view();
+            let carried = CInput { element, dims: view.dims.to_vec(), strides: None, data: view.data.as_ptr(), bytes: view.data.len() };
+            state.inputs[input as usize] = Some(carried);
+            state.carried[input as usize] = Some(tensor);
+            Ok(())
         })
     }
 }

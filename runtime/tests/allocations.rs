@@ -42,9 +42,8 @@ fn runs_inside_the_bound_allocate_nothing() {
     let data = vec![1f32; 512 * 64];
     for threads in [1, 3] {
         for seen in [true, false] {
-            let mut options = SessionOptions::default();
             let pool = Pool::new(threads);
-            options.pool = Some(pool.clone());
+            let options = SessionOptions { pool: Some(pool.clone()), ..Default::default() };
             let mut session = Session::new(&program, &DeviceChoice::Cpu, options).unwrap();
             let run = |session: &mut Session, dims: [i64; 2]| {
                 let view = TensorView::of(&dims, &data[..(dims[0] * dims[1]) as usize]);

@@ -131,3 +131,32 @@ fn wrong_arguments_are_errors() {
     assert_eq!((wz_abi_version(), text(wz_version_string())), (1, env!("CARGO_PKG_VERSION").to_owned()));
     assert_eq!(wz_version(), 1 << 8);
 }
+
+#[test]
+fn outputs_are_carried_and_never_aliased() {
+    let artifact = add_scale(symbol("rows", 1, None), symbol("width", 1, None), 2.0).artifact();
+    let bytes = fs::read(&artifact.path).unwrap();
+    let (dims, data) = ([1i64, 2], [1f32, 2.0]);
+    unsafe {
+        let (mut program, mut session) = (ptr::null_mut(), ptr::null_mut());
+        assert_eq!(wz_program_open_memory(bytes.as_ptr().cast(), bytes.len(), &mut program), 0);
+        assert_eq!(wz_session_create(program, c"cpu".as_ptr(), 1, &mut session), 0);
+        wz_program_free(program);
+        let tensor = CTensor { element: 11, rank: 2, dims: dims.as_ptr(), strides: ptr::null(), data: data.as_ptr().cast(), bytes: 8 };
+        assert_eq!([0, 1].map(|i| wz_session_set_input(session, i, &tensor)), [0, 0]);
+        assert_eq!([wz_session_set_input(session, 2, &tensor), wz_session_carry(session, 0, 0)], [100, 100]);
+        for _ in 0..3 {
+            assert_eq!(wz_session_run(session, 0), 0);
+            assert_eq!(wz_session_carry(session, 0, 0), 0);
+        }
+        assert_eq!([wz_session_run(session, 0), wz_session_carry(session, 1, 0), wz_session_carry(session, 0, 2)], [0, 100, 100]);
+        // ((x + x) * 2 + x) * 2 ... four times.
+        let mut output = std::mem::zeroed();
+        assert_eq!(wz_session_output(session, 0, &mut output), 0);
+        assert_eq!(*output.data.cast::<[f32; 2]>(), [46.0, 92.0]);
+        assert_eq!(wz_session_set_input(session, 1, &output), 0);
+        assert_eq!(wz_session_run(session, 0), 100);
+        assert_eq!(last_error(), "argument: input 1 (\"b\") is the memory of an output; use wz_session_carry");
+        wz_session_free(session);
+    }
+}

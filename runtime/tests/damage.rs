@@ -107,8 +107,7 @@ impl Backend for Nothing {
 /// Runs every function of an accepted artifact for small sizes; errors are fine.
 fn exercise(program: &Program) {
     for variant in 0..program.manifest().variants.len() as u32 {
-        let mut options = SessionOptions::default();
-        options.max_iterations = 100;
+        let mut options = SessionOptions { max_iterations: 100, ..Default::default() };
         options.externs.register("log", Arc::new(|_| Ok(())));
         let mut session = Session::with_backend(program, variant, Box::new(Nothing), options);
         for (index, function) in program.manifest().functions.iter().enumerate() {
@@ -233,7 +232,7 @@ fn mutated_manifests_with_right_checksums_never_panic() {
             match random(&mut state) % 4 {
                 0 => bytes.insert(at, random(&mut state) as u8 & 15),
                 1 => drop(bytes.remove(at)),
-                _ => bytes[at] = random(&mut state) as u8 & if random(&mut state) % 2 == 0 { 15 } else { 255 },
+                _ => bytes[at] = random(&mut state) as u8 & if random(&mut state) & 1 == 0 { 15 } else { 255 },
             }
         }
         check(&bytes);

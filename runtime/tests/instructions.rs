@@ -32,8 +32,7 @@ struct Case {
 impl Case {
     fn new() -> Self {
         let i64s = |place| buffer(ElementType::I64, &[c(8)], place);
-        let mut options = SessionOptions::default();
-        options.threads = Some(1);
+        let options = SessionOptions { threads: Some(1), ..Default::default() };
         Self { model: Model::new(), buffers: vec![i64s(Place::Input(0)), i64s(Place::Output(0))], arena: 0, options }
     }
 

@@ -3,9 +3,11 @@
 mod fixture;
 
 use fixture::*;
+use std::sync::{Arc, atomic::AtomicU32};
 use winze_runtime::{
-    artifact::manifest::ElementType,
-    device::DeviceChoice,
+    artifact::manifest::{Device, ElementType},
+    backend::*,
+    device::{DeviceChoice, choose_variant},
     error::Error,
     program::Program,
     session::{Session, SessionOptions},
@@ -13,9 +15,7 @@ use winze_runtime::{
 };
 
 fn options(threads: usize) -> SessionOptions {
-    let mut options = SessionOptions::default();
-    options.threads = Some(threads);
-    options
+    SessionOptions { threads: Some(threads), ..Default::default() }
 }
 
 fn session(program: &Program, threads: usize) -> Session {
@@ -132,4 +132,124 @@ fn figures_and_timings_are_exact() {
     assert_eq!(session.timings().iter().map(|t| t.dispatch).collect::<Vec<_>>(), [0, 1]);
     assert!(session.timings()[1].start_ns >= session.timings()[0].start_ns + session.timings()[0].duration_ns);
     assert_eq!(session.describe(), "cpu (2 threads)");
+}
+
+#[test]
+fn outputs_become_state_without_a_copy() {
+    let artifact = add_scale(symbol("rows", 1, Some(4)), symbol("width", 1, None), 2.0).artifact();
+    let program = artifact.open();
+    let mut session = session(&program, 1);
+    let mut state = Tensor::from_view(&TensorView::of(&[1, 2], &[1f32, 2.0])).unwrap();
+    let one = TensorView::of(&[1, 2], &[1f32, 1.0]);
+    let (mut addresses, mut values) = (vec![], vec![]);
+    for _ in 0..4 {
+        session.run(&[state.view(), one]).unwrap();
+        session.swap_output(0, 0, &mut state).unwrap();
+        addresses.push(state.bytes().as_ptr());
+        values.push(state.as_slice::<f32>().unwrap().to_vec());
+    }
+    assert_eq!(values, [[4.0, 6.0], [10.0, 14.0], [22.0, 30.0], [46.0, 62.0]]);
+    assert_eq!((addresses[0], addresses[1]), (addresses[2], addresses[3]));
+    // A failed run changes nothing.
+    let wrong = TensorView::of(&[5, 1], &[0f32; 5]);
+    assert!(session.run(&[wrong, wrong]).is_err());
+    assert_eq!(state.as_slice::<f32>().unwrap(), [46.0, 62.0]);
+    assert!(session.swap_output(0, 0, &mut Tensor::zeros(ElementType::I64, &[]).unwrap()).is_err());
+    assert!(session.swap_output(0, 1, &mut state).is_err());
+}
+
+#[test]
+fn the_best_variant_that_the_cpu_can_run_is_chosen() {
+    let mut model = add_scale(symbol("rows", 1, None), symbol("width", 1, None), 2.0);
+    let mut impossible = model.manifest.variants[0].clone();
+    impossible.target = "cpu=future".into();
+    if let Device::Cpu { features, .. } = &mut impossible.device {
+        features.extend(["sse2".into(), "avx9999".into()]);
+    }
+    let mut better = model.manifest.variants[0].clone();
+    better.target = "cpu=better".into();
+    model.manifest.variants.extend([better, impossible.clone()]);
+    let program = model.artifact().open();
+    assert_eq!(choose_variant(&program, &DeviceChoice::Cpu).unwrap(), 1);
+    model.manifest.variants = vec![impossible];
+    let program = model.artifact().open();
+    assert_eq!(
+        choose_variant(&program, &DeviceChoice::Cpu).unwrap_err().to_string(),
+        "device: no variant suits cpu: cpu=future (device: this CPU lacks avx9999); compile with another --target"
+    );
+    let error = choose_variant(&program, &"vulkan:0".parse().unwrap()).unwrap_err().to_string();
+    assert!(error.starts_with("device: the artifact has no variant for vulkan:0, only for cpu=future;"), "{error}");
+}
+
+#[test]
+fn device_strings() {
+    for text in ["cpu", "vulkan", "vulkan:1", "vulkan:llvmpipe"] {
+        assert_eq!(text.parse::<DeviceChoice>().unwrap().to_string(), text);
+    }
+    for text in ["", "gpu", "vulkan:", "cpu:1"] {
+        assert!(text.parse::<DeviceChoice>().is_err());
+    }
+    let devices = winze_runtime::devices();
+    assert!(devices[0].id == "cpu" && !devices[0].name.is_empty() && devices[0].memory_bytes > 0);
+}
+
+/// A device that is lost in the middle of its second run.
+struct Losing(u32);
+
+impl Backend for Losing {
+    fn prepare(&mut self, _plan: &Plan<'_>) -> Result<(), Error> {
+        Ok(())
+    }
+    unsafe fn begin(&mut self, _: &[HostInput], _: &[HostOutput], _: &Arc<AtomicU32>) -> Result<(), Error> {
+        self.0 += 1;
+        Ok(())
+    }
+    fn dispatch(&mut self, _command: &DispatchCommand<'_>) -> Result<(), Error> {
+        if self.0 == 2 { Err(Error::DeviceLost("unplugged".into())) } else { Ok(()) }
+    }
+    fn copy(&mut self, _command: &CopyCommand) -> Result<(), Error> {
+        Ok(())
+    }
+    fn barrier(&mut self) -> Result<(), Error> {
+        Ok(())
+    }
+    fn read(&mut self, _region: Region, _into: &mut [u8]) -> Result<(), Error> {
+        Ok(())
+    }
+    fn call_host(&mut self, _: &[Region], _: &mut dyn FnMut(&[HostRegion]) -> Result<(), Error>) -> Result<(), Error> {
+        Ok(())
+    }
+    fn finish(&mut self) -> Result<(), Error> {
+        Ok(())
+    }
+    fn abort(&mut self) {}
+    fn set_profiling(&mut self, _on: bool) {}
+    fn timings(&self) -> &[DispatchTiming] {
+        &[]
+    }
+    fn memory(&self) -> MemoryFigures {
+        MemoryFigures::default()
+    }
+    fn describe(&self) -> String {
+        "gpu".into()
+    }
+}
+
+#[test]
+fn a_lost_device_is_replaced_by_the_cpu() {
+    let program = add_scale(symbol("rows", 1, None), symbol("width", 1, None), 2.0).artifact().open();
+    let x = TensorView::of(&[1, 2], &[1f32, 2.0]);
+    let lost = |fall_back| {
+        let options = SessionOptions { fall_back, ..options(1) };
+        let mut session = Session::with_backend(&program, 0, Box::new(Losing(0)), options);
+        session.run(&[x, x]).unwrap();
+        session
+    };
+    let mut session = lost(true);
+    assert!(session.notices().is_empty());
+    assert_eq!(session.run(&[x, x]).unwrap().get(0).unwrap().as_slice::<f32>().unwrap(), [4.0, 8.0]);
+    assert_eq!(session.notices(), ["gpu was lost (unplugged); running on the CPU from now on"]);
+    assert_eq!(session.run(&[x, x]).unwrap().get(0).unwrap().as_slice::<f32>().unwrap(), [4.0, 8.0]);
+    assert_eq!((session.notices().len(), session.describe().as_str()), (1, "cpu (1 threads)"));
+    assert!(matches!(lost(false).run(&[x, x]), Err(Error::DeviceLost(_))));
 }

@@ -157,7 +157,7 @@ pub fn parse_sections(file: &[u8]) -> Result<Vec<Section>> {
         if section.offset < free || end.is_none_or(|end| end > table_offset) {
             return Err(damaged(format_args!("section {index} ({}) overlaps another or leaves the file", kind.name())));
         }
-        if !section.alignment.is_power_of_two() || section.offset % u64::from(section.alignment) != 0 || u32_at(entry, 4) != 0 {
+        if !section.alignment.is_power_of_two() || !section.offset.is_multiple_of(u64::from(section.alignment)) || u32_at(entry, 4) != 0 {
             return Err(damaged(format_args!("section {index} ({}) is misaligned", kind.name())));
         }
         free = section.offset + section.length;

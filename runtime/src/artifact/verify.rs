@@ -86,7 +86,9 @@ fn verify_constant(constant: &Constant, section: u64) -> Check {
     let bytes = constant.dims.iter().try_fold(constant.storage.bytes() as u64, |n, d| n.checked_mul(*d));
     check(bytes == Some(constant.bytes), || format!("{} bytes do not hold {} {:?}", constant.bytes, constant.storage, constant.dims))?;
     let end = constant.offset.checked_add(constant.bytes);
-    check(constant.offset % 64 == 0 && end.is_some_and(|end| end <= section), || "it is misaligned or outside the constants section".into())
+    check(constant.offset.is_multiple_of(64) && end.is_some_and(|end| end <= section), || {
+        "it is misaligned or outside the constants section".into()
+    })
 }
 
 fn verify_variant<'a>(manifest: &Manifest, variant: &Variant, sections: &[Section], bytes: &dyn Fn(usize) -> &'a [u8]) -> Check {

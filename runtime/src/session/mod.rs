@@ -35,7 +35,6 @@ const MEASURED_ITERATIONS: u64 = 10_000;
 
 /// How a session runs.
 #[derive(Clone, Debug)]
-#[non_exhaustive]
 pub struct SessionOptions {
     /// Threads of a pool of its own, the caller's included; `None` uses `pool`.
     pub threads: Option<usize>,
@@ -294,6 +293,26 @@ impl Session {
         Outputs(&self.owned[function as usize].outputs)
     }
 
+    /// Exchanges the memory of an output with the caller's tensor of the same element type. After a run this takes the result out without a
+    /// copy; handing back the tensor that was the input before makes two tensors alternate as state, and a failed run leaves both alone:
+    /// ```text
+    /// session.run(&[state.view(), x])?;       // new state in output 0
+    /// session.swap_output(0, 0, &mut state)?; // committed
+    /// ```
+    pub fn swap_output(&mut self, function: u32, output: usize, tensor: &mut Tensor) -> Result<()> {
+        function_of(self.program.manifest(), function)?;
+        let outputs = &mut self.owned[function as usize].outputs;
+        let count = outputs.len();
+        let Some(own) = outputs.get_mut(output) else {
+            return Err(Error::Bind(format!("output {output} does not exist, there are {count}")));
+        };
+        if own.element() != tensor.element() {
+            return Err(Error::Bind(format!("output {output} is {}, the tensor to exchange with it {}", own.element(), tensor.element())));
+        }
+        std::mem::swap(own, tensor);
+        Ok(())
+    }
+
     /// Dims that an output has for these inputs, without running.
     pub fn output_dims(&self, function: u32, inputs: &[TensorView<'_>]) -> Result<Vec<Vec<i64>>> {
         let description = function_of(self.program.manifest(), function)?;
@@ -425,7 +444,7 @@ impl Session {
             cancel: &self.cancel,
             max_iterations: self.options.max_iterations,
         };
-        // SAFETY: `bind` and the callers noted memory that is borrowed until this function returns; sizes were compared with the plan.
+        // SAFETY: `bind` and the callers noted memory that is borrowed until `execute` returns; sizes were compared with the plan.
         let begun = unsafe { self.backend.begin(&self.host_inputs, &self.host_outputs, &self.cancel) };
         let result = begun.and_then(|()| self.machine.run(&cx, &mut *self.backend)).and_then(|()| self.backend.finish());
         if result.is_err() {
