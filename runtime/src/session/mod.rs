@@ -135,6 +135,10 @@ impl<'a> Outputs<'a> {
 impl Session {
     /// A session on the chosen device, with the best variant that it can run.
     pub fn new(program: &Program, device: &DeviceChoice, options: SessionOptions) -> Result<Self> {
+        // Held from choosing to creating, so that both use one instance.
+        #[cfg(feature = "vulkan")]
+        let _instance =
+            matches!(device, DeviceChoice::Vulkan(_)).then(|| crate::vulkan::Instance::open(&crate::vulkan::VulkanOptions::default()));
         let variant = choose_variant(program, device)?;
         match device {
             DeviceChoice::Cpu => {

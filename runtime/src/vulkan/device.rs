@@ -44,7 +44,7 @@ pub(super) struct Device {
 impl Device {
     /// Opens the device that the selector names, with every kernel feature it has.
     pub fn open(selector: &VulkanSelector, requirements: &Requirements<'_>, options: &VulkanOptions) -> Result<Arc<Self>> {
-        let instance = Instance::new(options)?;
+        let instance = Instance::open(options)?;
         let devices = physical::enumerate(&instance)?;
         let physical = physical::select(&devices, selector, requirements)?.clone();
         Self::create(instance, physical, options)

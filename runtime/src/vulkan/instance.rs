@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 use ash::{ext, khr, vk};
 use std::{
     ffi::{CStr, c_char, c_void},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError, Weak},
 };
 
 const VALIDATION_LAYER: &CStr = c"VK_LAYER_KHRONOS_validation";
@@ -70,7 +70,22 @@ pub struct Instance {
 }
 
 impl Instance {
-    pub fn new(options: &VulkanOptions) -> Result<Arc<Self>> {
+    /// An instance for these options; without validation the one that is in use already, if any, since making one takes drivers long.
+    pub fn open(options: &VulkanOptions) -> Result<Arc<Self>> {
+        static SHARED: Mutex<Weak<Instance>> = Mutex::new(Weak::new());
+        if options.validation.is_some() {
+            return Self::new(options);
+        }
+        let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(instance) = shared.upgrade() {
+            return Ok(instance);
+        }
+        let instance = Self::new(options)?;
+        *shared = Arc::downgrade(&instance);
+        Ok(instance)
+    }
+
+    fn new(options: &VulkanOptions) -> Result<Arc<Self>> {
         // SAFETY: loading the system's Vulkan loader runs its initializers, as for every Vulkan program.
         let entry = unsafe { ash::Entry::load() }.map_err(|error| {
             Error::Device(format!("no Vulkan loader on this machine ({error}); install a Vulkan driver or use --device cpu"))

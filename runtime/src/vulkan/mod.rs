@@ -37,14 +37,14 @@ use std::{
 
 /// Usable Vulkan devices in the loader's order; none if there is no loader.
 pub fn devices() -> Vec<DeviceInfo> {
-    let found = Instance::new(&VulkanOptions::default()).and_then(|instance| physical::enumerate(&instance));
+    let found = Instance::open(&VulkanOptions::default()).and_then(|instance| physical::enumerate(&instance));
     found.map_or_else(|_| Vec::new(), |devices| devices.iter().map(physical::PhysicalDevice::info).collect())
 }
 
 /// Whether the selected device meets the requirements of a `Device::Vulkan` variant.
 pub fn check(selector: &VulkanSelector, requirements: &manifest::Device) -> Result<()> {
     let requirements = Requirements::of(requirements)?;
-    let instance = Instance::new(&VulkanOptions::default())?;
+    let instance = Instance::open(&VulkanOptions::default())?;
     physical::select(&physical::enumerate(&instance)?, selector, &requirements).map(|_| ())
 }
 

@@ -328,6 +328,28 @@ fn constants_in_device_memory() {
 }
 
 #[test]
+fn large_constants_arrive_in_pieces() {
+    // Two pieces and a bit, after a constant that moves it off the start of the block.
+    let large: Vec<i32> = (0..(64 << 20) / 4 + 5).collect();
+    let mut model = VulkanModel::new(&["n"]);
+    model.constant(I32, &bytes(&[-1i32]));
+    model.constant(I32, &bytes(&large));
+    let program = model.build(1, c(0), vec![Instruction::Return]);
+    validated(&program, &VulkanOptions::default(), |loaded| {
+        let mut backend = loaded.backend().unwrap();
+        let size = large.len() as u64 * 4;
+        prepare(&mut *backend, &[], &[port(I32, I32, large.len() as u64), port(I32, I32, 1)], 0);
+        let constant = |index, bytes| Region { location: Location::Constant(index), offset: 0, bytes };
+        let got = run(&mut *backend, &[], &[size as usize, 4], |b| {
+            b.copy(&CopyCommand { src: constant(1, size), dst: output(0, size) })?;
+            b.copy(&CopyCommand { src: constant(0, 4), dst: output(1, 4) })
+        });
+        let got = got.unwrap();
+        assert!(ints(&got[0]) == large && ints(&got[1]) == [-1]);
+    });
+}
+
+#[test]
 fn timings_in_program_order() {
     let program = only_kernels(&[kernel::add, kernel::spin]);
     validated(&program, &VulkanOptions::default(), |loaded| {

@@ -37,6 +37,8 @@ fn overhead() {
     let load = start.elapsed().as_secs_f64() * 1e3;
     let mut backend = loaded.backend().unwrap();
     report(&format!("{}: load {load:.1} ms", backend.describe()));
+    let listed = median(10, || drop(devices()));
+    report(&format!("listing devices: {listed:.0} us"));
     let x = arena(0, 256);
     for count in [1usize, 64, 500] {
         prepare(&mut *backend, &[port(F32, F32, 64)], &[port(F32, F32, 64)], 256);
