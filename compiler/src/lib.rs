@@ -15,3 +15,5 @@ pub mod llvm;
 pub mod gpu;
 
 pub mod spirv;
+
+pub mod launch;

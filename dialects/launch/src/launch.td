@@ -51,9 +51,9 @@ def Launch_OutputOp : Launch_BufferOp<"output", "the buffer bound to an output">
   let assemblyFormat = "$index `extents` $extents attr-dict `:` type($result)";
 }
 
-def Launch_ConstantOp : Launch_BufferOp<"constant", "a constant of the artifact, by id of the constant store"> {
-  let arguments = (ins StrAttr:$id);
-  let assemblyFormat = "$id attr-dict `:` type($result)";
+def Launch_ConstantOp : Launch_BufferOp<"constant", "a constant of the artifact: by id of the constant store, or a small value"> {
+  let arguments = (ins StrAttr:$id, OptionalAttr<ElementsAttr>:$value);
+  let assemblyFormat = "$id (`value` $value^)? attr-dict `:` type($result)";
 }
 
 def Launch_ArenaOp : Launch_BufferOp<"arena", "a range of the arena at a byte offset; -1 before the arena is planned"> {
@@ -71,7 +71,7 @@ def Launch_DispatchOp : Launch_Op<"dispatch"> {
   let description = [{
     `buffers` are the kernel's tensor arguments: inputs, then `outputs` many results. `dims` are its symbol arguments. `nodes` are the model nodes computed.
   }];
-  let arguments = (ins FlatSymbolRefAttr:$kernel, Variadic<AnyMemRef>:$buffers, I64Attr:$outputs, DenseI64ArrayAttr:$symbols, StrArrayAttr:$nodes);
+  let arguments = (ins StrAttr:$kernel, Variadic<AnyMemRef>:$buffers, I64Attr:$outputs, DenseI64ArrayAttr:$symbols, StrArrayAttr:$nodes);
   let assemblyFormat = "$kernel `(` $buffers `)` `outputs` $outputs `symbols` $symbols `nodes` $nodes attr-dict `:` type($buffers)";
 }
 
@@ -95,7 +95,7 @@ def Launch_BarrierOp : Launch_Op<"barrier"> {
 
 def Launch_CallOp : Launch_Op<"call", [AttrSizedOperandSegments]> {
   let summary = "runs another program on buffers of this one";
-  let arguments = (ins FlatSymbolRefAttr:$callee, Variadic<AnyMemRef>:$inputs, Variadic<AnyMemRef>:$outputs, Variadic<I64>:$symbols, AffineMapAttr:$arena);
+  let arguments = (ins StrAttr:$callee, Variadic<AnyMemRef>:$inputs, Variadic<AnyMemRef>:$outputs, Variadic<I64>:$symbols, AffineMapAttr:$arena);
   let assemblyFormat = [{
     $callee `(` $inputs `)` `->` `(` $outputs `)` `symbols` `(` $symbols `)` `arena` $arena attr-dict `:` type($inputs) `->` type($outputs)
   }];

@@ -117,7 +117,7 @@ fn rust_type(attribute: Record) -> &'static str {
         "F64Attr" => "f64",
         "UnitAttr" => "bool",
         "DenseI64ArrayAttr" => "Vec<i64>",
-        "StrAttr" | "FlatSymbolRefAttr" => "String",
+        "StrAttr" | "SymbolNameAttr" => "String",
         "StrArrayAttr" => "Vec<String>",
         _ => "Attribute<'c>",
     }

@@ -5,7 +5,7 @@ use melior::{
     ir::{
         Attribute, AttributeLike, OperationRef, Type, TypeLike,
         attribute::{
-            ArrayAttribute, DenseI32ArrayAttribute, DenseI64ArrayAttribute, FlatSymbolRefAttribute, FloatAttribute, IntegerAttribute,
+            ArrayAttribute, DenseI32ArrayAttribute, DenseI64ArrayAttribute, FloatAttribute, IntegerAttribute,
             StringAttribute,
         },
         operation::OperationLike,
@@ -63,10 +63,7 @@ impl<'c> AttributeValue<'c> for Vec<i64> {
 
 impl<'c> AttributeValue<'c> for String {
     fn from_attribute(attribute: Attribute<'c>) -> Option<Self> {
-        StringAttribute::try_from(attribute)
-            .map(|string| string.value().to_string())
-            .or_else(|_| FlatSymbolRefAttribute::try_from(attribute).map(|symbol| symbol.value().to_string()))
-            .ok()
+        StringAttribute::try_from(attribute).ok().map(|string| string.value().to_string())
     }
 
     fn to_attribute(self, context: &'c Context) -> Attribute<'c> {

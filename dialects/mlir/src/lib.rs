@@ -17,6 +17,7 @@
 //! Every callback from C++ catches panics: none crosses a C++ frame.
 
 pub mod attributes;
+pub mod context;
 pub mod conversion;
 pub mod diagnostics;
 pub mod locations;

@@ -5,7 +5,7 @@
 
 use crate::{catch, diagnostics::emit_error, rewrite::PatternSet, str_from_raw};
 use melior::{
-    Context, ContextRef,
+    Context,
     ir::{Attribute, AttributeLike, Location, OperationRef, Type, TypeLike, Value, operation::OperationLike},
 };
 use mlir_sys::{MlirAttribute, MlirContext, MlirLocation, MlirOperation, MlirRewritePatternSet, MlirStringRef, MlirType, MlirValue};
@@ -92,7 +92,7 @@ unsafe extern "C" fn winze_rs_infer(
     let (name, location, cx) = unsafe {
         let location = Location::from_raw(location);
         let cx = InferContext {
-            context: ContextRef::from_raw(context).to_ref(),
+            context: crate::context::from_raw(context),
             location,
             operands: (0..operand_count as usize).map(|i| Value::from_raw(*operands.add(i))).collect(),
             attributes: Attribute::from_raw(attributes),
@@ -116,7 +116,7 @@ unsafe extern "C" fn winze_rs_infer(
 #[unsafe(no_mangle)]
 unsafe extern "C" fn winze_rs_canonicalize(name: MlirStringRef, set: MlirRewritePatternSet, context: MlirContext) {
     // SAFETY: MLIR owns the set and keeps it alive during the call.
-    let (name, context) = unsafe { (str_from_raw(name), ContextRef::from_raw(context).to_ref()) };
+    let (name, context) = unsafe { (str_from_raw(name), crate::context::from_raw(context)) };
     if let Some(canonicalize) = hooks_of(name).canonicalize {
         // A panic while only adding patterns leaves a smaller, still valid set.
         let _ = catch(|| canonicalize(&mut PatternSet::borrowed(context, set)));
