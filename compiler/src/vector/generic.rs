@@ -5,7 +5,7 @@ use melior::ir::{
     AffineExpr, AffineMap, AttributeLike, BlockLike, BlockRef, Operation, OperationRef, RegionLike, Type, TypeLike, Value, ValueLike,
     attribute::ArrayAttribute,
     operation::{OperationLike, OperationMutLike, OperationRefMut},
-    r#type::MemRefType,
+    r#type::{MemRefType, RankedTensorType, ShapedTypeLike},
 };
 use mlir_sys::mlirAffineMapAttrGetValue;
 use std::collections::HashMap;
@@ -43,7 +43,7 @@ impl<'c> Generic<'c> {
         let body = op.region(0).ok().and_then(|region| region.first_block().map(lasting_block)).ok_or("linalg.generic without a body")?;
         let inputs = segment_sizes(op)[0];
         let operands: Vec<_> = op.operands().map(lasting).collect();
-        if operands.iter().any(|value| MemRefType::try_from(value.r#type()).is_err()) {
+        if operands.iter().any(|value| RankedTensorType::try_from(value.r#type()).is_ok()) {
             return Err("linalg.generic is not bufferized".to_owned());
         }
         Ok(Self { op, maps, operands, inputs, reduction, body })
@@ -53,8 +53,23 @@ impl<'c> Generic<'c> {
         self.reduction.len()
     }
 
-    pub fn memref(&self, operand: usize) -> MemRefType<'c> {
-        MemRefType::try_from(self.operands[operand].r#type()).expect("checked by read")
+    /// Type of an operand's buffer; `None` for a scalar operand.
+    pub fn memref(&self, operand: usize) -> Option<MemRefType<'c>> {
+        MemRefType::try_from(self.operands[operand].r#type()).ok()
+    }
+
+    /// Type of an operand's elements.
+    pub fn element(&self, operand: usize) -> Type<'c> {
+        self.memref(operand).map_or(self.operands[operand].r#type(), |memref| memref.element())
+    }
+
+    /// Is the last dim of an operand contiguous?
+    pub fn is_contiguous(&self, operand: usize) -> bool {
+        self.memref(operand).is_some_and(|memref| memref.strides_and_offset().0.last() == Some(&1))
+    }
+
+    fn static_size(&self, operand: usize, dim: usize) -> Option<i64> {
+        self.memref(operand).and_then(|memref| static_size(memref, dim))
     }
 
     /// Operand and dimension whose size is the extent of loop `dim`.
@@ -64,20 +79,20 @@ impl<'c> Generic<'c> {
             results.filter(|(_, i, map)| map.result(*i).is_ok_and(|e| e.is_dim() && e.dim_position() == dim)).map(|(o, i, _)| (o, i));
         let first = found.clone().next();
         // A static size says more than a dynamic one.
-        found.find(|(operand, i)| static_size(self.memref(*operand), *i).is_some()).or(first)
+        found.find(|(operand, i)| self.static_size(*operand, *i).is_some()).or(first)
     }
 
     /// Extent of loop `dim` if it is known.
     pub fn static_extent(&self, dim: usize) -> Option<i64> {
         let (operand, i) = self.extent_source(dim)?;
-        static_size(self.memref(operand), i)
+        self.static_size(operand, i)
     }
 
     /// Extent of loop `dim` as a value.
     pub fn extent(&self, builder: &Builder<'c>, dim: usize) -> Result<V<'c>, String> {
         let (operand, i) =
             self.extent_source(dim).ok_or_else(|| format!("loop {dim} of the linalg.generic indexes no operand by itself"))?;
-        match static_size(self.memref(operand), i) {
+        match self.static_size(operand, i) {
             Some(size) => builder.index(size),
             None => {
                 let i = builder.index(i as i64)?;

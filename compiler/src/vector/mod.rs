@@ -17,6 +17,8 @@ pub mod expand_copies;
 
 pub mod vectorize_elementwise;
 
+pub mod vectorize_reductions;
+
 pub mod expand_math;
 
 pub mod lower_grid;
@@ -50,7 +52,7 @@ pub const VECTOR_PIPELINE: &str = "builtin.module(\
     fold-memref-alias-ops,canonicalize,cse,\
     func.func(drop-results,place-buffers),\
     func.func(allow-contraction,vectorize-contractions{rows=$rows$}),\
-    func.func(expand-copies),linalg-generalize-named-ops,func.func(vectorize-elementwise{bits=$bits$}),\
+    func.func(expand-copies),linalg-generalize-named-ops,func.func(vectorize-elementwise{bits=$bits$},vectorize-reductions{bits=$bits$}),\
     func.func(convert-linalg-to-loops),expand-math,canonicalize,cse,loop-invariant-code-motion)";
 
 /// Gives the kernel its entry.
@@ -65,6 +67,7 @@ pub fn register_passes() {
     register::<vectorize_contractions::VectorizeContractions>();
     register::<expand_copies::ExpandCopies>();
     register::<vectorize_elementwise::VectorizeElementwise>();
+    register::<vectorize_reductions::VectorizeReductions>();
     register::<expand_math::ExpandMath>();
     register::<lower_grid::LowerGrid>();
     register::<lower_kernel_abi::LowerKernelAbi>();

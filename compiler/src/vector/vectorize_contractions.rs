@@ -14,9 +14,8 @@ use super::{
 use melior::{
     dialect::DialectHandle,
     ir::{
-        AffineExpr, AffineMap, OperationRef, ValueLike,
+        AffineExpr, AffineMap, OperationRef,
         operation::OperationLike,
-        r#type::{MemRefType, ShapedTypeLike},
     },
 };
 use winze_mlir::{
@@ -79,6 +78,9 @@ impl<'c> Contraction<'c> {
         if generic.inputs != 2 || generic.operands.len() != 3 {
             return reject("a contraction has two inputs and one output");
         }
+        if (0..3).any(|operand| generic.memref(operand).is_none()) {
+            return reject("an operand of the contraction is a scalar");
+        }
         let last_dim = |operand: usize| {
             let map = generic.maps[operand];
             let last = map.result_count().checked_sub(1)?;
@@ -90,7 +92,7 @@ impl<'c> Contraction<'c> {
         let Some(lanes) = generic.static_extent(panel) else {
             return reject("the panel width is not static");
         };
-        if [1, 2].into_iter().any(|operand| generic.memref(operand).strides_and_offset().0.last() != Some(&1)) {
+        if ![1, 2].into_iter().all(|operand| generic.is_contiguous(operand)) {
             return reject("the panel is not contiguous");
         }
         let candidates = (0..generic.loops()).filter(|dim| {
@@ -176,7 +178,7 @@ impl<'c> Contraction<'c> {
     /// One register tile of `rows` rows from `counters[row]` on.
     fn tile(&self, builder: &Builder<'c>, counters: &[V<'c>], rows: i64) -> Result<(), String> {
         let output = self.generic.operands[2];
-        let element = MemRefType::try_from(output.r#type()).expect("checked by read").element();
+        let element = self.generic.element(2);
         let vector = vector_of(element, Some(self.lanes))?;
         let places: Vec<_> = (0..rows).map(|r| self.generic.indices(builder, 2, counters, self.row, r)).collect::<Result<_, _>>()?;
         let accumulators: Vec<_> = match self.start {
@@ -218,13 +220,13 @@ impl<'c> Contraction<'c> {
     /// One step of the reduction for all rows: a panel of the second input times a broadcast element of the first per row.
     fn step(&self, builder: &Builder<'c>, counters: &[V<'c>], accumulators: &[V<'c>]) -> Result<Vec<V<'c>>, String> {
         let [lhs, rhs] = [self.generic.operands[0], self.generic.operands[1]];
-        let panel_type = vector_of(self.generic.memref(1).element(), Some(self.lanes))?;
+        let panel_type = vector_of(self.generic.element(1), Some(self.lanes))?;
         let place = self.generic.indices(builder, 1, counters, self.row, 0)?;
         let panel = builder.value("vector.load", &[&[rhs], &place[..]].concat(), panel_type, &[])?;
         let mut next = Vec::new();
         for (r, accumulator) in accumulators.iter().enumerate() {
             let place = self.generic.indices(builder, 0, counters, self.row, r as i64)?;
-            let element = builder.value("memref.load", &[&[lhs], &place[..]].concat(), self.generic.memref(0).element(), &[])?;
+            let element = builder.value("memref.load", &[&[lhs], &place[..]].concat(), self.generic.element(0), &[])?;
             let sums = self.generic.clone_body(builder, &[element, panel, *accumulator], Some(self.lanes))?;
             next.push(sums[0]);
         }

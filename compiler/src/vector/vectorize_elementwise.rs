@@ -12,7 +12,7 @@ use super::{
 };
 use melior::{
     dialect::DialectHandle,
-    ir::{AffineExpr, AffineMap, OperationRef, Type, attribute::DenseI64ArrayAttribute, operation::OperationLike, r#type::ShapedTypeLike},
+    ir::{AffineExpr, AffineMap, OperationRef, Type, attribute::DenseI64ArrayAttribute, operation::OperationLike},
 };
 use winze_mlir::{
     attributes::bit_width,
@@ -122,7 +122,7 @@ impl<'a, 'c> Plan<'a, 'c> {
             forms.push(form);
         }
         let width =
-            generic.operands.iter().enumerate().map(|(i, _)| bit_width(generic.memref(i).element())).try_fold(8, |a, b| Some(a.max(b?)))?;
+            generic.operands.iter().enumerate().map(|(i, _)| bit_width(generic.element(i))).try_fold(8, |a, b| Some(a.max(b?)))?;
         Some(Self { generic, forms, lane_loop, block_loop, lanes: bits / i64::from(width) })
     }
 
@@ -266,8 +266,11 @@ impl<'a, 'c> Plan<'a, 'c> {
 
     /// Reads `width` lanes of an operand, or one element if it is the same for all lanes.
     fn load(&self, builder: &Builder<'c>, operand: usize, counters: &[V<'c>], shift: (usize, i64), width: i64) -> Result<V<'c>, String> {
+        if self.generic.memref(operand).is_none() {
+            return Ok(self.generic.operands[operand]);
+        }
         let place = self.generic.indices(builder, operand, counters, shift.0, shift.1)?;
-        let element = self.generic.memref(operand).element();
+        let element = self.generic.element(operand);
         let operands = [&[self.generic.operands[operand]], &place[..]].concat();
         if width == 1 || self.forms[operand] == Form::Broadcast {
             return builder.value("memref.load", &operands, element, &[]);
@@ -295,7 +298,7 @@ impl<'c> Generic<'c> {
         let map = self.maps[operand];
         let rank = map.result_count();
         let users: Vec<_> = (0..rank).filter(|i| map.result(*i).is_ok_and(|e| e.is_function_of_dim(lane_loop))).collect();
-        let contiguous = self.memref(operand).strides_and_offset().0.last() == Some(&1);
+        let contiguous = self.is_contiguous(operand);
         let last = map.result(rank - 1).ok()?;
         match users[..] {
             [user] if user + 1 == rank && contiguous && has_unit_step(last, lane_loop) => Some(Form::Contiguous),
