@@ -44,6 +44,8 @@ pub(super) struct VulkanBackend {
     host_outputs: Lent,
     /// Of the run in progress; none between runs.
     cancel: Option<Arc<AtomicU32>>,
+    /// All buffers have the sizes of the last plan.
+    prepared: bool,
     profiling: bool,
     timings: Vec<DispatchTiming>,
     /// Timestamp of the run's first dispatch.
@@ -92,6 +94,7 @@ impl VulkanBackend {
             idle_fences: Vec::new(),
             host_outputs: Lent::default(),
             cancel: None,
+            prepared: false,
             profiling: false,
             timings: Vec::new(),
             first_tick: None,
@@ -203,6 +206,13 @@ impl VulkanBackend {
         Ok(())
     }
 
+    /// Forgets any run; afterwards the device uses nothing of this session.
+    fn become_idle(&mut self) -> Result<()> {
+        self.abort();
+        self.loaded.device.check_alive()?;
+        self.wait()
+    }
+
     fn submit_and_wait(&mut self) -> Result<()> {
         self.check_cancelled()?;
         self.submit()?;
@@ -294,8 +304,8 @@ impl VulkanBackend {
 
 impl Backend for VulkanBackend {
     fn prepare(&mut self, plan: &Plan<'_>) -> Result<()> {
-        self.loaded.device.check_alive()?;
-        self.abort();
+        self.prepared = false;
+        self.become_idle()?;
         (self.inputs, self.outputs) = (Ports::plan(plan.inputs)?, Ports::plan(plan.outputs)?);
         self.reserve(place::ARENA, plan.arena_bytes)?;
         self.reserve(place::INPUTS, self.inputs.bytes)?;
@@ -307,16 +317,13 @@ impl Backend for VulkanBackend {
         if self.mapped(place::ARENA).is_none() || self.mapped(place::OUTPUTS).is_none() {
             self.reserve(place::BOUNCE, BOUNCE_BYTES)?;
         }
+        self.prepared = true;
         Ok(())
     }
 
     unsafe fn begin(&mut self, inputs: &[HostInput], outputs: &[HostOutput], cancel: &Arc<AtomicU32>) -> Result<()> {
-        self.loaded.device.check_alive()?;
-        self.abort();
-        if inputs.len() != self.inputs.ports.len()
-            || outputs.len() != self.outputs.ports.len()
-            || self.buffers[place::ARENA as usize].is_none()
-        {
+        self.become_idle()?;
+        if !self.prepared || inputs.len() != self.inputs.ports.len() || outputs.len() != self.outputs.ports.len() {
             return Err(Error::Bind("inputs and outputs are not those that were prepared".into()));
         }
         if let Some(number) =

@@ -143,6 +143,7 @@ fn too_much_memory_is_an_error() {
         let mut backend = loaded.backend().unwrap();
         let huge = Plan { function: 0, inputs: &[], outputs: &[], arena_bytes: 1 << 46, workspace_bytes: 0 };
         expect(backend.prepare(&huge), "the arena needs 70368744177664 bytes");
+        expect(run(&mut *backend, &[], &[], |_| Ok(())), "not those that were prepared");
         // A tensor that one binding cannot show.
         let big = 128 << 20;
         prepare(&mut *backend, &[port(F32, F32, 1); 2], &[port(F32, F32, 1)], big + 256);
