@@ -5,7 +5,10 @@ mod fixture;
 use fixture::*;
 use std::sync::{Arc, atomic::AtomicU32};
 use winze_runtime::{
-    artifact::manifest::{Device, ElementType},
+    artifact::{
+        manifest::{Access, Device, ElementType, Function},
+        program::{Instruction, Place, Program as LaunchProgram},
+    },
     backend::*,
     device::{DeviceChoice, choose_variant},
     error::Error,
@@ -252,4 +255,29 @@ fn a_lost_device_is_replaced_by_the_cpu() {
     assert_eq!(session.run(&[x, x]).unwrap().get(0).unwrap().as_slice::<f32>().unwrap(), [4.0, 8.0]);
     assert_eq!((session.notices().len(), session.describe().as_str()), (1, "cpu (1 threads)"));
     assert!(matches!(lost(false).run(&[x, x]), Err(Error::DeviceLost(_))));
+}
+
+/// Tables of pointers, initialised and zeroed variables: every kind of segment and relocation, from a file and from memory.
+#[test]
+fn images_of_both_linkers_load() {
+    let images = [Some(basic_image()), basic_image_by_lld(true), basic_image_by_lld(false)];
+    for image in images.into_iter().flatten() {
+        let mut model = Model::with_image(image);
+        let dispatch = model.kernel("use_tables", &[Access::Write], 0, c(6000), c(0));
+        let program = LaunchProgram {
+            registers: 0,
+            buffers: vec![buffer(ElementType::F32, &[c(6000)], Place::Output(0))],
+            arena: c(0),
+            code: vec![Instruction::Dispatch { dispatch, buffers: vec![0], dims: vec![], scalars: vec![] }, Instruction::Return],
+        };
+        let outputs = vec![port("y", ElementType::F32, &[c(6000)])];
+        model.function(Function { name: "main".into(), symbols: vec![], inputs: vec![], outputs }, program);
+        let artifact = model.artifact();
+        for program in [artifact.open(), Program::from_bytes(&std::fs::read(&artifact.path).unwrap()).unwrap()] {
+            let mut session = session(&program, 1);
+            let outputs = session.run(&[]).unwrap();
+            let y = outputs.get(0).unwrap().as_slice::<f32>().unwrap().to_vec();
+            assert!(y.chunks(2).all(|pair| pair == [4.0, 5.0]), "{:?}", &y[..8]);
+        }
+    }
 }
