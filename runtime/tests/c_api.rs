@@ -4,14 +4,20 @@ mod fixture;
 
 use fixture::*;
 use std::{
-    ffi::{CStr, CString, c_char},
+    ffi::{CStr, CString, c_char, c_void},
     fs,
     path::{Path, PathBuf},
     process::Command,
     ptr,
 };
 use tempfile::TempDir;
-use winze_runtime::capi::*;
+use winze_runtime::{
+    artifact::{
+        manifest::{ElementType, Function},
+        program::{Instruction, Place, Program as LaunchProgram},
+    },
+    capi::*,
+};
 
 /// The static library that cargo built along with this test.
 fn library() -> PathBuf {
@@ -158,5 +164,57 @@ fn outputs_are_carried_and_never_aliased() {
         assert_eq!(wz_session_run(session, 0), 100);
         assert_eq!(last_error(), "argument: input 1 (\"b\") is the memory of an output; use wz_session_carry");
         wz_session_free(session);
+    }
+}
+
+/// Doubles what it gets; also tries what a kernel must not do.
+unsafe extern "C" fn double(user: *mut c_void, call: *const CCall) -> i32 {
+    unsafe {
+        let (session, call) = (*user.cast::<*mut CSession>(), &*call);
+        let buffers = std::slice::from_raw_parts(call.buffers, call.buffer_count as usize);
+        assert_eq!((buffers[0].writable, buffers[1].writable, buffers[1].bytes, call.dim_count, *call.dims), (0, 1, 8, 1, 2));
+        assert_eq!(wz_session_run(session, 0), 100);
+        assert_eq!(last_error(), "argument: the session is in use; make one per thread");
+        let (x, y) = (*buffers[0].data.cast::<[f32; 2]>(), buffers[1].data.cast::<[f32; 2]>());
+        *y = x.map(|x| x * 2.0);
+        if x[0] < 0.0 { 9 } else { 0 }
+    }
+}
+
+#[test]
+fn c_kernels_are_called() {
+    let mut model = Model::new();
+    let buffers = vec![buffer(ElementType::F32, &[c(2)], Place::Input(0)), buffer(ElementType::F32, &[c(2)], Place::Output(0))];
+    let call = Instruction::CallExtern { name: "double".into(), buffers: vec![0, 1], dims: vec![0], scalars: vec![] };
+    let code = vec![Instruction::ConstInt { dst: 0, value: 2 }, call, Instruction::Return];
+    let ports = |name| vec![port(name, ElementType::F32, &[c(2)])];
+    model.function(
+        Function { name: "main".into(), symbols: vec![], inputs: ports("x"), outputs: ports("y") },
+        LaunchProgram { registers: 1, buffers, arena: c(0), code },
+    );
+    let artifact = model.artifact();
+    let path = CString::new(artifact.path.to_str().unwrap()).unwrap();
+    unsafe {
+        let (mut program, mut session) = (ptr::null_mut(), ptr::null_mut());
+        assert_eq!(wz_program_open(path.as_ptr(), &mut program), 0);
+        assert_eq!(wz_session_create(program, c"cpu".as_ptr(), 0, &mut session), 0);
+        let mut data = [3f32, 4.0];
+        let tensor =
+            CTensor { element: 11, rank: 1, dims: [2i64].as_ptr(), strides: ptr::null(), data: (&raw const data).cast(), bytes: 8 };
+        assert_eq!(wz_session_set_input(session, 0, &tensor), 0);
+        assert_eq!(wz_session_run(session, 0), 6);
+        assert!(last_error().starts_with("run: no external kernel is registered as \"double\""));
+        assert_eq!(wz_session_register(session, c"double".as_ptr(), Some(double), (&raw mut session).cast()), 0);
+        assert_eq!(wz_session_run(session, 0), 0);
+        let mut output = std::mem::zeroed();
+        assert_eq!(wz_session_output(session, 0, &mut output), 0);
+        assert_eq!(*output.data.cast::<[f32; 2]>(), [6.0, 8.0]);
+        (&raw mut data).cast::<f32>().write_volatile(-1.0);
+        assert_eq!(wz_session_run(session, 0), 6);
+        assert_eq!(last_error(), "run: external kernel \"double\" failed at function main, instruction 1: it returned 9");
+        wz_session_cancel(session);
+        assert_eq!(wz_session_output(session, 0, &mut output), 100);
+        wz_session_free(session);
+        wz_program_free(program);
     }
 }

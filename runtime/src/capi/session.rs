@@ -1,46 +1,18 @@
-//! The C interface (include/winze.h): opaque handles, status codes, a last error per thread. No panic leaves it.
+//! `wz_session_*`: sessions, their inputs and outputs, host kernels.
 
+use super::{CProgram, CResult, argument, c_text, element_code, element_of, guard, reference, slice, text, write};
 use crate::{
-    artifact::manifest::{ElementType, Function, Port},
+    artifact::manifest::ElementType,
     backend::HostRegion,
     device::DeviceChoice,
-    error::Error,
-    program::Program,
-    session::{CancelHandle, Session, SessionOptions, port_text},
+    session::{CancelHandle, ExternCall, Session, SessionOptions},
     tensor::{Tensor, TensorView},
 };
 use std::{
-    cell::RefCell,
-    ffi::{CStr, CString, c_char, c_void},
-    panic::{AssertUnwindSafe, catch_unwind},
+    ffi::{CString, c_char, c_void},
     ptr,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, TryLockError},
 };
-
-const ABI_VERSION: u32 = 1;
-const ARGUMENT: i32 = 100;
-const INTERNAL: i32 = 101;
-
-/// `wz_program`.
-pub struct CProgram {
-    program: Program,
-    functions: Vec<CFunction>,
-    targets: Vec<CString>,
-}
-
-struct CFunction {
-    name: CString,
-    inputs: Vec<CPort>,
-    outputs: Vec<CPort>,
-    symbols: Vec<CString>,
-}
-
-struct CPort {
-    name: CString,
-    text: CString,
-    element: i32,
-    dims: Vec<i64>,
-}
 
 /// `wz_session`. The parts that `wz_session_cancel` and other readers use are outside the lock.
 pub struct CSession {
@@ -93,299 +65,28 @@ pub struct CTensor {
     pub bytes: usize,
 }
 
-/// `wz_port`.
-#[repr(C)]
-pub struct CPortInfo {
-    name: *const c_char,
-    element: i32,
-    rank: u32,
-    dims: *const i64,
-    text: *const c_char,
-}
-
-/// `wz_symbol`.
-#[repr(C)]
-pub struct CSymbol {
-    name: *const c_char,
-    min: i64,
-    max: i64,
-}
-
 /// `wz_buffer`.
 #[repr(C)]
 pub struct CBuffer {
-    element: i32,
-    writable: i32,
-    data: *mut c_void,
-    bytes: usize,
+    pub element: i32,
+    pub writable: i32,
+    pub data: *mut c_void,
+    pub bytes: usize,
 }
 
 /// `wz_call`.
 #[repr(C)]
 pub struct CCall {
-    buffers: *const CBuffer,
-    dims: *const i64,
-    scalars: *const u64,
-    buffer_count: u32,
-    dim_count: u32,
-    scalar_count: u32,
+    pub buffers: *const CBuffer,
+    pub dims: *const i64,
+    pub scalars: *const u64,
+    pub buffer_count: u32,
+    pub dim_count: u32,
+    pub scalar_count: u32,
 }
 
 /// `wz_kernel`.
 pub type CKernel = unsafe extern "C" fn(user: *mut c_void, call: *const CCall) -> i32;
-
-enum Failure {
-    Runtime(Error),
-    Argument(String),
-}
-
-impl From<Error> for Failure {
-    fn from(error: Error) -> Self {
-        Self::Runtime(error)
-    }
-}
-
-type CResult<T = ()> = Result<T, Failure>;
-
-thread_local! {
-    static LAST_ERROR: RefCell<CString> = RefCell::default();
-}
-
-fn argument<T>(what: impl Into<String>) -> CResult<T> {
-    Err(Failure::Argument(what.into()))
-}
-
-/// Text up to its first NUL.
-fn c_text(text: &str) -> CString {
-    CString::new(text.split('\0').next().unwrap_or_default()).unwrap_or_default()
-}
-
-fn guard(body: impl FnOnce() -> CResult) -> i32 {
-    let (code, message) = match catch_unwind(AssertUnwindSafe(body)) {
-        Ok(Ok(())) => return 0,
-        Ok(Err(Failure::Runtime(error))) => (error.code(), error.to_string()),
-        Ok(Err(Failure::Argument(what))) => (ARGUMENT, format!("argument: {what}")),
-        Err(panic) => {
-            let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
-            (INTERNAL, format!("internal: {}; please report this", text.unwrap_or("unknown panic")))
-        }
-    };
-    LAST_ERROR.with_borrow_mut(|last| *last = c_text(&message));
-    code
-}
-
-/// # Safety
-/// `pointer` is null or valid for the lifetime that the caller picks.
-unsafe fn reference<'a, T>(pointer: *const T, what: &str) -> CResult<&'a T> {
-    // SAFETY: see above.
-    unsafe { pointer.as_ref() }.map_or_else(|| argument(format!("{what} is null")), Ok)
-}
-
-/// # Safety
-/// `pointer` is null or points to memory for a `T`.
-unsafe fn write<T>(pointer: *mut T, what: &str, value: T) -> CResult {
-    if pointer.is_null() {
-        return argument(format!("{what} is null"));
-    }
-    // SAFETY: see above.
-    unsafe { pointer.write(value) };
-    Ok(())
-}
-
-/// # Safety
-/// `pointer` is null or a NUL-terminated string.
-unsafe fn text<'a>(pointer: *const c_char, what: &str) -> CResult<&'a str> {
-    if pointer.is_null() {
-        return argument(format!("{what} is null"));
-    }
-    // SAFETY: see above.
-    unsafe { CStr::from_ptr(pointer) }.to_str().or_else(|_| argument(format!("{what} is not UTF-8")))
-}
-
-/// # Safety
-/// `pointer` points to `count` values, or is null.
-unsafe fn slice<'a, T>(pointer: *const T, count: usize, what: &str) -> CResult<&'a [T]> {
-    match (count, pointer.is_null()) {
-        (0, _) => Ok(&[]),
-        (_, true) => argument(format!("{what} is null")),
-        // SAFETY: see above.
-        _ => Ok(unsafe { std::slice::from_raw_parts(pointer, count) }),
-    }
-}
-
-fn element_code(element: ElementType) -> i32 {
-    ElementType::ALL.iter().position(|e| *e == element).map_or(-1, |code| code as i32)
-}
-
-fn element_of(code: i32) -> CResult<ElementType> {
-    let element = usize::try_from(code).ok().and_then(|code| ElementType::ALL.get(code).copied());
-    element.map_or_else(|| argument(format!("element type {code} does not exist")), Ok)
-}
-
-fn c_port(function: &Function, port: &Port) -> CPort {
-    CPort {
-        name: c_text(&port.name),
-        text: c_text(&port_text(function, port)),
-        element: element_code(port.element),
-        dims: port.dims.iter().map(|dim| dim.as_constant().unwrap_or(-1)).collect(),
-    }
-}
-
-fn c_program(program: Program) -> *mut CProgram {
-    let manifest = program.manifest();
-    let functions = manifest.functions.iter().map(|function| CFunction {
-        name: c_text(&function.name),
-        inputs: function.inputs.iter().map(|port| c_port(function, port)).collect(),
-        outputs: function.outputs.iter().map(|port| c_port(function, port)).collect(),
-        symbols: function.symbols.iter().map(|symbol| c_text(&symbol.name)).collect(),
-    });
-    let (functions, targets) = (functions.collect(), manifest.variants.iter().map(|v| c_text(&v.target)).collect());
-    Box::into_raw(Box::new(CProgram { program, functions, targets }))
-}
-
-#[unsafe(no_mangle)]
-pub extern "C" fn wz_version() -> u32 {
-    let part = |text: &str| text.parse::<u32>().unwrap_or(0);
-    part(env!("CARGO_PKG_VERSION_MAJOR")) << 16 | part(env!("CARGO_PKG_VERSION_MINOR")) << 8 | part(env!("CARGO_PKG_VERSION_PATCH"))
-}
-
-#[unsafe(no_mangle)]
-pub extern "C" fn wz_version_string() -> *const c_char {
-    concat!(env!("CARGO_PKG_VERSION"), "\0").as_ptr().cast()
-}
-
-#[unsafe(no_mangle)]
-pub extern "C" fn wz_abi_version() -> u32 {
-    ABI_VERSION
-}
-
-#[unsafe(no_mangle)]
-pub extern "C" fn wz_last_error() -> *const c_char {
-    LAST_ERROR.with_borrow(|last| last.as_ptr())
-}
-
-/// # Safety
-/// As the header says.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn wz_program_open(path: *const c_char, program: *mut *mut CProgram) -> i32 {
-    guard(|| unsafe {
-        write(program, "program", ptr::null_mut())?;
-        let opened = Program::open(text(path, "path")?)?;
-        write(program, "program", c_program(opened))
-    })
-}
-
-/// # Safety
-/// As the header says.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn wz_program_open_memory(data: *const c_void, bytes: usize, program: *mut *mut CProgram) -> i32 {
-    guard(|| unsafe {
-        write(program, "program", ptr::null_mut())?;
-        let opened = Program::from_bytes(slice(data.cast::<u8>(), bytes, "data")?)?;
-        write(program, "program", c_program(opened))
-    })
-}
-
-/// # Safety
-/// `program` is null or was returned by an open function and not freed yet.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn wz_program_free(program: *mut CProgram) {
-    if !program.is_null() {
-        // SAFETY: see above.
-        guard(|| {
-            drop(unsafe { Box::from_raw(program) });
-            Ok(())
-        });
-    }
-}
-
-/// # Safety
-/// `program` is null or valid, `'a` no longer than it lives.
-unsafe fn function<'a>(program: *const CProgram, index: u32) -> Option<&'a CFunction> {
-    // SAFETY: see above.
-    unsafe { program.as_ref() }.and_then(|program| program.functions.get(index as usize))
-}
-
-/// # Safety
-/// `program` is null or valid.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn wz_program_function_count(program: *const CProgram) -> u32 {
-    unsafe { program.as_ref() }.map_or(0, |program| program.functions.len() as u32)
-}
-
-/// # Safety
-/// `program` is null or valid.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn wz_program_function_name(program: *const CProgram, index: u32) -> *const c_char {
-    unsafe { function(program, index) }.map_or(ptr::null(), |function| function.name.as_ptr())
-}
-
-/// # Safety
-/// `program` is null or valid.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn wz_program_variant_count(program: *const CProgram) -> u32 {
-    unsafe { program.as_ref() }.map_or(0, |program| program.targets.len() as u32)
-}
-
-/// # Safety
-/// `program` is null or valid.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn wz_program_variant_target(program: *const CProgram, index: u32) -> *const c_char {
-    unsafe { program.as_ref() }.and_then(|program| program.targets.get(index as usize)).map_or(ptr::null(), |target| target.as_ptr())
-}
-
-/// # Safety
-/// `program` is null or valid.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn wz_program_input_count(program: *const CProgram, index: u32) -> u32 {
-    unsafe { function(program, index) }.map_or(0, |function| function.inputs.len() as u32)
-}
-
-/// # Safety
-/// `program` is null or valid.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn wz_program_output_count(program: *const CProgram, index: u32) -> u32 {
-    unsafe { function(program, index) }.map_or(0, |function| function.outputs.len() as u32)
-}
-
-/// # Safety
-/// `program` is null or valid.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn wz_program_symbol_count(program: *const CProgram, index: u32) -> u32 {
-    unsafe { function(program, index) }.map_or(0, |function| function.symbols.len() as u32)
-}
-
-fn port_info(port: Option<&CPort>) -> CResult<CPortInfo> {
-    let Some(port) = port else { return argument("no such function, input or output") };
-    let (name, text) = (port.name.as_ptr(), port.text.as_ptr());
-    Ok(CPortInfo { name, element: port.element, rank: port.dims.len() as u32, dims: port.dims.as_ptr(), text })
-}
-
-/// # Safety
-/// As the header says.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn wz_program_input(program: *const CProgram, index: u32, input: u32, port: *mut CPortInfo) -> i32 {
-    guard(|| unsafe { write(port, "port", port_info(function(program, index).and_then(|f| f.inputs.get(input as usize)))?) })
-}
-
-/// # Safety
-/// As the header says.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn wz_program_output(program: *const CProgram, index: u32, output: u32, port: *mut CPortInfo) -> i32 {
-    guard(|| unsafe { write(port, "port", port_info(function(program, index).and_then(|f| f.outputs.get(output as usize)))?) })
-}
-
-/// # Safety
-/// As the header says.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn wz_program_symbol(program: *const CProgram, index: u32, which: u32, symbol: *mut CSymbol) -> i32 {
-    guard(|| unsafe {
-        let name = function(program, index).and_then(|f| f.symbols.get(which as usize));
-        let (Some(name), Some(program)) = (name, program.as_ref()) else { return argument("no such function or symbol") };
-        let range = &program.program.manifest().functions[index as usize].symbols[which as usize];
-        write(symbol, "symbol", CSymbol { name: name.as_ptr(), min: range.min, max: range.max.unwrap_or(-1) })
-    })
-}
 
 /// # Safety
 /// As the header says.
@@ -435,7 +136,12 @@ unsafe fn with_state(session: *const CSession, body: impl FnOnce(&mut State) -> 
     guard(|| {
         // SAFETY: see above.
         let session = unsafe { reference(session, "session")? };
-        body(&mut session.state.lock().unwrap_or_else(PoisonError::into_inner))
+        match session.state.try_lock() {
+            Ok(mut state) => body(&mut state),
+            Err(TryLockError::Poisoned(poisoned)) => body(&mut poisoned.into_inner()),
+            // Another thread, or a kernel of the run in progress.
+            Err(TryLockError::WouldBlock) => argument("the session is in use; make one per thread"),
+        }
     })
 }
 
@@ -589,7 +295,7 @@ pub unsafe extern "C" fn wz_session_register(
         with_state(session, |state| {
             let Some(kernel) = kernel else { return argument("kernel is null") };
             let registered = Registered(kernel, user);
-            let call = move |call: &mut crate::session::ExternCall<'_>| {
+            let call = move |call: &mut ExternCall<'_>| {
                 let registered = &registered;
                 let buffers = (0..call.buffers()).filter_map(|i| call.raw(i));
                 let buffers: Vec<_> = buffers.map(|(element, region)| c_buffer(element, region)).collect();
