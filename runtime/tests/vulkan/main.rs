@@ -8,6 +8,7 @@ mod fixture;
 mod commands;
 mod faults;
 mod programs;
+mod random;
 mod speed;
 
 use std::io::Write;
