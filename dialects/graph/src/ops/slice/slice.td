@@ -1,12 +1,14 @@
 def Graph_SliceOp : Graph_Op<"slice", [Graph_InfersTypes]> {
   let summary = "a strided box of the input";
   let description = [{
-    Axis i takes elements starts[i], starts[i] + strides[i], ... below limits[i]. Starts and limits are not negative and count from the front; a limit
-    beyond the extent means the extent, so 9223372036854775807 takes all of a symbolic axis. Strides are positive.
+    Axis i takes elements starts[i], starts[i] + strides[i], ... below limits[i]. Negative starts and limits count from the end; a limit beyond the
+    extent means the extent, and 9223372036854775807 all of a symbolic axis. Any other limit on a symbolic axis promises that the extent reaches it.
+    Strides are positive.
   }];
   let arguments = (ins Graph_Tensor:$input, DenseI64ArrayAttr:$starts, DenseI64ArrayAttr:$limits, DenseI64ArrayAttr:$strides);
   let results = (outs Graph_Tensor:$result);
   let assemblyFormat = "$input `starts` $starts `limits` $limits `strides` $strides attr-dict `:` type($input)";
+  let hasCanonicalizer = 1;
 }
 def Graph_ReverseOp : Graph_Op<"reverse", [SameOperandsAndResultType]> {
   let summary = "reverses the order of elements along axes";
@@ -14,4 +16,5 @@ def Graph_ReverseOp : Graph_Op<"reverse", [SameOperandsAndResultType]> {
   let results = (outs Graph_Tensor:$result);
   let assemblyFormat = "$input `axes` $axes attr-dict `:` type($input)";
   let hasVerifier = 1;
+  let hasCanonicalizer = 1;
 }

@@ -1,0 +1,48 @@
+//! The ops: one folder each. A new op is an `include` in graph.td, and a `mod` line and a line in [`all`] here.
+
+pub mod elementwise;
+
+pub mod constant;
+pub mod convert;
+pub mod dim;
+pub mod iota;
+pub mod weight;
+
+pub mod broadcast;
+pub mod concat;
+pub mod pad;
+pub mod reshape;
+pub mod slice;
+pub mod transpose;
+
+pub mod r#if;
+pub mod kernel;
+pub mod r#while;
+pub mod r#yield;
+
+use crate::op::OpDefinition;
+
+/// Definitions of all ops of the dialect.
+pub fn all() -> Vec<OpDefinition> {
+    let mut all = elementwise::table::ROWS.to_vec();
+    all.extend([
+        constant::DEFINITION,
+        weight::DEFINITION,
+        iota::DEFINITION,
+        dim::DEFINITION,
+        convert::CONVERT,
+        convert::BITCAST,
+        broadcast::DEFINITION,
+        reshape::DEFINITION,
+        transpose::DEFINITION,
+        slice::SLICE,
+        slice::REVERSE,
+        concat::DEFINITION,
+        pad::DEFINITION,
+        r#if::DEFINITION,
+        r#while::DEFINITION,
+        r#yield::DEFINITION,
+        kernel::DEFINITION,
+    ]);
+    all
+}

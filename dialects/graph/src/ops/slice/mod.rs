@@ -1,0 +1,159 @@
+//! `graph.slice` and `graph.reverse`: a strided box of a tensor, and its elements in reverse order.
+
+use crate::{
+    dialect::{Reverse, Slice},
+    dim::Dim,
+    eval::EvalContext,
+    infer::{at_least, attribute, operand_type, per_axis, unary_types},
+    lower::{LowerContext, Op, Part, Val},
+    op::{OpDefinition, Role},
+    tensor::Tensor,
+    types::{TensorType, check_axes},
+};
+use winze_mlir::{
+    melior::ir::{AffineExpr, OperationRef, Type, ValueLike, operation::OperationLike},
+    op_hooks::{InferContext, OpHooks},
+    rewrite::PatternSet,
+};
+
+pub const SLICE: OpDefinition = OpDefinition {
+    name: "graph.slice",
+    role: Role::View,
+    hooks: OpHooks { verify: None, infer: Some(infer), canonicalize: Some(canonicalize_slice) },
+    eval: eval_slice,
+    lower: lower_slice,
+    scalar: None,
+};
+
+pub const REVERSE: OpDefinition = OpDefinition {
+    name: "graph.reverse",
+    role: Role::View,
+    hooks: OpHooks { verify: Some(verify_reverse), infer: None, canonicalize: Some(canonicalize_reverse) },
+    eval: eval_reverse,
+    lower: lower_reverse,
+    scalar: None,
+};
+
+/// First element and number of elements along one axis.
+fn bounds(extent: &Dim, start: i64, limit: i64, stride: i64) -> Result<(Dim, Dim), String> {
+    let from_end = |value: i64| if value < 0 { extent + &Dim::from(value) } else { Dim::from(value) };
+    let (first, last) = match extent.as_static() {
+        Some(size) => {
+            let clamp = |value: i64| if value < 0 { (size + value).max(0) } else { value.min(size) };
+            (Dim::from(clamp(start)), Dim::from(clamp(limit)))
+        }
+        None => (from_end(start), if limit == i64::MAX { extent.clone() } else { from_end(limit) }),
+    };
+    let count = (&last - &first).ceil_div(&Dim::from(stride));
+    match count.as_static() {
+        Some(count) => Ok((first, Dim::from(count.max(0)))),
+        None => Ok((first, count)),
+    }
+}
+
+/// Start and extent per axis.
+fn all_bounds(input: &TensorType, starts: Vec<i64>, limits: Vec<i64>, strides: Vec<i64>) -> Result<Vec<(Dim, Dim)>, String> {
+    let rank = input.rank();
+    let (starts, limits, strides) = (per_axis("starts", starts, rank)?, per_axis("limits", limits, rank)?, per_axis("strides", strides, rank)?);
+    at_least("strides", &strides, 1)?;
+    (0..rank).map(|i| bounds(&input.dims[i], starts[i], limits[i], strides[i])).collect()
+}
+
+fn infer<'c>(cx: &InferContext<'c, '_>) -> Result<Vec<Type<'c>>, String> {
+    let input = operand_type(cx, 0)?;
+    let bounds = all_bounds(&input, attribute(cx, "starts")?, attribute(cx, "limits")?, attribute(cx, "strides")?)?;
+    Ok(vec![TensorType::new(input.element, bounds.into_iter().map(|(_, count)| count).collect()).to_type(cx.context)])
+}
+
+fn canonicalize_slice(patterns: &mut PatternSet) {
+    patterns.add("graph.slice", 1, |op, rewriter| {
+        let (slice, input) = (Slice(op), op.operand(0).map_err(|e| e.to_string())?);
+        // Equal extents with stride 1 leave no other start than 0.
+        let everything = input.r#type() == slice.result().r#type() && slice.strides().iter().all(|stride| *stride == 1);
+        let everything = everything && slice.starts().iter().all(|start| *start == 0);
+        if everything {
+            rewriter.replace_op_with_values(op, &[input]);
+        }
+        Ok(everything)
+    });
+}
+
+fn eval_slice(cx: &EvalContext, op: OperationRef, inputs: &[Tensor]) -> Result<Vec<Tensor>, String> {
+    let (result, shape) = cx.result_type(op, 0)?;
+    let (slice, input) = (Slice(op), &inputs[0]);
+    let bounds = all_bounds(&TensorType::of(slice.input())?, slice.starts(), slice.limits(), slice.strides())?;
+    let strides = slice.strides();
+    let firsts = bounds.iter().map(|(first, _)| first.eval(cx.symbols).and_then(|v| usize::try_from(v).ok())).collect::<Option<Vec<_>>>();
+    let firsts = firsts.ok_or_else(|| format!("slice starts before the front of shape {:?}", input.shape))?;
+    for axis in 0..shape.len() {
+        if shape[axis] > 0 && firsts[axis] + (shape[axis] - 1) * strides[axis] as usize >= input.shape[axis] {
+            return Err(format!("slice exceeds axis {axis} of extent {}; the model promises a larger extent", input.shape[axis]));
+        }
+    }
+    Ok(vec![Tensor::from_index_fn(result.element, &shape, |index| {
+        let source: Vec<usize> = (0..index.len()).map(|i| firsts[i] + index[i] * strides[i] as usize).collect();
+        input.at(&source)
+    })])
+}
+
+fn lower_slice<'c>(cx: &mut LowerContext<'c>, op: Op<'c>) -> Result<Vec<Val<'c>>, String> {
+    let (tensor, input) = cx.operand(op, 0)?;
+    let (slice, result) = (Slice(op), cx.result_type(op, 0)?);
+    let strides = slice.strides();
+    let bounds = all_bounds(&input, slice.starts(), slice.limits(), slice.strides())?;
+    let offsets: Vec<Dim> = bounds.into_iter().map(|(first, _)| first).collect();
+    let unit = strides.iter().all(|stride| *stride == 1);
+    let from_front = offsets.iter().all(|offset| *offset == Dim::from(0));
+    let destination = cx.destination(op, 0)?;
+    // An offset stands in a slice of the operand: tiles of the generic then start at their own offsets only.
+    let tensor = if from_front {
+        tensor
+    } else {
+        let sizes: Vec<Dim> = offsets.iter().zip(&input.dims).map(|(offset, extent)| extent - offset).collect();
+        let sizes = if unit { result.dims.clone() } else { sizes };
+        cx.slice(tensor, None, &offsets, &sizes, &vec![1; input.rank()])?
+    };
+    let map = strides.iter().enumerate().map(|(i, stride)| cx.loop_dim(i) * AffineExpr::constant(cx.context(), *stride)).collect();
+    Ok(vec![cx.map(&[Part { tensor, element: input.element, map }], destination, input.element, |_, x| x[0])])
+}
+
+fn verify_reverse(op: OperationRef) -> Result<(), String> {
+    check_axes(&Reverse(op).axes(), unary_types(op)?.0.rank()).map(|_| ())
+}
+
+fn canonicalize_reverse(patterns: &mut PatternSet) {
+    patterns.add("graph.reverse", 1, |op, rewriter| {
+        let input = op.operand(0).map_err(|e| e.to_string())?;
+        let nothing = Reverse(op).axes().is_empty();
+        if nothing {
+            rewriter.replace_op_with_values(op, &[input]);
+        }
+        Ok(nothing)
+    });
+}
+
+fn eval_reverse(cx: &EvalContext, op: OperationRef, inputs: &[Tensor]) -> Result<Vec<Tensor>, String> {
+    let (result, shape) = cx.result_type(op, 0)?;
+    let axes = check_axes(&Reverse(op).axes(), shape.len())?;
+    Ok(vec![Tensor::from_index_fn(result.element, &shape, |index| {
+        let source: Vec<usize> = (0..shape.len()).map(|i| if axes.contains(&i) { shape[i] - 1 - index[i] } else { index[i] }).collect();
+        inputs[0].at(&source)
+    })])
+}
+
+fn lower_reverse<'c>(cx: &mut LowerContext<'c>, op: Op<'c>) -> Result<Vec<Val<'c>>, String> {
+    let (tensor, input) = cx.operand(op, 0)?;
+    let axes = check_axes(&Reverse(op).axes(), input.rank())?;
+    let destination = cx.destination(op, 0)?;
+    let lasts = axes.iter().map(|axis| cx.extent(&(&input.dims[*axis] - &Dim::from(1)))).collect::<Result<Vec<_>, _>>()?;
+    let value = cx.map(&[], destination, input.element, |b, _| {
+        let index: Vec<Val> = (0..input.rank())
+            .map(|i| match axes.iter().position(|axis| *axis == i) {
+                Some(position) => b.same("arith.subi", &[lasts[position], b.loop_index(i)]),
+                None => b.loop_index(i),
+            })
+            .collect();
+        b.load(input.element, b.extract(tensor, &index))
+    });
+    Ok(vec![value])
+}
