@@ -140,7 +140,9 @@ impl Dim {
             None => match rest.terms.first_key_value() {
                 // x / a / b = x / (a b).
                 Some((atoms, 1)) if rest.terms.len() == 1 && atoms.len() == 1 => match &atoms[0] {
-                    Atom::FloorDiv(x, a) if a.as_static().is_some_and(|a| a > 0) => return &whole + &x.floor_div(&(a.as_ref() * &Dim::from(c))),
+                    Atom::FloorDiv(x, a) if a.as_static().is_some_and(|a| a > 0) => {
+                        return &whole + &x.floor_div(&(a.as_ref() * &Dim::from(c)));
+                    }
                     _ => Self::atom(Atom::FloorDiv(Box::new(rest), Box::new(Dim::from(c)))),
                 },
                 _ => Self::atom(Atom::FloorDiv(Box::new(rest), Box::new(Dim::from(c)))),

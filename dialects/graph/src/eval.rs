@@ -61,7 +61,12 @@ pub fn eval_function(cx: &EvalContext, function: OperationRef, inputs: &[Tensor]
         let argument = block.argument(i).map_err(|e| e.to_string())?;
         let r#type = TensorType::of(argument.into())?;
         if r#type.element != input.element() || r#type.shape(cx.symbols)? != input.shape {
-            return Err(format!("evaluation: input {i} is {} of shape {:?}, the function takes {}", input.element(), input.shape, argument.r#type()));
+            return Err(format!(
+                "evaluation: input {i} is {} of shape {:?}, the function takes {}",
+                input.element(),
+                input.shape,
+                argument.r#type()
+            ));
         }
     }
     eval_block(cx, block, inputs, None)

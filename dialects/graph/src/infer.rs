@@ -1,7 +1,11 @@
 //! What result-type inference and verification of ops share: reading attributes and types with messages that name them.
 
 use crate::types::TensorType;
-use winze_mlir::{attributes::AttributeValue, melior::ir::{OperationRef, operation::OperationLike}, op_hooks::InferContext};
+use winze_mlir::{
+    attributes::AttributeValue,
+    melior::ir::{OperationRef, operation::OperationLike},
+    op_hooks::InferContext,
+};
 
 /// Attribute `name` of the op to be made.
 pub fn attribute<'c, T: AttributeValue<'c>>(cx: &InferContext<'c, '_>, name: &str) -> Result<T, String> {

@@ -14,7 +14,9 @@ use winze_mlir::{
             r#type::{IntegerType, RankedTensorType, ShapedTypeLike},
         },
     },
-    mlir_sys::{mlirAffineMapAttrGet, mlirAffineMapAttrGetValue, mlirAttributeIsAAffineMap, mlirShapedTypeGetDimSize, mlirShapedTypeGetDynamicSize},
+    mlir_sys::{
+        mlirAffineMapAttrGet, mlirAffineMapAttrGetValue, mlirAttributeIsAAffineMap, mlirShapedTypeGetDimSize, mlirShapedTypeGetDynamicSize,
+    },
 };
 
 /// Attribute of a function: names of its symbols, `s0` first.
@@ -106,9 +108,10 @@ impl ElementType {
 
     pub fn from_type(r#type: Type) -> Result<Self, String> {
         let name = r#type.to_string();
-        Self::ALL.into_iter().find(|element| element.name() == name).ok_or_else(|| {
-            format!("element type {name} is not supported; use f64, f32, f16, bf16, i8 to i64, ui8 to ui64 or i1")
-        })
+        Self::ALL
+            .into_iter()
+            .find(|element| element.name() == name)
+            .ok_or_else(|| format!("element type {name} is not supported; use f64, f32, f16, bf16, i8 to i64, ui8 to ui64 or i1"))
     }
 
     pub fn to_type(self, context: &Context) -> Type<'_> {
@@ -246,7 +249,10 @@ pub fn set_symbol_names<'c>(context: &'c Context, function: OperationRef<'c, '_>
 
 /// An axis as an index, if it is one of `rank` axes.
 pub fn check_axis(axis: i64, rank: usize) -> Result<usize, String> {
-    usize::try_from(axis).ok().filter(|axis| *axis < rank).ok_or_else(|| format!("axis {axis} is outside the {rank} axes of the tensor; count from 0"))
+    usize::try_from(axis)
+        .ok()
+        .filter(|axis| *axis < rank)
+        .ok_or_else(|| format!("axis {axis} is outside the {rank} axes of the tensor; count from 0"))
 }
 
 /// Axes as distinct indices.

@@ -7,10 +7,10 @@ use crate::types::{Class, ElementType};
 use winze_mlir::melior::{
     Context,
     ir::{
-        AffineMap, Attribute, AttributeLike, Block, BlockLike, BlockRef, Identifier, Location, OperationRef, Region, RegionLike, Type, TypeLike,
-        Value, ValueLike,
+        AffineMap, Attribute, Block, BlockLike, BlockRef, Identifier, Location, OperationRef, Region, RegionLike, Type, TypeLike, Value,
+        ValueLike,
         attribute::{FloatAttribute, IntegerAttribute},
-        operation::{OperationBuilder, OperationLike},
+        operation::OperationBuilder,
         r#type::IntegerType,
     },
 };
@@ -65,7 +65,14 @@ impl<'c> Builder<'c> {
     }
 
     /// Appends an operation with regions.
-    pub fn build(&self, name: &str, operands: &[Val<'c>], results: &[Type<'c>], attributes: &[(&str, Attribute<'c>)], regions: Vec<Region<'c>>) -> Op<'c> {
+    pub fn build(
+        &self,
+        name: &str,
+        operands: &[Val<'c>],
+        results: &[Type<'c>],
+        attributes: &[(&str, Attribute<'c>)],
+        regions: Vec<Region<'c>>,
+    ) -> Op<'c> {
         let attributes: Vec<_> = attributes.iter().map(|(name, value)| (Identifier::new(self.context, name), *value)).collect();
         let op = OperationBuilder::new(name, self.location)
             .add_operands(operands)
@@ -149,7 +156,13 @@ impl<'c> Builder<'c> {
     }
 
     /// `then` where the condition holds, else `otherwise`; only the chosen one is computed.
-    pub fn if_else(&self, condition: Val<'c>, result: Type<'c>, then: impl FnOnce(&Self) -> Val<'c>, otherwise: impl FnOnce(&Self) -> Val<'c>) -> Val<'c> {
+    pub fn if_else(
+        &self,
+        condition: Val<'c>,
+        result: Type<'c>,
+        then: impl FnOnce(&Self) -> Val<'c>,
+        otherwise: impl FnOnce(&Self) -> Val<'c>,
+    ) -> Val<'c> {
         let then = self.region(&[], |b, _| vec![then(b)], "scf.yield");
         let otherwise = self.region(&[], |b, _| vec![otherwise(b)], "scf.yield");
         first_result(self.build("scf.if", &[condition], &[result], &[], vec![then, otherwise]))

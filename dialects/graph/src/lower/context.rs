@@ -208,7 +208,14 @@ impl<'c> LowerContext<'c> {
     }
 
     /// `tensor.extract_slice` or, with a destination, `tensor.insert_slice`. One entry per axis: an extent or a value at run time.
-    pub fn slice(&self, source: Val<'c>, into: Option<Val<'c>>, offsets: &[Dim], sizes: &[Dim], strides: &[i64]) -> Result<Val<'c>, String> {
+    pub fn slice(
+        &self,
+        source: Val<'c>,
+        into: Option<Val<'c>>,
+        offsets: &[Dim],
+        sizes: &[Dim],
+        strides: &[i64],
+    ) -> Result<Val<'c>, String> {
         let b = &self.builder;
         // SAFETY: no arguments.
         let dynamic = unsafe { mlirShapedTypeGetDynamicSize() };

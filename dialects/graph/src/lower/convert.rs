@@ -19,7 +19,7 @@ use winze_mlir::{
         Context,
         dialect::DialectHandle,
         ir::{
-            Attribute, AttributeLike, Block, BlockLike, Location, OperationRef, RegionLike, Type, TypeLike, ValueLike,
+            Attribute, AttributeLike, Block, BlockLike, Location, OperationRef, RegionLike, Type, ValueLike,
             attribute::{ArrayAttribute, TypeAttribute},
             operation::{OperationLike, OperationMutLike, OperationRefMut},
             r#type::{FunctionType, IntegerType},

@@ -103,7 +103,12 @@ fn update_in_place(op: Op<'_>) -> Result<(), String> {
         let Some(producer) = defining(input).filter(|p| matches!(op_name(*p).as_str(), "linalg.generic" | "linalg.fill")) else { continue };
         let start = initial(input);
         let fresh = defining(start).is_some_and(|op| op_name(op) == "tensor.empty");
-        if map(i)? != output_map || input.r#type() != destination.r#type() || !has_one_use(input) || !fresh || !chain_is_private(input, start) {
+        if map(i)? != output_map
+            || input.r#type() != destination.r#type()
+            || !has_one_use(input)
+            || !fresh
+            || !chain_is_private(input, start)
+        {
             continue;
         }
         // The chain of `input` starts at the destination instead of an empty tensor, and `op` goes on where it ends.

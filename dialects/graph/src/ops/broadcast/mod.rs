@@ -11,7 +11,10 @@ use crate::{
     types::check_axes,
 };
 use winze_mlir::{
-    melior::ir::{AffineExpr, OperationRef, ValueLike, operation::{OperationLike, OperationResult}},
+    melior::ir::{
+        AffineExpr, OperationRef, ValueLike,
+        operation::{OperationLike, OperationResult},
+    },
     op_hooks::OpHooks,
     rewrite::PatternSet,
 };

@@ -30,9 +30,14 @@ fn infer<'c>(cx: &InferContext<'c, '_>) -> Result<Vec<Type<'c>>, String> {
     let mut joined = first.clone();
     for i in 1..cx.operands.len() {
         let next = operand_type(cx, i)?;
-        let fits = next.element == first.element && next.rank() == first.rank() && (0..first.rank()).all(|k| k == axis || next.dims[k] == first.dims[k]);
+        let fits = next.element == first.element
+            && next.rank() == first.rank()
+            && (0..first.rank()).all(|k| k == axis || next.dims[k] == first.dims[k]);
         if !fits {
-            return Err(format!("operand {i} is {} {:?}, operand 0 is {} {:?}; all but axis {axis} must be equal", next.element, next.dims, first.element, first.dims));
+            return Err(format!(
+                "operand {i} is {} {:?}, operand 0 is {} {:?}; all but axis {axis} must be equal",
+                next.element, next.dims, first.element, first.dims
+            ));
         }
         joined.dims[axis] = &joined.dims[axis] + &next.dims[axis];
     }

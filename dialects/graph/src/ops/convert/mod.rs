@@ -168,7 +168,13 @@ fn float_to_integer<'c>(b: &ScalarBuilder<'c>, from: ElementType, to: ElementTyp
 fn verify_bitcast(op: OperationRef) -> Result<(), String> {
     let (input, result) = unary_types(op)?;
     if input.element.bits() != result.element.bits() {
-        return Err(format!("{} has {} bits and {} has {}; bitcast keeps the width", input.element, input.element.bits(), result.element, result.element.bits()));
+        return Err(format!(
+            "{} has {} bits and {} has {}; bitcast keeps the width",
+            input.element,
+            input.element.bits(),
+            result.element,
+            result.element.bits()
+        ));
     }
     Ok(())
 }

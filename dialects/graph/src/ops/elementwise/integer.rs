@@ -5,7 +5,7 @@ use crate::{
     tensor::Scalar,
     types::{Class, ElementType},
 };
-use winze_mlir::melior::ir::{ValueLike, operation::OperationLike};
+use winze_mlir::melior::ir::ValueLike;
 
 /// The bits of an integer without sign extension.
 pub fn unsigned_bits(element: ElementType, value: Scalar) -> u64 {
@@ -24,7 +24,13 @@ pub fn pow_signed(base: i64, exponent: i64) -> i64 {
     match (base, exponent) {
         (_, 0..) => pow_unsigned(base as u64, exponent as u64) as i64,
         (1, _) => 1,
-        (-1, _) => if exponent % 2 == 0 { 1 } else { -1 },
+        (-1, _) => {
+            if exponent % 2 == 0 {
+                1
+            } else {
+                -1
+            }
+        }
         _ => 0,
     }
 }

@@ -82,8 +82,20 @@ fn extreme(a: f64, b: f64, larger: bool) -> f64 {
     match () {
         _ if a.is_nan() || b.is_nan() => f64::NAN,
         // -0 is below 0.
-        _ if a == b => if a.is_sign_negative() == larger { b } else { a },
-        _ => if (a > b) == larger { a } else { b },
+        _ if a == b => {
+            if a.is_sign_negative() == larger {
+                b
+            } else {
+                a
+            }
+        }
+        _ => {
+            if (a > b) == larger {
+                a
+            } else {
+                b
+            }
+        }
     }
 }
 
@@ -117,7 +129,13 @@ pub static ROWS: &[OpDefinition] = &[
     row(
         "graph.sign",
         |_, x| match x[0] {
-            Float(v) => Float(if v > 0.0 { 1.0 } else if v < 0.0 { -1.0 } else { v }),
+            Float(v) => Float(if v > 0.0 {
+                1.0
+            } else if v < 0.0 {
+                -1.0
+            } else {
+                v
+            }),
             Signed(v) => Signed(v.signum()),
             other => Unsigned(other.u64().min(1)),
         },
@@ -159,11 +177,7 @@ pub static ROWS: &[OpDefinition] = &[
         },
         |b, _, e, x| b.same("arith.xori", &[x[0], b.number(e, if e == ElementType::Bool { 1.0 } else { -1.0 })]),
     ),
-    row(
-        "graph.popcnt",
-        |e, x| Scalar::of(e, integer::unsigned_bits(e, x[0]).count_ones().into()),
-        |b, _, _, x| b.same("math.ctpop", x),
-    ),
+    row("graph.popcnt", |e, x| Scalar::of(e, integer::unsigned_bits(e, x[0]).count_ones().into()), |b, _, _, x| b.same("math.ctpop", x)),
     row(
         "graph.clz",
         |e, x| Scalar::of(e, i64::from(integer::unsigned_bits(e, x[0]).leading_zeros()) - (64 - i64::from(e.bits()))),

@@ -11,13 +11,13 @@ use crate::{
     types::TensorType,
 };
 use winze_mlir::{
+    attributes::AttributeValue,
     melior::ir::{
         Attribute, OperationRef, Type, ValueLike,
         attribute::{ArrayAttribute, DenseI64ArrayAttribute},
         operation::{OperationLike, OperationResult},
     },
     mlir_sys::mlirShapedTypeGetDynamicSize,
-    attributes::AttributeValue,
     op_hooks::OpHooks,
     rewrite::PatternSet,
 };
@@ -130,7 +130,10 @@ fn lower<'c>(cx: &mut LowerContext<'c>, op: Op<'c>) -> Result<Vec<Val<'c>>, Stri
     let middle: Vec<Dim> = groups.iter().map(|group| product(&input.dims, &group.inputs)).collect();
     let end: Vec<Dim> = groups.iter().map(|group| product(&result.dims, &group.results)).collect();
     if middle.iter().zip(&end).any(|(a, b)| a.as_static().is_some() != b.as_static().is_some()) {
-        return Err(format!("cannot tell that {:?} and {:?} hold equally many elements; give the symbols as multiples", input.dims, result.dims));
+        return Err(format!(
+            "cannot tell that {:?} and {:?} hold equally many elements; give the symbols as multiples",
+            input.dims, result.dims
+        ));
     }
     let runs = |side: fn(&Group) -> &Vec<usize>, from: &[Dim]| {
         let lists: Vec<Vec<usize>> = groups.iter().map(|group| side(group).clone()).collect();
@@ -167,7 +170,13 @@ fn reassociation<'c>(cx: &LowerContext<'c>, groups: &[Vec<usize>]) -> Attribute<
     ArrayAttribute::new(cx.context(), &lists).into()
 }
 
-fn expand<'c>(cx: &LowerContext<'c>, value: Val<'c>, storage: Type<'c>, result: &TensorType, reassociation: Attribute<'c>) -> Result<Val<'c>, String> {
+fn expand<'c>(
+    cx: &LowerContext<'c>,
+    value: Val<'c>,
+    storage: Type<'c>,
+    result: &TensorType,
+    reassociation: Attribute<'c>,
+) -> Result<Val<'c>, String> {
     // SAFETY: no arguments.
     let dynamic = unsafe { mlirShapedTypeGetDynamicSize() };
     let statics: Vec<i64> = result.dims.iter().map(|dim| dim.as_static().unwrap_or(dynamic)).collect();

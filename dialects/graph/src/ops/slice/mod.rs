@@ -54,7 +54,8 @@ fn bounds(extent: &Dim, start: i64, limit: i64, stride: i64) -> Result<(Dim, Dim
 /// Start and extent per axis.
 fn all_bounds(input: &TensorType, starts: Vec<i64>, limits: Vec<i64>, strides: Vec<i64>) -> Result<Vec<(Dim, Dim)>, String> {
     let rank = input.rank();
-    let (starts, limits, strides) = (per_axis("starts", starts, rank)?, per_axis("limits", limits, rank)?, per_axis("strides", strides, rank)?);
+    let (starts, limits, strides) =
+        (per_axis("starts", starts, rank)?, per_axis("limits", limits, rank)?, per_axis("strides", strides, rank)?);
     at_least("strides", &strides, 1)?;
     (0..rank).map(|i| bounds(&input.dims[i], starts[i], limits[i], strides[i])).collect()
 }

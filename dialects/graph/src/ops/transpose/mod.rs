@@ -10,7 +10,10 @@ use crate::{
     types::{TensorType, check_axes},
 };
 use winze_mlir::{
-    melior::ir::{OperationRef, Type, operation::{OperationLike, OperationResult}},
+    melior::ir::{
+        OperationRef, Type,
+        operation::{OperationLike, OperationResult},
+    },
     op_hooks::{InferContext, OpHooks},
     rewrite::PatternSet,
 };

@@ -23,7 +23,12 @@ fn eval(cx: &EvalContext, op: OperationRef, _: &[Tensor]) -> Result<Vec<Tensor>,
     let tensor = (cx.weights)(&id)?;
     let (r#type, shape) = cx.result_type(op, 0)?;
     if tensor.element() != r#type.element || tensor.shape != shape {
-        return Err(format!("weight '{id}' is {} of shape {:?}, the graph says {} of shape {shape:?}", tensor.element(), tensor.shape, r#type.element));
+        return Err(format!(
+            "weight '{id}' is {} of shape {:?}, the graph says {} of shape {shape:?}",
+            tensor.element(),
+            tensor.shape,
+            r#type.element
+        ));
     }
     Ok(vec![tensor])
 }

@@ -39,7 +39,13 @@ pub fn result_types<'c>(op: OperationRef<'c, '_>) -> Vec<Type<'c>> {
 }
 
 /// Checks the argument types of a region and the types that it yields.
-pub fn check_region<'c>(op: OperationRef<'c, '_>, index: usize, name: &str, arguments: &[Type<'c>], yields: &[Type<'c>]) -> Result<(), String> {
+pub fn check_region<'c>(
+    op: OperationRef<'c, '_>,
+    index: usize,
+    name: &str,
+    arguments: &[Type<'c>],
+    yields: &[Type<'c>],
+) -> Result<(), String> {
     let block = op.region(index).ok().and_then(|region| region.first_block()).ok_or_else(|| format!("region '{name}' is empty"))?;
     let found: Vec<Type> = (0..block.argument_count()).map(|i| block.argument(i).expect("in range").r#type()).collect();
     if found != arguments {
