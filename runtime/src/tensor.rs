@@ -269,10 +269,12 @@ elements! {
     f16 => F16, bf16 => BF16, f32 => F32, f64 => F64,
 }
 
-/// Whether a device may store `element` as `storage`: the same type, a wider one that holds every value, or bool as any integer.
+/// Whether a device may store `element` as `storage`: the same type, an integer of the same size, a wider type that holds every value, or bool
+/// as any integer.
 pub fn is_storable(element: ElementType, storage: ElementType) -> bool {
     use ElementType::*;
     element == storage
+        || (element.bytes() == storage.bytes() && storage != Bool && !is_float(element) && !is_float(storage))
         || matches!(
             (element, storage),
             (Bool, I8 | I16 | I32 | I64 | U8 | U16 | U32 | U64)
@@ -340,4 +342,59 @@ pub(crate) fn read_f64(element: ElementType, bytes: &[u8]) -> f64 {
 /// Whether values of this type go into f64 registers.
 pub(crate) fn is_float(element: ElementType) -> bool {
     matches!(element, ElementType::F16 | ElementType::BF16 | ElementType::F32 | ElementType::F64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every pair that may be stored survives the way there and back, for extreme values.
+    #[test]
+    fn storing_and_unstoring_is_lossless() {
+        for element in ElementType::ALL {
+            for storage in ElementType::ALL.into_iter().filter(|storage| is_storable(element, *storage)) {
+                let size = element.bytes();
+                let mut host: Vec<u8> = match element {
+                    ElementType::Bool => vec![0, 1, 1, 0],
+                    // Powers of two, infinities; no NaN payloads, which conversions may change.
+                    ElementType::F16 => [0x3c00u16, 0xfc00, 0x0001, 0x8000].map(u16::to_le_bytes).concat(),
+                    ElementType::BF16 => [0x3f80u16, 0xff80, 0x0001, 0x8000].map(u16::to_le_bytes).concat(),
+                    ElementType::F32 => [1f32, f32::NEG_INFINITY, f32::from_bits(1), -0.0].map(f32::to_le_bytes).concat(),
+                    _ => [vec![0; size], vec![0xff; size], vec![0x80; size], vec![0x7f; size]].concat(),
+                };
+                let mut stored = vec![0xaa; 4 * storage.bytes()];
+                store(element, storage, &host, &mut stored);
+                let original = std::mem::replace(&mut host, vec![0xaa; 4 * size]);
+                unstore(element, storage, &stored, &mut host);
+                assert_eq!(host, original, "{element} as {storage}");
+            }
+        }
+        let mut stored = [0; 8];
+        store(ElementType::Bool, ElementType::I32, &[1, 0], &mut stored);
+        assert_eq!(stored, [1, 0, 0, 0, 0, 0, 0, 0]);
+        store(ElementType::I8, ElementType::I32, &[0xff, 2], &mut stored);
+        assert_eq!(stored, [0xff, 0xff, 0xff, 0xff, 2, 0, 0, 0]);
+        assert!(!is_storable(ElementType::F32, ElementType::I32) && !is_storable(ElementType::I64, ElementType::I32));
+        assert!(is_storable(ElementType::U8, ElementType::I8) && !is_storable(ElementType::I8, ElementType::Bool));
+    }
+
+    #[test]
+    fn counting_elements_never_overflows() {
+        assert_eq!(element_count(&[]), Some(1));
+        assert_eq!(element_count(&[i64::MAX, i64::MAX, 0]), Some(0));
+        assert_eq!(element_count(&[i64::MAX, 3]), None);
+        assert_eq!(element_count(&[-1, 0]), None);
+    }
+
+    #[test]
+    fn views_check_their_strides() {
+        let data = [0f32; 6];
+        let view = |strides| TensorView { strides: Some(strides), ..TensorView::of(&[2, 3], &data) };
+        assert!(view(&[3, 1]).is_direct() && view(&[3, 1]).check().is_ok());
+        assert!(!view(&[1, 2]).is_direct() && view(&[1, 2]).check().is_ok());
+        assert!(view(&[4, 1]).check().is_err() && view(&[-3, 1]).check().is_err() && view(&[1]).check().is_err());
+        assert!(view(&[i64::MAX, i64::MAX]).check().is_err());
+        assert!(Tensor::from_view(&view(&[4, 1])).is_err());
+        assert_eq!(Tensor::from_view(&TensorView::of(&[2, 3], &data)).unwrap().as_slice::<f32>(), Some(&data[..]));
+    }
 }

@@ -281,3 +281,25 @@ fn images_of_both_linkers_load() {
         }
     }
 }
+
+#[test]
+fn a_program_and_a_pool_are_shared_by_threads() {
+    let program = add_scale(symbol("rows", 1, None), symbol("width", 1, None), 2.0).artifact().open();
+    let pool = winze_runtime::cpu::pool::Pool::new(3);
+    std::thread::scope(|scope| {
+        for seed in 0..4 {
+            let (program, pool) = (&program, pool.clone());
+            scope.spawn(move || {
+                let options = SessionOptions { pool: Some(pool), ..Default::default() };
+                let mut session = Session::new(program, &DeviceChoice::Cpu, options).unwrap();
+                for round in 0..50 {
+                    let dims = [1 + (round * 37 + seed) % 200, 50];
+                    let a = ramp(dims[0] * dims[1], seed as f32);
+                    let outputs = session.run(&[TensorView::of(&dims, &a), TensorView::of(&dims, &a)]).unwrap();
+                    let y = outputs.get(0).unwrap().as_slice::<f32>().unwrap();
+                    assert!(y.iter().zip(&a).all(|(y, a)| *y == a * 4.0), "thread {seed}, round {round}");
+                }
+            });
+        }
+    });
+}

@@ -30,7 +30,7 @@ pub enum ExprError {
     Malformed,
     #[error("expression uses symbol s{0}, which does not exist")]
     UnknownSymbol(u32),
-    #[error("division by zero in a size expression")]
+    #[error("division by zero or a negative number in a size expression")]
     DivisionByZero,
     #[error("size expression does not fit 64 bits")]
     Overflow,
@@ -138,17 +138,77 @@ impl Expr {
 }
 
 fn apply(op: ExprOp, lhs: i64, rhs: i64) -> Result<i64, ExprError> {
-    let divisor = |rhs: i64| if rhs == 0 { Err(ExprError::DivisionByZero) } else { Ok(rhs) };
+    if rhs <= 0 && matches!(op, ExprOp::FloorDiv | ExprOp::CeilDiv | ExprOp::Mod) {
+        return Err(ExprError::DivisionByZero);
+    }
     match op {
         ExprOp::Add => lhs.checked_add(rhs),
         ExprOp::Sub => lhs.checked_sub(rhs),
         ExprOp::Mul => lhs.checked_mul(rhs),
-        ExprOp::FloorDiv => lhs.checked_div_euclid(divisor(rhs)?).filter(|_| rhs > 0),
-        ExprOp::CeilDiv => lhs.checked_add(divisor(rhs)? - 1).and_then(|n| n.checked_div_euclid(rhs)).filter(|_| rhs > 0),
-        ExprOp::Mod => lhs.checked_rem_euclid(divisor(rhs)?),
+        ExprOp::FloorDiv => Some(lhs.div_euclid(rhs)),
+        ExprOp::CeilDiv => Some(lhs.div_euclid(rhs) + i64::from(lhs.rem_euclid(rhs) != 0)),
+        ExprOp::Mod => Some(lhs.rem_euclid(rhs)),
         ExprOp::Min => Some(lhs.min(rhs)),
         ExprOp::Max => Some(lhs.max(rhs)),
         ExprOp::Const(_) | ExprOp::Symbol(_) => return Err(ExprError::Malformed),
     }
     .ok_or(ExprError::Overflow)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn eval(op: ExprOp, lhs: i64, rhs: i64) -> Result<i64, ExprError> {
+        Expr(vec![ExprOp::Symbol(0), ExprOp::Symbol(1), op]).eval(&[lhs, rhs])
+    }
+
+    #[test]
+    fn values_round_toward_negative_infinity_or_are_errors() {
+        for lhs in -7..=7 {
+            for rhs in 1..=3 {
+                let exact = lhs as f64 / rhs as f64;
+                assert_eq!(eval(ExprOp::FloorDiv, lhs, rhs), Ok(exact.floor() as i64));
+                assert_eq!(eval(ExprOp::CeilDiv, lhs, rhs), Ok(exact.ceil() as i64));
+                assert_eq!(eval(ExprOp::Mod, lhs, rhs), Ok(lhs - exact.floor() as i64 * rhs));
+            }
+        }
+        for op in [ExprOp::FloorDiv, ExprOp::CeilDiv, ExprOp::Mod] {
+            for rhs in [0, -1, i64::MIN] {
+                assert_eq!(eval(op, i64::MIN, rhs), Err(ExprError::DivisionByZero));
+            }
+        }
+        assert_eq!(eval(ExprOp::CeilDiv, i64::MAX, 2), Ok(1 << 62));
+        for (op, lhs, rhs) in [(ExprOp::Add, i64::MAX, 1), (ExprOp::Sub, i64::MIN, 1), (ExprOp::Mul, i64::MAX, 2)] {
+            assert_eq!(eval(op, lhs, rhs), Err(ExprError::Overflow));
+        }
+        assert_eq!((eval(ExprOp::Min, -1, 2), eval(ExprOp::Max, -1, 2)), (Ok(-1), Ok(2)));
+    }
+
+    #[test]
+    fn check_agrees_with_eval() {
+        let malformed: [&[ExprOp]; 4] = [&[], &[ExprOp::Add], &[ExprOp::Const(1), ExprOp::Add], &[ExprOp::Const(1), ExprOp::Const(2)]];
+        for ops in malformed {
+            let expr = Expr(ops.to_vec());
+            assert_eq!((expr.check(0), expr.eval(&[])), (Err(ExprError::Malformed), Err(ExprError::Malformed)));
+        }
+        for depth in [MAX_STACK, MAX_STACK + 1] {
+            let mut ops = vec![ExprOp::Const(1); depth];
+            ops.extend(vec![ExprOp::Add; depth - 1]);
+            let expr = Expr(ops);
+            assert_eq!((expr.check(0).is_ok(), expr.eval(&[]).is_ok()), (depth == MAX_STACK, depth == MAX_STACK));
+        }
+        assert_eq!(Expr::symbol(2).check(2), Err(ExprError::UnknownSymbol(2)));
+        assert_eq!(Expr::symbol(2).eval(&[0, 0]), Err(ExprError::UnknownSymbol(2)));
+    }
+
+    #[test]
+    fn text_is_infix() {
+        let name = |s: u32| ["batch", "width"][s as usize].to_owned();
+        let sum = Expr::binary(ExprOp::Add, &Expr::symbol(0), &Expr::constant(1));
+        let product = Expr::binary(ExprOp::Mul, &sum, &Expr::constant(64));
+        assert_eq!(product.to_text(&name), "(batch + 1) * 64");
+        assert_eq!(Expr::binary(ExprOp::Min, &product, &Expr::symbol(1)).to_text(&name), "min((batch + 1) * 64, width)");
+        assert_eq!(Expr::binary(ExprOp::Mul, &Expr::constant(6), &Expr::constant(7)), Expr::constant(42));
+    }
 }

@@ -392,8 +392,6 @@ impl Session {
             arena_bytes,
             workspace_bytes: measure.workspace,
         })?;
-        // The dry run may have stopped inside a call.
-        self.machine.enter(&cx, function, &self.symbols, Ports { inputs: &self.inputs, outputs: &self.outputs })?;
         self.prepared = Some(function);
         self.prepared_symbols.clone_from(&self.symbols);
         Ok(())
