@@ -1,0 +1,176 @@
+//! `winze inspect`: an artifact -> what it contains and needs, as text or JSON. Maps no native code and touches no device.
+
+use crate::{
+    arguments::InspectOptions,
+    console::{Console, Failure},
+};
+use serde_json::{Value, json};
+use std::fmt::Write;
+use winze_runtime::{
+    Program,
+    artifact::{
+        expr::Expr,
+        manifest::{Code, Device, Function, Manifest, Port, Variant},
+        program::{Instruction, Place},
+    },
+};
+
+pub fn inspect(options: &InspectOptions, console: &Console) -> Result<(), Failure> {
+    let program = Program::open(&options.artifact)?;
+    console.result(&if options.json { format!("{:#}\n", object(&program)) } else { text(&program) })
+}
+
+fn expr_text(function: &Function, expr: &Expr) -> String {
+    expr.to_text(&|symbol| function.symbols.get(symbol as usize).map_or_else(|| format!("s{symbol}"), |symbol| symbol.name.clone()))
+}
+
+/// Over a kernel's own dim arguments.
+fn kernel_expr_text(expr: &Expr) -> String {
+    expr.to_text(&|dim| format!("d{dim}"))
+}
+
+fn port_text(function: &Function, port: &Port) -> String {
+    let dims: Vec<_> = port.dims.iter().map(|dim| expr_text(function, dim)).collect();
+    format!("{}: {}[{}]", port.name, port.element, dims.join(" x "))
+}
+
+fn symbol_range(min: i64, max: Option<i64>) -> String {
+    max.map_or_else(|| format!(">= {min}"), |max| format!("{min} to {max}"))
+}
+
+/// Bytes of the constants that a variant uses, each counted once.
+fn weights_bytes(manifest: &Manifest, variant: &Variant) -> u64 {
+    let buffers = variant.programs.iter().flat_map(|program| &program.buffers);
+    let used = buffers
+        .filter_map(|buffer| if let Place::Constant(index) = buffer.place { Some(&manifest.constants[index as usize]) } else { None });
+    let mut ranges: Vec<_> = used.map(|constant| (constant.offset, constant.bytes)).collect();
+    ranges.sort_unstable();
+    ranges.dedup();
+    ranges.iter().map(|(_, bytes)| bytes).sum()
+}
+
+fn api_version(packed: u32) -> String {
+    format!("{}.{}", packed >> 22, packed >> 12 & 0x3ff)
+}
+
+fn requirements(device: &Device) -> String {
+    match device {
+        Device::Cpu { triple, features, .. } => format!("{triple} {}", features.join(" ")),
+        Device::Vulkan { api_version: api, features, .. } => format!("Vulkan {} {}", api_version(*api), features.join(" ")),
+    }
+}
+
+fn text(program: &Program) -> String {
+    let (reader, manifest) = (program.reader(), program.manifest());
+    let mut out = String::new();
+    let mut line = |indent: usize, text: &str| {
+        let _ = writeln!(out, "{:indent$}{}", "", text.trim_end());
+    };
+    line(0, &format!("artifact of {}, {} bytes", manifest.producer, reader.file_bytes()));
+    line(0, "sections");
+    for section in reader.sections() {
+        line(2, &format!("{:<10} {:>12} bytes at {}", section.kind.name(), section.length, section.offset));
+    }
+    for function in &manifest.functions {
+        line(0, &format!("function {}", function.name));
+        for symbol in &function.symbols {
+            line(2, &format!("symbol {} {}", symbol.name, symbol_range(symbol.min, symbol.max)));
+        }
+        for port in &function.inputs {
+            line(2, &format!("input  {}", port_text(function, port)));
+        }
+        for port in &function.outputs {
+            line(2, &format!("output {}", port_text(function, port)));
+        }
+    }
+    for variant in &manifest.variants {
+        line(0, &format!("variant {}", variant.target));
+        line(2, &format!("needs   {}", requirements(&variant.device)));
+        line(2, &format!("weights {} bytes", weights_bytes(manifest, variant)));
+        for (function, program) in manifest.functions.iter().zip(&variant.programs) {
+            line(2, &format!("arena   {} bytes for {}", expr_text(function, &program.arena), function.name));
+        }
+        line(2, &format!("kernels {}", variant.kernels.len()));
+        for (index, kernel) in variant.kernels.iter().enumerate() {
+            let uses = variant.dispatches.iter().filter(|dispatch| dispatch.kernel as usize == index).count();
+            let workspace = kernel.workspace.as_constant().map_or_else(|| kernel_expr_text(&kernel.workspace), |bytes| bytes.to_string());
+            let (grid, class) = (kernel_expr_text(&kernel.grid), &kernel.class);
+            line(4, &format!("{} ({class}): grid {grid}, workspace {workspace} bytes, used {uses} times", kernel.name));
+        }
+        for (function, program) in manifest.functions.iter().zip(&variant.programs) {
+            line(2, &format!("program of {}: {} instructions", function.name, program.code.len()));
+            for instruction in &program.code {
+                if let Instruction::Dispatch { dispatch, .. } = instruction {
+                    let used = &variant.dispatches[*dispatch as usize];
+                    line(4, &format!("{} <- {}", variant.kernels[used.kernel as usize].name, used.nodes.join(", ")));
+                }
+            }
+        }
+    }
+    out
+}
+
+fn port_object(function: &Function, port: &Port) -> Value {
+    let dim = |dim: &Expr| dim.as_constant().map_or_else(|| json!(expr_text(function, dim)), |value| json!(value));
+    json!({"name": port.name, "element": port.element.name(), "dims": port.dims.iter().map(dim).collect::<Vec<_>>()})
+}
+
+fn function_object(function: &Function) -> Value {
+    json!({
+        "name": function.name,
+        "symbols": function.symbols.iter().map(|s| json!({"name": s.name, "min": s.min, "max": s.max})).collect::<Vec<_>>(),
+        "inputs": function.inputs.iter().map(|port| port_object(function, port)).collect::<Vec<_>>(),
+        "outputs": function.outputs.iter().map(|port| port_object(function, port)).collect::<Vec<_>>(),
+    })
+}
+
+fn variant_object(manifest: &Manifest, variant: &Variant) -> Value {
+    let requires = match &variant.device {
+        Device::Cpu { triple, features, .. } => json!({"device": "cpu", "triple": triple, "features": features}),
+        Device::Vulkan { profile, api_version: api, features, .. } => {
+            json!({"device": "vulkan", "profile": profile, "api_version": api_version(*api), "features": features})
+        }
+    };
+    let kernels = variant.kernels.iter().map(|kernel| {
+        let code = match &kernel.code {
+            Code::Native { entry } => json!({"entry": entry}),
+            Code::Spirv { bytes, entry, workgroup_size, .. } => json!({"entry": entry, "bytes": bytes, "workgroup_size": workgroup_size}),
+        };
+        json!({
+            "name": kernel.name, "class": kernel.class, "buffers": kernel.buffers.len(), "dims": kernel.dims, "scalars": kernel.scalars,
+            "grid": kernel_expr_text(&kernel.grid), "workspace": kernel_expr_text(&kernel.workspace), "in_place": kernel.in_place, "code": code,
+        })
+    });
+    let dispatches = variant.dispatches.iter().map(|dispatch| json!({"kernel": dispatch.kernel, "nodes": dispatch.nodes}));
+    let programs = manifest.functions.iter().zip(&variant.programs).map(|(function, program)| {
+        json!({
+            "function": function.name, "arena_bytes": expr_text(function, &program.arena), "instructions": program.code.len(),
+            "buffers": program.buffers.len(), "registers": program.registers,
+        })
+    });
+    json!({
+        "target": variant.target, "requires": requires, "weights_bytes": weights_bytes(manifest, variant),
+        "kernels": kernels.collect::<Vec<_>>(), "dispatches": dispatches.collect::<Vec<_>>(), "programs": programs.collect::<Vec<_>>(),
+    })
+}
+
+fn object(program: &Program) -> Value {
+    let (reader, manifest) = (program.reader(), program.manifest());
+    let sections = reader.sections().iter().map(|section| {
+        json!({
+            "kind": section.kind.name(), "offset": section.offset, "bytes": section.length, "alignment": section.alignment,
+            "crc32": format!("{:08x}", section.crc32),
+        })
+    });
+    let constants = manifest.constants.iter().map(|constant| {
+        let hash: String = constant.hash.iter().map(|byte| format!("{byte:02x}")).collect();
+        json!({"element": constant.storage.name(), "dims": constant.dims, "bytes": constant.bytes, "blake3": hash})
+    });
+    json!({
+        "producer": manifest.producer, "manifest_version": manifest.version, "file_bytes": reader.file_bytes(),
+        "sections": sections.collect::<Vec<_>>(),
+        "functions": manifest.functions.iter().map(function_object).collect::<Vec<_>>(),
+        "constants": constants.collect::<Vec<_>>(),
+        "variants": manifest.variants.iter().map(|variant| variant_object(manifest, variant)).collect::<Vec<_>>(),
+    })
+}

@@ -1,0 +1,79 @@
+//! An artifact or a model -> an open program. Models are compiled to a temporary artifact, which is gone as soon as it is mapped.
+
+use crate::{
+    arguments::ModelOptions,
+    compiler,
+    console::{Console, Failure},
+};
+use std::{
+    ffi::OsString,
+    fs::File,
+    io::Read,
+    path::Path,
+    time::{Duration, Instant},
+};
+use winze_runtime::{Program, artifact::container::MAGIC};
+
+/// An open program and how long opening it took.
+pub struct Opened {
+    pub program: Program,
+    pub time: Duration,
+}
+
+pub fn open(options: &ModelOptions, console: &Console) -> Result<Opened, Failure> {
+    let path = &options.model;
+    if is_artifact(path)? {
+        let flags = [(!options.target.is_empty(), "--target"), (options.optimisation.is_some(), "-O"), (options.jobs.is_some(), "--jobs")];
+        if let Some((_, flag)) = flags.into_iter().find(|(given, _)| *given) {
+            return Err(Failure::Usage(format!("{flag} is for compiling, but {} is compiled already", path.display())));
+        }
+        return timed(path);
+    }
+    let folder = tempfile::Builder::new().prefix("winze-").tempdir();
+    let folder = folder.map_err(|error| Failure::Failed(format!("compile: cannot make a temporary folder: {error}")))?;
+    let artifact = folder.path().join("model.wz");
+    let started = Instant::now();
+    compiler::execute("compile", compile_words(options, &artifact, console))?;
+    console.note(&format!("compiled in {:.0} ms", started.elapsed().as_secs_f64() * 1e3));
+    timed(&artifact)
+}
+
+fn timed(path: &Path) -> Result<Opened, Failure> {
+    let started = Instant::now();
+    let program = Program::open(path)?;
+    Ok(Opened { program, time: started.elapsed() })
+}
+
+/// Artifacts are known by their first bytes or by their name, everything else goes to the compiler.
+fn is_artifact(path: &Path) -> Result<bool, Failure> {
+    let failed = |error| Failure::Failed(format!("open: {}: {error}", path.display()));
+    let mut start = Vec::new();
+    File::open(path).map_err(failed)?.take(MAGIC.len() as u64).read_to_end(&mut start).map_err(failed)?;
+    Ok(start == MAGIC || path.extension().is_some_and(|extension| extension == "wz"))
+}
+
+fn compile_words(options: &ModelOptions, artifact: &Path, console: &Console) -> Vec<OsString> {
+    let mut words: Vec<OsString> = console.flags().into_iter().map(OsString::from).collect();
+    words.extend([options.model.clone().into(), "-o".into(), artifact.into()]);
+    let implied = if options.device.starts_with("vulkan") {
+        // The CPU variant is what a run falls back to.
+        if options.require_device { &["vulkan"][..] } else { &["cpu", "vulkan"] }
+    } else {
+        &[]
+    };
+    let targets = options.target.iter().map(String::as_str);
+    let implied = implied.iter().copied().filter(|_| options.target.is_empty());
+    for target in targets.chain(implied) {
+        words.extend(["--target".into(), target.into()]);
+    }
+    for dim in &options.dim {
+        words.extend(["--dim".into(), dim.into()]);
+    }
+    if let Some(level) = options.optimisation {
+        words.push(format!("-O{level}").into());
+    }
+    if let Some(jobs) = options.jobs {
+        words.extend(["--jobs".into(), jobs.to_string().into()]);
+    }
+    words
+}
