@@ -79,21 +79,27 @@ pub fn devices() -> Vec<DeviceInfo> {
     all
 }
 
-/// The variant to run on the chosen device: the last listed one (compilers list better ones later) whose requirements the device meets.
+/// The variant to run on the chosen device: of those whose requirements it meets the one that requires most, the last one among equals.
 pub fn choose_variant(program: &Program, choice: &DeviceChoice) -> Result<u32> {
     let manifest = program.manifest();
-    let mut refused = Vec::new();
-    for (index, variant) in manifest.variants.iter().enumerate().rev() {
-        let met = match (choice, &variant.device) {
-            (DeviceChoice::Cpu, Device::Cpu { triple, features, .. }) => crate::cpu::features::check(triple, features),
+    let (mut best, mut refused) = (None, Vec::new());
+    for (index, variant) in manifest.variants.iter().enumerate() {
+        let (met, features) = match (choice, &variant.device) {
+            (DeviceChoice::Cpu, Device::Cpu { triple, features, .. }) => (crate::cpu::features::check(triple, features), features),
             #[cfg(feature = "vulkan")]
-            (DeviceChoice::Vulkan(selector), Device::Vulkan { .. }) => crate::vulkan::check(selector, &variant.device),
+            (DeviceChoice::Vulkan(selector), Device::Vulkan { features, .. }) => {
+                (crate::vulkan::check(selector, &variant.device), features)
+            }
             _ => continue,
         };
         match met {
-            Ok(()) => return Ok(index as u32),
+            Ok(()) if best.is_none_or(|(_, most)| features.len() >= most) => best = Some((index as u32, features.len())),
+            Ok(()) => {}
             Err(error) => refused.push(format!("{} ({error})", variant.target)),
         }
+    }
+    if let Some((index, _)) = best {
+        return Ok(index);
     }
     let targets: Vec<_> = manifest.variants.iter().map(|v| v.target.as_str()).collect();
     Err(Error::Device(if refused.is_empty() {

@@ -15,9 +15,11 @@ macro_rules! detect {
 #[cfg(target_arch = "x86_64")]
 fn known() -> impl Iterator<Item = (&'static str, bool)> {
     detect!(is_x86_feature_detected:
-        "sse", "sse2", "sse3", "ssse3", "sse4.1", "sse4.2", "popcnt", "avx", "avx2", "fma", "f16c", "bmi1", "bmi2", "lzcnt", "movbe", "xsave",
-        "avx512f", "avx512cd", "avx512bw", "avx512dq", "avx512vl", "avx512vnni", "avx512bf16", "avx512fp16", "avx512vbmi", "avx512vbmi2",
-        "avx512ifma", "avx512bitalg", "avx512vpopcntdq", "avxvnni", "gfni", "vpclmulqdq", "cmpxchg16b"
+        "mmx", "fxsr", "sse", "sse2", "sse3", "ssse3", "sse4.1", "sse4.2", "sse4a", "popcnt", "cmpxchg16b", "movbe", "rdrand", "rdseed", "adx",
+        "aes", "pclmulqdq", "sha", "sha512", "gfni", "vaes", "vpclmulqdq", "xsave", "xsavec", "xsaveopt", "xsaves", "bmi1", "bmi2", "lzcnt",
+        "tbm", "f16c", "fma", "avx", "avx2", "avxvnni", "avxvnniint8", "avxvnniint16", "avxifma", "avxneconvert", "avx512f", "avx512cd",
+        "avx512bw", "avx512dq", "avx512vl", "avx512vnni", "avx512bf16", "avx512fp16", "avx512vbmi", "avx512vbmi2", "avx512ifma",
+        "avx512bitalg", "avx512vpopcntdq", "avx512vp2intersect"
     )
     .into_iter()
 }
@@ -38,6 +40,7 @@ fn canonical(name: &str) -> &str {
         "sse4_1" => "sse4.1",
         "sse4_2" => "sse4.2",
         "pni" => "sse3",
+        "pclmul" => "pclmulqdq",
         "bmi" => "bmi1",
         "abm" => "lzcnt",
         "cx16" => "cmpxchg16b",
@@ -46,6 +49,7 @@ fn canonical(name: &str) -> &str {
         "avx512_fp16" => "avx512fp16",
         "avx512_vbmi2" => "avx512vbmi2",
         "avx512_bitalg" => "avx512bitalg",
+        "avx512_vp2intersect" => "avx512vp2intersect",
         "avx512_vpopcntdq" => "avx512vpopcntdq",
         "avx_vnni" => "avxvnni",
         "asimd" => "neon",
@@ -87,4 +91,34 @@ fn physical_memory() -> u64 {
     // SAFETY: sysconf has no preconditions.
     let (pages, size) = unsafe { (libc::sysconf(libc::_SC_PHYS_PAGES), libc::sysconf(libc::_SC_PAGESIZE)) };
     u64::try_from(pages).unwrap_or(0) * u64::try_from(size).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(list: &[&str]) -> Vec<String> {
+        list.iter().map(|name| (*name).to_owned()).collect()
+    }
+
+    #[test]
+    fn other_machines_and_missing_features_are_named() {
+        let triple = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
+        assert!(check(&triple, &[]).is_ok());
+        let error = |triple: &str, list: &[&str]| check(triple, &names(list)).unwrap_err().to_string();
+        assert!(error("riscv64gc-unknown-linux-gnu", &[]).starts_with("device: code for riscv64gc-unknown-linux-gnu does not run on "));
+        assert_eq!(error(&triple, &["no1", "no2"]), "device: this CPU lacks no1, no2");
+    }
+
+    /// What the kernel says this CPU has must be found, under the names of /proc/cpuinfo too. (The kernel hides what it works around.)
+    #[cfg(target_arch = "x86_64")]
+    #[test]
+    fn everything_the_kernel_lists_is_detected() {
+        let info = std::fs::read_to_string("/proc/cpuinfo").unwrap();
+        let flags: Vec<&str> = info.lines().find_map(|l| l.strip_prefix("flags")).unwrap().split_whitespace().collect();
+        for (name, present) in known() {
+            let listed = flags.iter().any(|flag| canonical(flag) == name);
+            assert!(present || !listed, "{name}");
+        }
+    }
 }
