@@ -3,8 +3,10 @@
 //! `select` chooses script, tile sizes and layouts from data tables; `apply` runs the script; `verify` compares the grid with the announced one.
 
 mod apply;
+mod select;
 
 pub use apply::{apply_schedule, grid_of, kernel};
+pub use select::{LoopRole, OpClass, RootLoop, Shapes, panel_width, select_schedule};
 
 use std::collections::BTreeMap;
 use winze_runtime::artifact::expr::Expr;
@@ -20,6 +22,8 @@ pub struct Schedule {
     pub tile: Vec<i64>,
     /// `rows` of a register tile and whatever else script and pipeline name as `$parameter$`.
     pub params: BTreeMap<String, String>,
+    /// Lanes of a panel of packed weights: constants are packed `[ceil(N / panel)][reduction dims][panel]`, padded with zeros.
+    pub panel: Option<i64>,
     /// Number of tiles over the kernel's dims, announced to the planner and compared with the script's result. `None` is derived.
     pub grid: Option<Expr>,
 }

@@ -1,0 +1,252 @@
+//! Class, loops and target of a kernel -> its schedule, from the numbers in tables/cpu.toml. A pure function.
+
+use super::Schedule;
+use crate::llvm::CpuTarget;
+use serde::Deserialize;
+use std::{collections::BTreeMap, fmt};
+use winze_runtime::artifact::expr::{Expr, ExprOp};
+
+const TABLE: &str = include_str!("tables/cpu.toml");
+
+/// What a kernel's root computes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum OpClass {
+    /// Matrix products and convolutions on packed constants: docs/schedules.md says how they are written.
+    Contraction,
+    Elementwise,
+    Reduction,
+    Pooling,
+    /// Several passes over a row: softmax, layer norm, ...
+    Normalization,
+    /// Transpose, slice, concat, broadcast, gather.
+    Copy,
+    /// `tensor.pad` under a root that copies it.
+    Pad,
+    /// One tile: loops that carry values, results without dims.
+    Sequential,
+}
+
+impl OpClass {
+    pub const ALL: [Self; 8] = [
+        Self::Contraction,
+        Self::Elementwise,
+        Self::Reduction,
+        Self::Pooling,
+        Self::Normalization,
+        Self::Copy,
+        Self::Pad,
+        Self::Sequential,
+    ];
+
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Contraction => "contraction",
+            Self::Elementwise => "elementwise",
+            Self::Reduction => "reduction",
+            Self::Pooling => "pooling",
+            Self::Normalization => "normalization",
+            Self::Copy => "copy",
+            Self::Pad => "pad",
+            Self::Sequential => "sequential",
+        }
+    }
+}
+
+impl fmt::Display for OpClass {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// One loop of the kernel's root, in order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RootLoop {
+    /// Over the kernel's dims.
+    pub extent: Expr,
+    pub role: LoopRole,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LoopRole {
+    /// May be cut anywhere.
+    Free,
+    /// Runs inside every tile: a reduction of the root, or a dim that a producer reduces.
+    Whole,
+    /// Contractions: the dim whose weights are packed into panels.
+    Panel,
+}
+
+/// What the choice depends on besides class and target.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shapes {
+    pub loops: Vec<RootLoop>,
+    /// Bits of the widest element that the kernel computes with.
+    pub element_bits: u32,
+}
+
+#[derive(Deserialize)]
+struct Entry {
+    contraction: ContractionEntry,
+    loops: LoopsEntry,
+}
+
+#[derive(Deserialize)]
+struct ContractionEntry {
+    panel_registers: i64,
+    rows: i64,
+    narrow_rows: i64,
+    tile_rows: i64,
+}
+
+#[derive(Deserialize)]
+struct LoopsEntry {
+    tile_elements: i64,
+}
+
+/// Chooses how a kernel is computed on `target`.
+pub fn select_schedule(class: OpClass, shapes: &Shapes, target: &CpuTarget) -> Result<Schedule, String> {
+    let mut table: BTreeMap<String, Entry> = toml::from_str(TABLE).expect("tables/cpu.toml is part of this crate and read by its tests");
+    let entry = table
+        .remove(&target.vector_bits.to_string())
+        .ok_or_else(|| format!("schedule: tables/cpu.toml has no entry for {}-bit vectors; target '{}' needs one", target.vector_bits, target.name))?;
+    let panels = shapes.loops.iter().filter(|l| l.role == LoopRole::Panel).count();
+    if panels != usize::from(class == OpClass::Contraction) {
+        return Err(format!("schedule: a {class} kernel has {panels} panel loops; only a contraction has one"));
+    }
+    let lanes = i64::from(target.vector_bits / shapes.element_bits.clamp(8, 64));
+    let mut params = BTreeMap::from([("bits".to_owned(), target.vector_bits.to_string()), ("rows".to_owned(), "1".to_owned())]);
+    let mut panel = None;
+    let (budget, unit) = match class {
+        OpClass::Contraction => {
+            let width = shapes.loops.iter().find(|l| l.role == LoopRole::Panel).and_then(|l| l.extent.as_constant());
+            let narrow = width.is_some_and(|width| width <= lanes);
+            let rows = if narrow { entry.contraction.narrow_rows } else { entry.contraction.rows };
+            panel = Some(if narrow { lanes } else { lanes * entry.contraction.panel_registers });
+            params.insert("rows".to_owned(), rows.to_string());
+            (entry.contraction.tile_rows, rows)
+        }
+        _ => (entry.loops.tile_elements, lanes),
+    };
+    let tile = if class == OpClass::Sequential { vec![] } else { tile(&shapes.loops, panel, budget, unit) };
+    let script = match class {
+        _ if tile.iter().all(|size| *size == 0) => "",
+        OpClass::Pad => "pad",
+        _ => "tile",
+    };
+    let grid = shapes.loops.iter().zip(&tile).filter(|(_, size)| **size != 0).fold(Expr::constant(1), |grid, (root_loop, size)| {
+        let count = if *size == 1 { root_loop.extent.clone() } else { Expr::binary(ExprOp::CeilDiv, &root_loop.extent, &Expr::constant(*size)) };
+        if grid == Expr::constant(1) { count } else { Expr::binary(ExprOp::Mul, &grid, &count) }
+    });
+    Ok(Schedule { class: class.name().to_owned(), script: script.to_owned(), tile, params, panel, grid: Some(grid) })
+}
+
+/// Lanes of a weight panel for a contraction with `width` results of `element_bits` in the packed dim: how constants are packed.
+pub fn panel_width(width: i64, element_bits: u32, target: &CpuTarget) -> Result<i64, String> {
+    let shapes = Shapes { loops: vec![RootLoop { extent: Expr::constant(width), role: LoopRole::Panel }], element_bits };
+    let schedule = select_schedule(OpClass::Contraction, &shapes, target)?;
+    Ok(schedule.panel.expect("contractions have panels"))
+}
+
+/// Takes loops whole from the innermost outwards while they fit the budget, cuts the one that does not, and leaves 1 of those outside.
+fn tile(loops: &[RootLoop], panel: Option<i64>, budget: i64, unit: i64) -> Vec<i64> {
+    let whole: i64 = loops.iter().filter(|l| l.role == LoopRole::Whole).filter_map(|l| l.extent.as_constant()).fold(1, i64::saturating_mul);
+    let mut left = (budget / whole.max(1)).max(1);
+    let mut cut = false;
+    let mut sizes: Vec<_> = loops
+        .iter()
+        .rev()
+        .map(|root_loop| match root_loop.role {
+            LoopRole::Whole => 0,
+            LoopRole::Panel => panel.expect("only contractions have panel loops"),
+            LoopRole::Free if cut => 1,
+            LoopRole::Free => match root_loop.extent.as_constant() {
+                Some(extent) if extent <= left => {
+                    left /= extent.max(1);
+                    // A whole loop is no dim of the grid, unless it is alone.
+                    0
+                }
+                known => {
+                    cut = true;
+                    let size = match known {
+                        // Equal tiles, in whole register tiles.
+                        Some(extent) => extent.cdiv(extent.cdiv(left)).next_multiple(unit).min(left.next_multiple(unit)),
+                        None => left,
+                    };
+                    if known == Some(size) { 0 } else { size.max(1) }
+                }
+            },
+        })
+        .collect();
+    sizes.reverse();
+    sizes
+}
+
+trait Divide {
+    fn cdiv(self, rhs: i64) -> i64;
+    fn next_multiple(self, unit: i64) -> i64;
+}
+
+impl Divide for i64 {
+    fn cdiv(self, rhs: i64) -> i64 {
+        (self + rhs - 1) / rhs
+    }
+
+    /// Numbers below a unit stay as they are.
+    fn next_multiple(self, unit: i64) -> i64 {
+        if self < unit { self } else { self.cdiv(unit) * unit }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn free(extent: Expr) -> RootLoop {
+        RootLoop { extent, role: LoopRole::Free }
+    }
+
+    fn known(sizes: &[i64]) -> Vec<RootLoop> {
+        sizes.iter().map(|size| free(Expr::constant(*size))).collect()
+    }
+
+    fn select(class: OpClass, loops: Vec<RootLoop>) -> Schedule {
+        select_schedule(class, &Shapes { loops, element_bits: 32 }, &CpuTarget::named("x86-64-v4").unwrap()).unwrap()
+    }
+
+    #[test]
+    fn matrix_product_of_unknown_height() {
+        let panel = RootLoop { extent: Expr::constant(1000), role: LoopRole::Panel };
+        let schedule = select(OpClass::Contraction, vec![free(Expr::symbol(0)), panel]);
+        assert_eq!((schedule.tile, schedule.panel), (vec![96, 32], Some(32)));
+        assert_eq!(schedule.grid.unwrap().eval(&[100]), Ok(2 * 32));
+    }
+
+    #[test]
+    fn convolution_cuts_rows_of_the_image() {
+        let panel = RootLoop { extent: Expr::constant(64), role: LoopRole::Panel };
+        let schedule = select(OpClass::Contraction, [known(&[1]), vec![panel], known(&[56, 56])].concat());
+        assert_eq!(schedule.tile, [1, 32, 1, 0]);
+        assert_eq!(schedule.grid, Some(Expr::constant(112)));
+    }
+
+    #[test]
+    fn elementwise_takes_inner_loops_whole() {
+        let schedule = select(OpClass::Elementwise, known(&[8, 64, 56, 56]));
+        assert_eq!(schedule.tile, [1, 5, 0, 0]);
+        assert_eq!(select(OpClass::Elementwise, known(&[10])).script, "");
+    }
+
+    #[test]
+    fn rows_that_are_reduced_stay_whole() {
+        let row = RootLoop { extent: Expr::constant(1000), role: LoopRole::Whole };
+        let schedule = select(OpClass::Normalization, vec![free(Expr::symbol(0)), row]);
+        assert_eq!(schedule.tile, [16, 0]);
+    }
+
+    #[test]
+    fn every_target_has_a_table() {
+        for name in CpuTarget::names() {
+            assert!(panel_width(64, 32, &CpuTarget::named(&name).unwrap()).unwrap() >= 8);
+        }
+    }
+}
