@@ -12,6 +12,7 @@ pub fn register_passes() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         register_all_passes();
+        crate::schedule::register_passes();
         crate::vector::register_passes();
         crate::gpu::register_passes();
         crate::spirv::register_passes();

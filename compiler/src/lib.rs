@@ -15,5 +15,3 @@ pub mod llvm;
 pub mod gpu;
 
 pub mod spirv;
-
-pub mod launch;

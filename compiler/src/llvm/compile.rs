@@ -4,7 +4,7 @@ use super::{CpuImage, CpuTarget, LlvmModule, image::link_image};
 use crate::{
     context::new_context,
     kernel_unit::{KernelUnit, StageObserver},
-    schedule::{self, Schedule, apply_schedule, grid_of},
+    schedule::{self, SCHEDULED_PIPELINE, Schedule, apply_schedule, grid_of},
     stage::Stage,
     vector::{ABI_PIPELINE, VECTOR_PIPELINE, lower_kernel_abi::IN_PLACE, place_buffers::WORKSPACE},
 };
@@ -30,9 +30,6 @@ pub const LLVM_PIPELINE: &str = "builtin.module(\
     arith-expand{include-bf16=1},\
     convert-scf-to-cf,convert-vector-to-llvm,convert-math-to-llvm,finalize-memref-to-llvm,convert-func-to-llvm,\
     convert-arith-to-llvm,convert-index-to-llvm,convert-cf-to-llvm,convert-ub-to-llvm,reconcile-unrealized-casts,canonicalize,cse)";
-
-/// After the schedule.
-const SCHEDULED_PIPELINE: &str = "builtin.module(canonicalize,cse)";
 
 /// A kernel with the way it is to be computed.
 #[derive(Clone, Debug)]

@@ -2,14 +2,26 @@
 //!
 //! `select` chooses script, tile sizes and layouts from data tables; `apply` runs the script; `verify` compares the grid with the announced one.
 
-mod apply;
 mod select;
+
+mod apply;
+
+mod resolve_argument_dims;
 
 pub use apply::{apply_schedule, grid_of, kernel};
 pub use select::{LoopRole, OpClass, RootLoop, Shapes, panel_width, select_schedule};
 
 use std::collections::BTreeMap;
+use winze_mlir::pass::register;
 use winze_runtime::artifact::expr::Expr;
+
+/// After the script.
+pub const SCHEDULED_PIPELINE: &str = "builtin.module(func.func(resolve-argument-dims),canonicalize,cse)";
+
+/// Puts the passes of this stage into MLIR's registry.
+pub fn register_passes() {
+    register::<resolve_argument_dims::ResolveArgumentDims>();
+}
 
 /// How a kernel is computed on a CPU target.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,8 +40,11 @@ pub struct Schedule {
     pub grid: Option<Expr>,
 }
 
-const SCRIPTS: &[(&str, &str)] =
-    &[("tile", include_str!("scripts/tile.mlir")), ("contraction_blocked", include_str!("scripts/contraction_blocked.mlir"))];
+const SCRIPTS: &[(&str, &str)] = &[
+    ("tile", include_str!("scripts/tile.mlir")),
+    ("contraction_blocked", include_str!("scripts/contraction_blocked.mlir")),
+    ("pad", include_str!("scripts/pad.mlir")),
+];
 
 /// Text of a script with its parameters filled in.
 pub fn script_text(schedule: &Schedule) -> Result<String, String> {

@@ -106,9 +106,9 @@ struct LoopsEntry {
 /// Chooses how a kernel is computed on `target`.
 pub fn select_schedule(class: OpClass, shapes: &Shapes, target: &CpuTarget) -> Result<Schedule, String> {
     let mut table: BTreeMap<String, Entry> = toml::from_str(TABLE).expect("tables/cpu.toml is part of this crate and read by its tests");
-    let entry = table
-        .remove(&target.vector_bits.to_string())
-        .ok_or_else(|| format!("schedule: tables/cpu.toml has no entry for {}-bit vectors; target '{}' needs one", target.vector_bits, target.name))?;
+    let entry = table.remove(&target.vector_bits.to_string()).ok_or_else(|| {
+        format!("schedule: tables/cpu.toml has no entry for {}-bit vectors; target '{}' needs one", target.vector_bits, target.name)
+    })?;
     let panels = shapes.loops.iter().filter(|l| l.role == LoopRole::Panel).count();
     if panels != usize::from(class == OpClass::Contraction) {
         return Err(format!("schedule: a {class} kernel has {panels} panel loops; only a contraction has one"));
@@ -134,7 +134,8 @@ pub fn select_schedule(class: OpClass, shapes: &Shapes, target: &CpuTarget) -> R
         _ => "tile",
     };
     let grid = shapes.loops.iter().zip(&tile).filter(|(_, size)| **size != 0).fold(Expr::constant(1), |grid, (root_loop, size)| {
-        let count = if *size == 1 { root_loop.extent.clone() } else { Expr::binary(ExprOp::CeilDiv, &root_loop.extent, &Expr::constant(*size)) };
+        let count =
+            if *size == 1 { root_loop.extent.clone() } else { Expr::binary(ExprOp::CeilDiv, &root_loop.extent, &Expr::constant(*size)) };
         if grid == Expr::constant(1) { count } else { Expr::binary(ExprOp::Mul, &grid, &count) }
     });
     Ok(Schedule { class: class.name().to_owned(), script: script.to_owned(), tile, params, panel, grid: Some(grid) })
@@ -217,16 +218,16 @@ mod tests {
     fn matrix_product_of_unknown_height() {
         let panel = RootLoop { extent: Expr::constant(1000), role: LoopRole::Panel };
         let schedule = select(OpClass::Contraction, vec![free(Expr::symbol(0)), panel]);
-        assert_eq!((schedule.tile, schedule.panel), (vec![96, 32], Some(32)));
-        assert_eq!(schedule.grid.unwrap().eval(&[100]), Ok(2 * 32));
+        assert_eq!((schedule.tile, schedule.panel), (vec![112, 32], Some(32)));
+        assert_eq!(schedule.grid.unwrap().eval(&[200]), Ok(2 * 32));
     }
 
     #[test]
     fn convolution_cuts_rows_of_the_image() {
         let panel = RootLoop { extent: Expr::constant(64), role: LoopRole::Panel };
         let schedule = select(OpClass::Contraction, [known(&[1]), vec![panel], known(&[56, 56])].concat());
-        assert_eq!(schedule.tile, [1, 32, 1, 0]);
-        assert_eq!(schedule.grid, Some(Expr::constant(112)));
+        assert_eq!(schedule.tile, [1, 32, 2, 0]);
+        assert_eq!(schedule.grid, Some(Expr::constant(56)));
     }
 
     #[test]

@@ -99,7 +99,7 @@ fn replace_value<'c>(old: V<'c>, new: V<'c>) {
 }
 
 /// Replaces the results of `op` and destroys it.
-fn replace<'c>(op: OperationRef<'c, 'c>, values: &[V<'c>]) {
+pub fn replace<'c>(op: OperationRef<'c, 'c>, values: &[V<'c>]) {
     for (old, new) in op.results().zip(values) {
         replace_value(build::lasting(old.into()), *new);
     }
@@ -108,7 +108,7 @@ fn replace<'c>(op: OperationRef<'c, 'c>, values: &[V<'c>]) {
 }
 
 /// Attribute `name` of argument `argument` of a function.
-fn argument_attribute<'c>(func: OperationRef<'c, 'c>, argument: usize, name: &str) -> Option<Attribute<'c>> {
+pub fn argument_attribute<'c>(func: OperationRef<'c, 'c>, argument: usize, name: &str) -> Option<Attribute<'c>> {
     let list = ArrayAttribute::try_from(func.attribute("arg_attrs").ok()?).ok()?;
     let dictionary = list.element(argument).ok()?;
     // SAFETY: argument attributes are dictionaries; a missing name gives null.

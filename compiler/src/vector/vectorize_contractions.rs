@@ -13,10 +13,7 @@ use super::{
 };
 use melior::{
     dialect::DialectHandle,
-    ir::{
-        AffineExpr, AffineMap, OperationRef,
-        operation::OperationLike,
-    },
+    ir::{AffineExpr, AffineMap, OperationRef, operation::OperationLike},
 };
 use winze_mlir::{
     pass::{PassOption, RustPass},

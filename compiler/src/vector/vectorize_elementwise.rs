@@ -121,8 +121,7 @@ impl<'a, 'c> Plan<'a, 'c> {
             }
             forms.push(form);
         }
-        let width =
-            generic.operands.iter().enumerate().map(|(i, _)| bit_width(generic.element(i))).try_fold(8, |a, b| Some(a.max(b?)))?;
+        let width = generic.operands.iter().enumerate().map(|(i, _)| bit_width(generic.element(i))).try_fold(8, |a, b| Some(a.max(b?)))?;
         Some(Self { generic, forms, lane_loop, block_loop, lanes: bits / i64::from(width) })
     }
 
