@@ -1,4 +1,6 @@
-//! Short forms for building and reading IR in the Vulkan passes: constants, types, attributes, errors with the operation's name.
+//! Short forms for building and reading IR in the Vulkan passes: constants, types, attributes, walking, moving.
+//!
+//! Handles are live: passes own the IR while they run and keep no handle of what they erase. Every `unsafe` here rests on that.
 
 use melior::{
     Context,
@@ -6,8 +8,13 @@ use melior::{
         AffineMap, Attribute, AttributeLike, BlockLike, BlockRef, Identifier, Location, Operation, OperationRef, RegionLike, Type, Value,
         ValueLike,
         attribute::{DenseI64ArrayAttribute, IntegerAttribute},
-        operation::{OperationBuilder, OperationLike, OperationResult},
+        operation::{OperationBuilder, OperationLike, OperationRefMut, OperationResult},
     },
+};
+use std::{
+    collections::BTreeMap,
+    ffi::c_void,
+    sync::{Mutex, atomic::AtomicPtr},
 };
 
 /// A value for as long as the IR lives. Passes own the IR while they run.
@@ -17,6 +24,36 @@ pub type Op<'c> = OperationRef<'c, 'c>;
 /// Extends the borrow of an operation to the lifetime of its context.
 pub fn op_ref<'c>(op: &impl OperationLikeRaw) -> Op<'c> {
     unsafe { OperationRef::from_raw(op.raw()) }
+}
+
+/// The context of an operation, for as long as the context lives.
+pub fn context_of<'c>(op: Op<'c>) -> &'c Context {
+    // SAFETY: the operation is live.
+    borrow_context(unsafe { mlir_sys::mlirOperationGetContext(op.to_raw()) })
+}
+
+fn borrow_context<'c>(raw: mlir_sys::MlirContext) -> &'c Context {
+    // melior's `Context` is a pointer to MLIR's, and `ContextRef::to_ref` borrows one from wherever the `ContextRef` stands, so that one has to stay:
+    // here, one per address that ever held a context.
+    static HOLDERS: Mutex<BTreeMap<usize, &'static AtomicPtr<c_void>>> = Mutex::new(BTreeMap::new());
+    const { assert!(size_of::<Context>() == size_of::<AtomicPtr<c_void>>()) };
+    let raw = raw.ptr;
+    let mut holders = HOLDERS.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    let holder: &'static AtomicPtr<c_void> = *holders.entry(raw as usize).or_insert_with(|| Box::leak(Box::new(AtomicPtr::new(raw))));
+    // SAFETY: same layout; the context outlives its operations, and a shared reference never destroys it.
+    unsafe { &*std::ptr::from_ref(holder).cast::<Context>() }
+}
+
+/// The marker of a dynamic extent in types and attributes.
+pub fn dynamic_size() -> i64 {
+    // SAFETY: returns a constant.
+    unsafe { mlir_sys::mlirShapedTypeGetDynamicSize() }
+}
+
+/// A live operation as a mutable one.
+pub fn op_mut<'c>(op: Op<'c>) -> OperationRefMut<'c, 'c> {
+    // SAFETY: passes own the IR while they run.
+    unsafe { OperationRefMut::from_raw(op.to_raw()) }
 }
 
 /// Anything that names an operation.
@@ -162,7 +199,8 @@ pub fn build<'c>(
     results: &[Type<'c>],
     attributes: &[(&str, Attribute<'c>)],
 ) -> Result<Operation<'c>, String> {
-    let context = unsafe { location.context().to_ref() };
+    // SAFETY: locations live as long as their context.
+    let context = borrow_context(unsafe { mlir_sys::mlirLocationGetContext(location.to_raw()) });
     let attributes: Vec<_> = attributes.iter().map(|(name, a)| (Identifier::new(context, name), *a)).collect();
     OperationBuilder::new(name, location)
         .add_operands(operands)
@@ -282,4 +320,30 @@ pub fn move_to_end<'c>(op: Op<'c>, block: BlockRef<'c, 'c>) {
         mlir_sys::mlirOperationRemoveFromParent(op.to_raw());
         mlir_sys::mlirBlockAppendOwnedOperation(block.to_raw(), op.to_raw());
     }
+}
+
+/// The users of a value, one entry per use.
+pub fn users_of<'c>(value: Val<'c>) -> Vec<Op<'c>> {
+    let mut users = vec![];
+    // SAFETY: the value is live, and so are its uses.
+    unsafe {
+        let mut operand = mlir_sys::mlirValueGetFirstUse(value.to_raw());
+        while !operand.ptr.is_null() {
+            users.push(OperationRef::from_raw(mlir_sys::mlirOpOperandGetOwner(operand)));
+            operand = mlir_sys::mlirOpOperandGetNextUse(operand);
+        }
+    }
+    users
+}
+
+/// A float attribute of any float type.
+pub fn float_attribute<'c>(r#type: Type<'c>, value: f64) -> Attribute<'c> {
+    let raw = melior::ir::TypeLike::to_raw(&r#type);
+    // SAFETY: the type is a float type, and carries its context.
+    unsafe { Attribute::from_raw(mlir_sys::mlirFloatAttrDoubleGet(mlir_sys::mlirTypeGetContext(raw), raw, value)) }
+}
+
+pub fn math_dialect() -> melior::dialect::DialectHandle {
+    // SAFETY: see `vector_dialect`.
+    unsafe { melior::dialect::DialectHandle::from_raw(mlir_sys::mlirGetDialectHandle__math__()) }
 }

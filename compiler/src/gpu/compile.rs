@@ -4,7 +4,7 @@ use crate::{
     context::new_context,
     gpu::{
         self, VulkanProfile,
-        builder::{Op, block_ref, i64_array, name_of, op_ref, operands},
+        builder::{block_ref, blocks_of, context_of, dynamic_size, i64_array, name_of, operands, operations_in},
         map_grid_to_workgroups::single_grid,
         sizes,
     },
@@ -14,7 +14,7 @@ use crate::{
 };
 use melior::{
     Context,
-    ir::{BlockLike, Module, RegionLike, Type, ValueLike, operation::OperationLike},
+    ir::{BlockLike, Module, Type, ValueLike, operation::OperationLike},
 };
 use std::{
     collections::HashMap,
@@ -45,6 +45,8 @@ pub struct VulkanKernel {
     pub access: Vec<Access>,
     /// Number of dims, each an i32 in the push constants.
     pub dims: u32,
+    /// Device features that its code needs, sorted, by the names of the manifest.
+    pub features: Vec<String>,
 }
 
 /// Why a kernel could not be compiled. `unsupported` errors are about the model and target, others about this compiler.
@@ -127,7 +129,7 @@ fn compile<'c>(
     let serialized = PassManager::parse(context, "builtin.module(gpu-module-to-binary)").and_then(|manager| manager.run(&mut module));
     serialized.map_err(|e| failed(Stage::Spirv)(e.to_string()))?;
     let binary = spirv::binary(&module).map_err(failed(Stage::Spirv))?;
-    spirv::check_capabilities(&binary, profile).map_err(failed(Stage::Spirv))?;
+    let features = spirv::required_features(&binary, profile).map_err(failed(Stage::Spirv))?;
     Ok(VulkanKernel {
         name: unit.name.clone(),
         spirv: binary,
@@ -137,12 +139,13 @@ fn compile<'c>(
         storage: interface.storage,
         access,
         dims: interface.dims,
+        features,
     })
 }
 
 fn parse<'c>(context: &'c Context, unit: &KernelUnit) -> Result<Module<'c>, String> {
     let (module, diagnostics) = winze_mlir::diagnostics::collect(context, || unsafe {
-        // Text and bytecode alike; bytecode may hold zero bytes.
+        // SAFETY: the source lives during the call. Text and bytecode alike; bytecode may hold zero bytes.
         let source = mlir_sys::MlirStringRef { data: unit.module.as_ptr().cast(), length: unit.module.len() };
         Module::from_option_raw(mlir_sys::mlirModuleCreateParse(context.to_raw(), source))
     });
@@ -162,9 +165,7 @@ struct Interface {
 impl Interface {
     fn read(module: &Module<'_>, unit: &KernelUnit, profile: &VulkanProfile) -> Result<Self, String> {
         let body = block_ref(module.body());
-        let mut functions = operations(body.first_operation().map(|o| op_ref(&o)))
-            .into_iter()
-            .filter(|o| name_of(*o) == "func.func" && o.region(0).is_ok_and(|r| r.first_block().is_some()));
+        let mut functions = operations_in(body).into_iter().filter(|o| name_of(*o) == "func.func" && !blocks_of(*o).is_empty());
         let (Some(function), None) = (functions.next(), functions.next()) else {
             return Err("its module must have one function".into());
         };
@@ -172,8 +173,8 @@ impl Interface {
         if symbol.trim_matches('"') != unit.name {
             return Err(format!("its function is called {symbol}"));
         }
-        let entry = function.region(0).ok().and_then(|r| r.first_block()).map(|b| block_ref(b)).ok_or("its function has no body")?;
-        let context: &Context = unsafe { function.context().to_ref() };
+        let entry = blocks_of(function).first().copied().ok_or("its function has no body")?;
+        let context = context_of(function);
         let (mut storage, mut symbols) = (vec![], HashMap::new());
         for i in 0..entry.argument_count() {
             let argument = entry.argument(i).map(gpu::builder::val).map_err(|e| e.to_string())?;
@@ -186,10 +187,10 @@ impl Interface {
                 storage.push(profile.storage(signed_element(&element)?)?);
             }
         }
-        let grid = single_grid(&operations(entry.first_operation().map(|o| op_ref(&o))))?;
+        let grid = single_grid(&operations_in(entry))?;
         let mut dynamic = operands(grid).into_iter();
         let mut bounds = vec![];
-        let marker = unsafe { mlir_sys::mlirShapedTypeGetDynamicSize() };
+        let marker = dynamic_size();
         for bound in i64_array(grid, "staticUpperBound") {
             bounds.push(if bound == marker {
                 let value = dynamic.next().ok_or("its grid lacks a bound")?;
@@ -200,10 +201,6 @@ impl Interface {
         }
         Ok(Self { iterations: sizes::product(&bounds), storage, dims: symbols.len() as u32 })
     }
-}
-
-fn operations<'c>(first: Option<Op<'c>>) -> Vec<Op<'c>> {
-    std::iter::successors(first, |o| o.next_in_block().map(|o| op_ref(&o))).collect()
 }
 
 fn signed_element(name: &str) -> Result<ElementType, String> {

@@ -5,7 +5,8 @@
 //! a quotient of all ones there, without a trap.
 
 use crate::gpu::builder::{
-    Before, Op, Val, block_ref, build, erase, integer, integer_width, name_of, op_ref, operands, operations_below, replace_uses, results,
+    Before, Op, Val, block_ref, build, context_of, erase, integer, integer_width, name_of, op_ref, operands, operations_below,
+    replace_uses, results,
 };
 use melior::{
     Context,
@@ -37,7 +38,7 @@ impl RustPass for ExpandIntegerDivision {
     }
 
     fn run(&self, op: OperationRef<'_, '_>) -> Result<(), String> {
-        let context: &Context = unsafe { op.context().to_ref() };
+        let context = context_of(op_ref(&op));
         for inner in operations_below(op_ref(&op)) {
             match results(inner).first().and_then(|r| integer_width(r.r#type())) {
                 Some(width) if width > self.widest => expand(context, inner)?,

@@ -1,10 +1,13 @@
 //! `expand-shader-math`: the few scalar `math` operations that no other pass lowers to SPIR-V -> operations that have a lowering.
 
-use crate::gpu::builder::{Before, Op, Val, erase, integer, name_of, op_ref, operands, operations_below, replace_uses, results};
+use crate::gpu::builder::{
+    Before, Op, Val, context_of, erase, float_attribute, integer, math_dialect, name_of, op_ref, operands, operations_below, replace_uses,
+    results,
+};
 use melior::{
     Context,
     dialect::DialectHandle,
-    ir::{Attribute, OperationRef, TypeLike, ValueLike, attribute::IntegerAttribute, operation::OperationLike},
+    ir::{OperationRef, ValueLike, attribute::IntegerAttribute},
 };
 use winze_mlir::pass::RustPass;
 
@@ -15,8 +18,7 @@ impl RustPass for ExpandShaderMath {
     const DESCRIPTION: &'static str = "Expand math operations that SPIR-V conversion lacks: trunc, isnan, isinf, isfinite";
 
     fn dialects() -> Vec<DialectHandle> {
-        // SAFETY: the handle is a static table inside MLIR.
-        vec![DialectHandle::arith(), unsafe { DialectHandle::from_raw(mlir_sys::mlirGetDialectHandle__math__()) }]
+        vec![DialectHandle::arith(), math_dialect()]
     }
 
     fn from_options(_: &[&str]) -> Result<Self, String> {
@@ -24,7 +26,7 @@ impl RustPass for ExpandShaderMath {
     }
 
     fn run(&self, op: OperationRef<'_, '_>) -> Result<(), String> {
-        let context: &Context = unsafe { op.context().to_ref() };
+        let context = context_of(op_ref(&op));
         for inner in operations_below(op_ref(&op)) {
             if let Some(value) = expand(context, inner)? {
                 replace_uses(results(inner)[0], value);
@@ -45,11 +47,7 @@ fn expand<'c>(context: &'c Context, op: Op<'c>) -> Result<Option<Val<'c>>, Strin
     let Some(x) = operands(op).first().copied() else { return Ok(None) };
     let r#type = x.r#type();
     let absolute = || before.one("math.absf", &[x], r#type, &[]);
-    let infinity = || {
-        // SAFETY: the type is a float type, as the operations here demand.
-        let infinity = unsafe { Attribute::from_raw(mlir_sys::mlirFloatAttrDoubleGet(context.to_raw(), r#type.to_raw(), f64::INFINITY)) };
-        before.one("arith.constant", &[], r#type, &[("value", infinity)])
-    };
+    let infinity = || before.one("arith.constant", &[], r#type, &[("value", float_attribute(r#type, f64::INFINITY))]);
     let compare = |predicate: i64, lhs: Val<'c>, rhs: Val<'c>| {
         let predicate = IntegerAttribute::new(integer(context, 64), predicate).into();
         before.one("arith.cmpf", &[lhs, rhs], integer(context, 1), &[("predicate", predicate)])

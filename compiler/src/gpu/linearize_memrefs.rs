@@ -4,7 +4,10 @@
 //! Refuses uses of an argument other than load and store, and element types that the profile cannot store.
 
 use crate::gpu::{
-    builder::{Before, Op, Val, block_ref, element_type, integer, is_memref, name_of, op_ref, operands, val},
+    builder::{
+        Before, Op, Val, block_ref, context_of, dynamic_size, element_type, erase, integer, is_memref, name_of, op_mut, op_ref, operands,
+        replace_uses, users_of, val,
+    },
     distribute_elements::argument_dims,
     profile::{Storage, VulkanProfile},
     sizes,
@@ -44,7 +47,7 @@ impl RustPass for LinearizeMemrefs {
     fn run(&self, op: OperationRef<'_, '_>) -> Result<(), String> {
         let function = op_ref(&op);
         let Some(entry) = function.region(0).ok().and_then(|r| r.first_block()).map(|b| block_ref(b)) else { return Ok(()) };
-        let context: &Context = unsafe { function.context().to_ref() };
+        let context = context_of(function);
         let arguments: Vec<Val<'_>> = (0..entry.argument_count()).filter_map(|i| entry.argument(i).ok()).map(val).collect();
         let dims = argument_dims(function, &arguments)?;
         let symbols: Vec<Val<'_>> = arguments.iter().copied().filter(|a| a.r#type() == Type::index(context)).collect();
@@ -56,16 +59,15 @@ impl RustPass for LinearizeMemrefs {
             }
             let element = element_type(argument.r#type()).ok_or("argument is no memref")?;
             let storage = self.profile.storage_of(&element.to_string()).map_err(|e| format!("{e} (kernel {})", function.location()))?;
-            let accesses = users(*argument)?;
-            for access in accesses {
+            for access in accesses(*argument)? {
                 rewrite(context, access, element, storage, dims.as_deref().unwrap_or_default(), &symbols)?;
             }
-            let dynamic = unsafe { mlir_sys::mlirShapedTypeGetDynamicSize() };
+            let dynamic = dynamic_size();
             let r#type: Type<'_> = MemRefType::new(storage_type(context, storage), &[dynamic], None, None).into();
             BlockArgument::try_from(*argument).map_err(|e| e.to_string())?.set_type(r#type);
             types.push(r#type);
         }
-        let mut function = unsafe { melior::ir::operation::OperationRefMut::from_raw(function.to_raw()) };
+        let mut function = op_mut(function);
         function.set_attribute("function_type", TypeAttribute::new(FunctionType::new(context, &types, &[]).into()).into());
         Ok(())
     }
@@ -85,21 +87,16 @@ pub fn storage_type(context: &Context, storage: Storage) -> Type<'_> {
 }
 
 /// The loads and stores of an argument.
-fn users<'c>(argument: Val<'c>) -> Result<Vec<Op<'c>>, String> {
-    let mut users = vec![];
-    let mut operand = unsafe { mlir_sys::mlirValueGetFirstUse(argument.to_raw()) };
-    while !operand.ptr.is_null() {
-        let op: Op<'c> = unsafe { OperationRef::from_raw(mlir_sys::mlirOpOperandGetOwner(operand)) };
-        match name_of(op).as_str() {
-            "memref.load" | "memref.store" => users.push(op),
-            other => {
-                return Err(format!(
-                    "linearize-memrefs: {other} at {}: only loads and stores of a buffer become SPIR-V; fold it into them",
-                    op.location()
-                ));
-            }
+fn accesses<'c>(argument: Val<'c>) -> Result<Vec<Op<'c>>, String> {
+    let users = users_of(argument);
+    for op in &users {
+        let name = name_of(*op);
+        if name != "memref.load" && name != "memref.store" {
+            return Err(format!(
+                "linearize-memrefs: {name} at {}: only loads and stores of a buffer become SPIR-V; fold it into them",
+                op.location()
+            ));
         }
-        operand = unsafe { mlir_sys::mlirOpOperandGetNextUse(operand) };
     }
     Ok(users)
 }
@@ -155,9 +152,9 @@ fn rewrite<'c>(
         let raw = before.one("memref.load", &[memref, linear], stored, &[])?;
         let value = from_storage(&before, raw, element, storage)?;
         let old = access.result(0).map(val).map_err(|e| e.to_string())?;
-        unsafe { mlir_sys::mlirValueReplaceAllUsesOfWith(old.to_raw(), value.to_raw()) };
+        replace_uses(old, value);
     }
-    unsafe { mlir_sys::mlirOperationDestroy(access.to_raw()) };
+    erase(access);
     Ok(())
 }
 

@@ -5,15 +5,18 @@
 //! without such a loop, and more dims or buffers than the profile's limits allow.
 
 use crate::gpu::{
-    builder::{Op, Val, block_ref, build, i64_array, integer, is_memref, name_of, op_ref, operands, parse_attribute, segment_sizes, val},
-    distribute_elements::emitter::{block_arguments, region_with},
+    builder::{
+        Op, Val, block_arguments, blocks_of, build, context_of, dynamic_size, erase, i64_array, integer, is_memref, move_to_end, name_of,
+        op_mut, op_ref, operands, operations_in, parse_attribute, replace_uses, segment_sizes, val,
+    },
+    distribute_elements::emitter::region_with,
     profile::VulkanProfile,
 };
 use melior::{
     Context,
     dialect::DialectHandle,
     ir::{
-        Attribute, BlockLike, BlockRef, Identifier, Location, Operation, OperationRef, Region, RegionLike, Type, ValueLike,
+        Attribute, BlockLike, BlockRef, Identifier, Location, Operation, OperationRef, Region, Type, ValueLike,
         attribute::{IntegerAttribute, StringAttribute, TypeAttribute},
         operation::{OperationBuilder, OperationLike},
         r#type::{FunctionType, MemRefType},
@@ -60,17 +63,14 @@ impl RustPass for MapGridToWorkgroups {
 
     fn run(&self, op: OperationRef<'_, '_>) -> Result<(), String> {
         let module = op_ref(&op);
-        let Some(body) = module.region(0).ok().and_then(|r| r.first_block()).map(|b| block_ref(b)) else { return Ok(()) };
-        let mut next = body.first_operation().map(|o| op_ref(&o));
-        while let Some(op) = next {
-            next = op.next_in_block().map(|o| op_ref(&o));
-            let declaration = op.region(0).ok().and_then(|r| r.first_block()).is_none();
-            if name_of(op) == "func.func" && !declaration {
+        let Some(body) = blocks_of(module).first().copied() else { return Ok(()) };
+        for op in operations_in(body) {
+            if name_of(op) == "func.func" && !blocks_of(op).is_empty() {
                 self.map(op, body)?;
             }
         }
-        let context: &Context = unsafe { module.context().to_ref() };
-        let mut module = unsafe { melior::ir::operation::OperationRefMut::from_raw(op.to_raw()) };
+        let context = context_of(module);
+        let mut module = op_mut(op_ref(&op));
         use melior::ir::operation::OperationMutLike;
         module.set_attribute("gpu.container_module", Attribute::unit(context));
         // convert-math-to-spirv looks for the target here and nowhere else.
@@ -81,12 +81,12 @@ impl RustPass for MapGridToWorkgroups {
 
 impl MapGridToWorkgroups {
     fn map<'c>(&self, function: Op<'c>, module: BlockRef<'c, 'c>) -> Result<(), String> {
-        let context: &'c Context = unsafe { function.context().to_ref() };
+        let context = context_of(function);
         let location = function.location();
         let name = StringAttribute::try_from(function.attribute("sym_name").map_err(|e| e.to_string())?).map_err(|e| e.to_string())?;
         let refuse = |why: String| format!("map-grid-to-workgroups: kernel @{} at {location}: {why}", name.value());
-        let old = function.region(0).ok().and_then(|r| r.first_block()).map(|b| block_ref(b)).ok_or_else(|| refuse("no body".into()))?;
-        let operations = operations_of(old);
+        let old = blocks_of(function).first().copied().ok_or_else(|| refuse("no body".into()))?;
+        let operations = operations_in(old);
         let forall = single_grid(&operations).map_err(refuse)?;
 
         let index = Type::index(context);
@@ -114,11 +114,8 @@ impl MapGridToWorkgroups {
         let storage_buffer = parse_attribute(context, "#spirv.storage_class<StorageBuffer>")?;
         let mut types: Vec<Type<'c>> = vec![];
         for argument in arguments.iter().filter(|a| is_memref(a.r#type())) {
-            let memref = MemRefType::try_from(argument.r#type()).map_err(|e| e.to_string())?;
             let element = crate::gpu::builder::element_type(argument.r#type()).ok_or("no memref")?;
-            let extents: Vec<i64> =
-                (0..unsafe { mlir_sys::mlirShapedTypeGetRank(melior::ir::TypeLike::to_raw(&memref)) }).map(|_| dynamic_size()).collect();
-            types.push(MemRefType::new(element, &extents, None, Some(storage_buffer)).into());
+            types.push(MemRefType::new(element, &[dynamic_size()], None, Some(storage_buffer)).into());
         }
         let mut interface: Vec<String> =
             (0..buffers).map(|i| format!("{{spirv.interface_var_abi = #spirv.interface_var_abi<(0, {i})>}}")).collect();
@@ -143,10 +140,10 @@ impl MapGridToWorkgroups {
                 let dim = build_in.one("memref.load", &[new_arguments[buffers], position], integer(context, 32), &[])?;
                 build_in.one("arith.index_cast", &[dim], index, &[])?
             };
-            unsafe { mlir_sys::mlirValueReplaceAllUsesOfWith(argument.to_raw(), new.to_raw()) };
+            replace_uses(*argument, new);
         }
         for op in operations.iter().take_while(|o| **o != forall) {
-            move_to(*op, entry);
+            move_to_end(*op, entry);
         }
         let id = self.invocation_id(&build_in)?;
         let bounds = bounds(&build_in, forall)?;
@@ -159,19 +156,18 @@ impl MapGridToWorkgroups {
 
         let (then_region, then_block) = region_with(&[]);
         let build_then = Inside { context, location, block: then_block };
-        let loop_block =
-            forall.region(0).ok().and_then(|r| r.first_block()).map(|b| block_ref(b)).ok_or_else(|| refuse("empty grid".into()))?;
+        let loop_block = blocks_of(forall).first().copied().ok_or_else(|| refuse("empty grid".into()))?;
         let mut rest = id;
         for (d, iteration) in block_arguments(loop_block).into_iter().enumerate().rev() {
             let position = if d == 0 { rest } else { build_then.one("arith.remui", &[rest, bounds[d]], index, &[])? };
             if d > 0 {
                 rest = build_then.one("arith.divui", &[rest, bounds[d]], index, &[])?;
             }
-            unsafe { mlir_sys::mlirValueReplaceAllUsesOfWith(iteration.to_raw(), position.to_raw()) };
+            replace_uses(iteration, position);
         }
-        for op in operations_of(loop_block) {
+        for op in operations_in(loop_block) {
             if name_of(op) != "scf.forall.in_parallel" {
-                move_to(op, then_block);
+                move_to_end(op, then_block);
             }
         }
         build_then.append(build("scf.yield", location, &[], &[], &[])?);
@@ -208,8 +204,7 @@ impl MapGridToWorkgroups {
             .build()
             .map_err(|e| format!("cannot build gpu.module: {e}"))?;
         module.insert_operation_before(function, gpu_module);
-        // SAFETY: its operations have moved out; nothing refers to it.
-        unsafe { mlir_sys::mlirOperationDestroy(function.to_raw()) };
+        erase(function); // its operations have moved out
         Ok(())
     }
 
@@ -227,10 +222,6 @@ impl MapGridToWorkgroups {
         let first = inside.one("arith.muli", &[group, size], index, &[])?;
         inside.one("arith.addi", &[first, local], index, &[])
     }
-}
-
-fn dynamic_size() -> i64 {
-    unsafe { mlir_sys::mlirShapedTypeGetDynamicSize() }
 }
 
 /// Appends operations to a block.
@@ -255,16 +246,6 @@ impl<'c> Inside<'c> {
     }
 }
 
-fn operations_of<'c>(block: BlockRef<'c, 'c>) -> Vec<Op<'c>> {
-    let mut operations = vec![];
-    let mut next = block.first_operation().map(|o| op_ref(&o));
-    while let Some(op) = next {
-        operations.push(op);
-        next = op.next_in_block().map(|o| op_ref(&o));
-    }
-    operations
-}
-
 /// The kernel's grid: its one outer `scf.forall`, after which only the return stands.
 pub fn single_grid<'c>(operations: &[Op<'c>]) -> Result<Op<'c>, String> {
     let mut grids = operations.iter().filter(|o| name_of(**o) == "scf.forall");
@@ -287,12 +268,4 @@ fn bounds<'c>(inside: &Inside<'c>, forall: Op<'c>) -> Result<Vec<Val<'c>>, Strin
         .into_iter()
         .map(|b| if b == dynamic_size() { dynamic.next().ok_or("a bound is missing".to_string()) } else { inside.index(b) })
         .collect()
-}
-
-fn move_to<'c>(op: Op<'c>, block: BlockRef<'c, 'c>) {
-    // SAFETY: the operation leaves its block and is owned by the other one at once.
-    unsafe {
-        mlir_sys::mlirOperationRemoveFromParent(op.to_raw());
-        mlir_sys::mlirBlockAppendOwnedOperation(block.to_raw(), op.to_raw());
-    }
 }

@@ -2,8 +2,8 @@
 //!
 //! Assumes sizes are non-negative. Refuses sizes that depend on data.
 
-use crate::gpu::builder::{Val, affine_map};
-use melior::ir::{AffineExpr, AffineMap, ValueLike, attribute::IntegerAttribute, block::BlockArgument, operation::OperationLike};
+use crate::gpu::builder::{Val, affine_map, val};
+use melior::ir::{AffineExpr, AffineMap, attribute::IntegerAttribute, block::BlockArgument, operation::OperationLike};
 use winze_runtime::artifact::expr::{Expr, ExprOp};
 
 pub fn add(lhs: &Expr, rhs: &Expr) -> Expr {
@@ -91,7 +91,7 @@ pub fn from_value<'c>(value: Val<'c>, leaf: &dyn Fn(Val<'c>) -> Option<Result<Ex
     }
     let Ok(result) = melior::ir::operation::OperationResult::try_from(value) else { return unknown("value") };
     let op = result.owner();
-    let operand = |i: usize| op.operand(i).map_err(|e| e.to_string()).and_then(|v| from_value(extend(v), leaf));
+    let operand = |i: usize| op.operand(i).map_err(|e| e.to_string()).and_then(|v| from_value(val(v), leaf));
     let name = op.name();
     let name = name.as_string_ref().as_str().unwrap_or_default();
     let binary = |o: ExprOp| Ok(Expr::binary(o, &operand(0)?, &operand(1)?));
@@ -122,9 +122,4 @@ pub fn from_value<'c>(value: Val<'c>, leaf: &dyn Fn(Val<'c>) -> Option<Result<Ex
         }
         other => unknown(other),
     }
-}
-
-fn extend<'c>(value: melior::ir::Value<'c, '_>) -> Val<'c> {
-    // Values live as long as the IR; the pass holds the IR for its whole run.
-    unsafe { Val::from_raw(value.to_raw()) }
 }

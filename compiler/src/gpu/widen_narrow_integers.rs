@@ -4,7 +4,8 @@
 //! operations that it does not know.
 
 use crate::gpu::builder::{
-    Before, Op, Val, block_arguments, blocks_of, integer, integer_width, key, name_of, op_ref, operands, operations_below, results,
+    Before, Op, Val, block_arguments, blocks_of, context_of, integer, integer_width, key, name_of, op_mut, op_ref, operands,
+    operations_below, results,
 };
 use melior::{
     Context,
@@ -12,7 +13,7 @@ use melior::{
     ir::{
         OperationRef, Type, ValueLike,
         attribute::IntegerAttribute,
-        operation::{OperationLike, OperationMutLike, OperationRefMut},
+        operation::{OperationLike, OperationMutLike},
     },
 };
 use std::collections::HashMap;
@@ -36,7 +37,7 @@ impl RustPass for WidenNarrowIntegers {
     }
 
     fn run(&self, op: OperationRef<'_, '_>) -> Result<(), String> {
-        let context: &Context = unsafe { op.context().to_ref() };
+        let context = context_of(op_ref(&op));
         let operations = operations_below(op_ref(&op));
         let word = integer(context, 32);
         let mut widths = Widths::new();
@@ -54,8 +55,7 @@ impl RustPass for WidenNarrowIntegers {
         }
         let widen = |value: Val<'_>, widths: &Widths| {
             if widths.contains_key(&key(value)) {
-                // SAFETY: all users are rewritten below.
-                unsafe { mlir_sys::mlirValueSetType(value.to_raw(), melior::ir::TypeLike::to_raw(&word)) }
+                value.set_type(word);
             }
         };
         for op in &operations {
@@ -90,7 +90,7 @@ fn rewrite<'c>(
                 op.attribute("value").ok().and_then(|v| IntegerAttribute::try_from(v).ok()).ok_or("integer constant without a value")?;
             let shift = 64 - result_width.unwrap_or(32);
             let value = (value.value() << shift) >> shift;
-            let mut op = unsafe { OperationRefMut::from_raw(op.to_raw()) };
+            let mut op = op_mut(op);
             op.set_attribute("value", IntegerAttribute::new(word, value).into());
         }
         // Hold or choose values as they are.
@@ -132,7 +132,7 @@ fn mask<'c>(context: &'c Context, op: Op<'c>, widths: &Widths) -> Result<(), Str
         let Some(width) = widths.get(&key(operand)).copied() else { continue };
         let ones = before.constant(integer(context, 32), (1 << width) - 1)?;
         let masked = before.one("arith.andi", &[operand, ones], integer(context, 32), &[])?;
-        let mut op = unsafe { OperationRefMut::from_raw(op.to_raw()) };
+        let mut op = op_mut(op);
         op.set_operand(i, masked);
     }
     Ok(())

@@ -2,26 +2,26 @@
 
 use crate::gpu::{
     VulkanProfile,
-    builder::{Op, block_ref, name_of, op_ref},
+    builder::{Op, block_ref, name_of, operations_in},
 };
-use melior::ir::{Attribute, AttributeLike, BlockLike, Module, RegionLike, operation::OperationLike};
+use melior::ir::{Attribute, AttributeLike, Module, RegionLike, operation::OperationLike};
 use winze_runtime::artifact::manifest::Access;
 
 const MAGIC: u32 = 0x0723_0203;
 const OP_CAPABILITY: u16 = 17;
 const OP_FUNCTION: u16 = 54;
 
-/// Capabilities by number: those that element types need, and those every shader has.
-const CAPABILITIES: &[(u32, &str)] = &[
-    (0, "Matrix"),
-    (1, "Shader"),
-    (9, "Float16"),
-    (10, "Float64"),
-    (11, "Int64"),
-    (22, "Int16"),
-    (39, "Int8"),
-    (4433, "StorageBuffer16BitAccess"),
-    (4448, "StorageBuffer8BitAccess"),
+/// Capabilities by number, with the device feature that each needs: those of element types, and those every shader has.
+const CAPABILITIES: &[(u32, &str, Option<&str>)] = &[
+    (0, "Matrix", None),
+    (1, "Shader", None),
+    (9, "Float16", Some("float16")),
+    (10, "Float64", Some("float64")),
+    (11, "Int64", Some("int64")),
+    (22, "Int16", Some("int16")),
+    (39, "Int8", Some("int8")),
+    (4433, "StorageBuffer16BitAccess", Some("storage16")),
+    (4448, "StorageBuffer8BitAccess", Some("storage8")),
 ];
 
 /// The SPIR-V of the one `gpu.binary` in the module.
@@ -52,9 +52,9 @@ pub fn buffer_access(module: &Module<'_>, buffers: usize) -> Result<Vec<Access>,
     let body = gpu.region(0).ok().and_then(|r| r.first_block()).map(|b| block_ref(b)).ok_or("empty gpu.module")?;
     let spirv = find(body, "spirv.module").ok_or("there is no spirv.module in the gpu.module")?;
     let body = spirv.region(0).ok().and_then(|r| r.first_block()).map(|b| block_ref(b)).ok_or("empty spirv.module")?;
-    let uses = super::finish_interface::variable_uses(body);
+    let uses = super::finish_interface::variable_uses(spirv);
     let mut access = vec![Access::Read; buffers];
-    for op in operations(body).into_iter().filter(|o| name_of(*o) == "spirv.GlobalVariable") {
+    for op in operations_in(body).into_iter().filter(|o| name_of(*o) == "spirv.GlobalVariable") {
         let Some(binding) = op.attribute("binding").ok().and_then(integer) else { continue };
         let Some(slot) = access.get_mut(binding as usize) else { continue };
         let name = super::finish_interface::symbol(op);
@@ -71,16 +71,13 @@ fn integer(attribute: Attribute<'_>) -> Option<i64> {
     melior::ir::attribute::IntegerAttribute::try_from(attribute).ok().map(|a| a.value())
 }
 
-fn operations<'c>(block: melior::ir::BlockRef<'c, 'c>) -> impl Iterator<Item = Op<'c>> {
-    std::iter::successors(block.first_operation().map(|o| op_ref(&o)), |o| o.next_in_block().map(|o| op_ref(&o)))
-}
-
 fn find<'c>(block: melior::ir::BlockRef<'c, 'c>, name: &str) -> Option<Op<'c>> {
-    operations(block).find(|o| name_of(*o) == name)
+    operations_in(block).into_iter().find(|o| name_of(*o) == name)
 }
 
-/// Refuses a module that declares a capability outside the profile: the last guard against silent emulation and silent requirements.
-pub fn check_capabilities(binary: &[u8], profile: &VulkanProfile) -> Result<(), String> {
+/// The device features that a module needs, sorted. Refuses a capability outside the profile: the last guard against silent requirements.
+pub fn required_features(binary: &[u8], profile: &VulkanProfile) -> Result<Vec<String>, String> {
+    let mut features = vec![];
     let words: Vec<u32> = binary.as_chunks::<4>().0.iter().map(|w| u32::from_le_bytes(*w)).collect();
     let mut at = 5;
     while let Some(word) = words.get(at) {
@@ -90,16 +87,17 @@ pub fn check_capabilities(binary: &[u8], profile: &VulkanProfile) -> Result<(), 
         }
         if opcode == OP_CAPABILITY {
             let number = words.get(at + 1).copied().unwrap_or_default();
-            let name = CAPABILITIES.iter().find(|c| c.0 == number).map(|c| c.1);
-            if name.is_none_or(|n| n != "Matrix" && !profile.has(n)) {
-                let name = name.map_or_else(|| format!("capability {number}"), |n| format!("capability {n}"));
+            let Some((_, _, feature)) = CAPABILITIES.iter().find(|c| c.0 == number && (c.1 == "Matrix" || profile.has(c.1))) else {
+                let name = CAPABILITIES.iter().find(|c| c.0 == number).map_or("that this compiler does not know", |c| c.1);
                 return Err(format!(
-                    "unsupported: its code needs SPIR-V {name}, which profile {} does not have; choose another profile",
+                    "unsupported: its code needs SPIR-V capability {number} ({name}), which profile {} does not have; choose another profile",
                     profile.name
                 ));
-            }
+            };
+            features.extend(feature.map(str::to_string));
         }
         at += length.max(1);
     }
-    Ok(())
+    features.sort();
+    Ok(features)
 }

@@ -3,14 +3,15 @@
 //! Takes binding and descriptor set off push constants (Vulkan forbids them there), marks buffers that are never written, and drops the gpu.func that the
 //! SPIR-V came from.
 
-use crate::gpu::builder::{Op, block_ref, name_of, op_ref, operands};
+use crate::gpu::builder::{
+    Op, blocks_of, context_of, erase, move_to_end, name_of, op_mut, op_ref, operands, operations_below, operations_in,
+};
 use melior::{
-    Context,
     dialect::DialectHandle,
     ir::{
-        Attribute, BlockLike, BlockRef, OperationRef, RegionLike,
+        Attribute, OperationRef,
         attribute::{FlatSymbolRefAttribute, StringAttribute},
-        operation::{OperationLike, OperationMutLike, OperationRefMut},
+        operation::{OperationLike, OperationMutLike},
     },
 };
 use std::collections::HashSet;
@@ -33,8 +34,8 @@ impl RustPass for FinishInterface {
 
     fn run(&self, op: OperationRef<'_, '_>) -> Result<(), String> {
         let module = op_ref(&op);
-        let body = body_of(module).ok_or("spirv-finish-interface: empty module")?;
-        let operations = operations_of(body);
+        let body = blocks_of(module).first().copied().ok_or("spirv-finish-interface: empty module")?;
+        let operations = operations_in(body);
         for spirv in operations.iter().filter(|o| name_of(**o) == "spirv.module") {
             let name = symbol(*spirv);
             let gpu = operations
@@ -42,28 +43,23 @@ impl RustPass for FinishInterface {
                 .find(|o| name_of(**o) == "gpu.module" && name == format!("__spv__{}", symbol(**o)))
                 .ok_or_else(|| format!("spirv-finish-interface: spirv.module @{name} has no gpu.module beside it"))?;
             decorate(*spirv)?;
-            let target = body_of(*gpu).ok_or("spirv-finish-interface: gpu.module without a body")?;
-            for old in operations_of(target) {
-                // SAFETY: SPIR-V has replaced it; nothing refers to it.
-                unsafe { mlir_sys::mlirOperationDestroy(old.to_raw()) };
+            let target = blocks_of(*gpu).first().copied().ok_or("spirv-finish-interface: gpu.module without a body")?;
+            for old in operations_in(target) {
+                erase(old); // SPIR-V has replaced it
             }
-            // SAFETY: the module leaves its block and is owned by the other one at once.
-            unsafe {
-                mlir_sys::mlirOperationRemoveFromParent(spirv.to_raw());
-                mlir_sys::mlirBlockAppendOwnedOperation(target.to_raw(), spirv.to_raw());
-            }
+            move_to_end(*spirv, target);
         }
         Ok(())
     }
 }
 
 fn decorate(module: Op<'_>) -> Result<(), String> {
-    let context: &Context = unsafe { module.context().to_ref() };
-    let body = body_of(module).ok_or("spirv-finish-interface: empty spirv.module")?;
-    let written = variable_uses(body).written;
-    for op in operations_of(body).into_iter().filter(|o| name_of(*o) == "spirv.GlobalVariable") {
+    let context = context_of(module);
+    let body = blocks_of(module).first().copied().ok_or("spirv-finish-interface: empty spirv.module")?;
+    let written = variable_uses(module).written;
+    for op in operations_in(body).into_iter().filter(|o| name_of(*o) == "spirv.GlobalVariable") {
         let class = op.attribute("type").map(|t| t.to_string()).unwrap_or_default();
-        let mut variable = unsafe { OperationRefMut::from_raw(op.to_raw()) };
+        let mut variable = op_mut(op);
         if class.ends_with("PushConstant>") {
             // Both are absent on a second run.
             let _ = variable.remove_attribute("binding");
@@ -83,21 +79,9 @@ pub struct VariableUses {
 }
 
 /// Which variables the code loads and stores, found by following access chains to `spirv.mlir.addressof`.
-pub fn variable_uses(block: BlockRef<'_, '_>) -> VariableUses {
+pub fn variable_uses(module: Op<'_>) -> VariableUses {
     let mut uses = VariableUses::default();
-    collect_uses(block, &mut uses);
-    uses
-}
-
-fn collect_uses(block: BlockRef<'_, '_>, uses: &mut VariableUses) {
-    for op in operations_of(block_ref(block)) {
-        for region in 0..op.region_count() {
-            let mut next = op.region(region).ok().and_then(|r| r.first_block()).map(|b| block_ref(b));
-            while let Some(block) = next {
-                collect_uses(block, uses);
-                next = block.next_in_region().map(|b| block_ref(b));
-            }
-        }
+    for op in operations_below(module) {
         let name = name_of(op);
         let (read, written) = (name == "spirv.Load", name == "spirv.Store");
         let atomic = name.starts_with("spirv.Atomic");
@@ -121,16 +105,9 @@ fn collect_uses(block: BlockRef<'_, '_>, uses: &mut VariableUses) {
             pointer = operands(definition).first().copied();
         }
     }
+    uses
 }
 
 pub fn symbol(op: Op<'_>) -> String {
     op.attribute("sym_name").ok().and_then(|a| StringAttribute::try_from(a).ok()).map(|a| a.value().to_string()).unwrap_or_default()
-}
-
-fn body_of<'c>(op: Op<'c>) -> Option<BlockRef<'c, 'c>> {
-    op.region(0).ok().and_then(|r| r.first_block()).map(|b| block_ref(b))
-}
-
-fn operations_of<'c>(block: BlockRef<'c, 'c>) -> Vec<Op<'c>> {
-    std::iter::successors(block.first_operation().map(|o| op_ref(&o)), |o| o.next_in_block().map(|o| op_ref(&o))).collect()
 }

@@ -3,14 +3,10 @@
 //! Without the decoration drivers fold `(x + c) - c`, on which rounding and error-free sums rest. A sum with a product that has no other use stays
 //! free, so that devices can fuse it: contraction is always allowed.
 
-use crate::gpu::builder::{Op, Val, defining_op, name_of, op_ref, operands, operations_below, results};
+use crate::gpu::builder::{Op, Val, context_of, defining_op, name_of, op_mut, op_ref, operands, operations_below, results, users_of};
 use melior::{
-    Context,
     dialect::DialectHandle,
-    ir::{
-        Attribute, OperationRef, ValueLike,
-        operation::{OperationLike, OperationMutLike, OperationRefMut},
-    },
+    ir::{Attribute, OperationRef, operation::OperationMutLike},
 };
 use winze_mlir::pass::RustPass;
 
@@ -30,7 +26,7 @@ impl RustPass for MarkExact {
     }
 
     fn run(&self, op: OperationRef<'_, '_>) -> Result<(), String> {
-        let context: &Context = unsafe { op.context().to_ref() };
+        let context = context_of(op_ref(&op));
         for inner in operations_below(op_ref(&op)) {
             let exact = match name_of(inner).as_str() {
                 "spirv.FAdd" | "spirv.FSub" => !operands(inner).into_iter().any(is_fusible_product),
@@ -39,8 +35,7 @@ impl RustPass for MarkExact {
                 _ => false,
             };
             if exact {
-                // SAFETY: the operation is live; only an attribute is added.
-                let mut inner = unsafe { OperationRefMut::from_raw(inner.to_raw()) };
+                let mut inner = op_mut(inner);
                 inner.set_attribute("no_contraction", Attribute::unit(context));
             }
         }
@@ -58,12 +53,8 @@ fn is_fusible_product(value: Val<'_>) -> bool {
 
 /// The one user of a value, if there is exactly one.
 fn only_user<'c>(value: Val<'c>) -> Option<Op<'c>> {
-    // SAFETY: the value is live, and so are its uses.
-    unsafe {
-        let first = mlir_sys::mlirValueGetFirstUse(value.to_raw());
-        if first.ptr.is_null() || !mlir_sys::mlirOpOperandGetNextUse(first).ptr.is_null() {
-            return None;
-        }
-        Some(OperationRef::from_raw(mlir_sys::mlirOpOperandGetOwner(first)))
+    match users_of(value)[..] {
+        [user] => Some(user),
+        _ => None,
     }
 }

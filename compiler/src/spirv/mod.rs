@@ -4,7 +4,7 @@ mod binary;
 pub mod finish_interface;
 pub mod mark_exact;
 
-pub use binary::{binary, buffer_access, check_capabilities};
+pub use binary::{binary, buffer_access, required_features};
 
 /// Registers the passes of this stage.
 pub fn register_passes() {

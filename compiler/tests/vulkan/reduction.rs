@@ -169,3 +169,101 @@ fn arg_max_carries_two_values() {
         assert_eq!(got[1].to::<i64>(), positions, "{profile}");
     });
 }
+
+/// Everything to one number, rank 0, then applied to every element: a reduction that all iterations share.
+const SHARED: &str = r#"
+func.func @shared(%x: tensor<?x3xf32> {winze.dims = affine_map<()[s0] -> (s0)>}, %scale: tensor<f32>,
+    %total: tensor<f32> {bufferization.writable = true},
+    %out: tensor<?x3xf32> {bufferization.writable = true, winze.dims = affine_map<()[s0] -> (s0)>}, %n: index) -> (tensor<f32>, tensor<?x3xf32>) {
+  %zero = arith.constant 0.0 : f32
+  %i = linalg.fill ins(%zero : f32) outs(%total : tensor<f32>) -> tensor<f32>
+  %s = linalg.generic {indexing_maps = [affine_map<(i, j) -> (i, j)>, affine_map<(i, j) -> ()>, affine_map<(i, j) -> ()>],
+      iterator_types = ["reduction", "reduction"]} ins(%x, %scale : tensor<?x3xf32>, tensor<f32>) outs(%i : tensor<f32>) {
+  ^bb0(%a: f32, %k: f32, %b: f32):
+    %p = arith.mulf %a, %k : f32
+    %c = arith.addf %p, %b : f32
+    linalg.yield %c : f32
+  } -> tensor<f32>
+  %r = linalg.generic {indexing_maps = [affine_map<(i, j) -> (i, j)>, affine_map<(i, j) -> ()>, affine_map<(i, j) -> (i, j)>],
+      iterator_types = ["parallel", "parallel"]} ins(%x, %s : tensor<?x3xf32>, tensor<f32>) outs(%out : tensor<?x3xf32>) {
+  ^bb0(%a: f32, %b: f32, %o: f32):
+    %c = arith.subf %a, %b : f32
+    linalg.yield %c : f32
+  } -> tensor<?x3xf32>
+  return %s, %r : tensor<f32>, tensor<?x3xf32>
+}"#;
+
+#[test]
+fn a_number_shared_by_all() {
+    on_profiles(SHARED, &[MIN], |kernel, _| {
+        for n in [0usize, 1, 100] {
+            let x = Random::new(8).floats(n * 3);
+            let got = kernel.run(&[n as i64], &[Data::of(&x), Data::of(&[0.25f32])], &[(F32, 1), (F32, n * 3)]);
+            let sum: f32 = x.iter().map(|v| v * 0.25).sum();
+            assert_close(&got[0].to::<f32>(), &[sum], 1e-5, &format!("n={n}"));
+            assert_close(&got[1].to::<f32>(), &x.iter().map(|v| v - sum).collect::<Vec<_>>(), 1e-5, &format!("n={n}"));
+        }
+    });
+}
+
+/// Layer norm: mean, variance, scale and shift; the variance uses the mean inside its loop.
+const LAYER_NORM: &str = r#"
+#all = affine_map<(i, j) -> (i, j)>
+#row = affine_map<(i, j) -> (i)>
+#column = affine_map<(i, j) -> (j)>
+func.func @layer_norm(%x: tensor<?x33xf32> {winze.dims = affine_map<()[s0] -> (s0)>}, %g: tensor<33xf32>, %b: tensor<33xf32>,
+    %out: tensor<?x33xf32> {bufferization.writable = true, winze.dims = affine_map<()[s0] -> (s0)>}, %n: index) -> tensor<?x33xf32> {
+  %zero = arith.constant 0.0 : f32
+  %count = arith.constant 33.0 : f32
+  %eps = arith.constant 1.0e-5 : f32
+  %e = tensor.empty(%n) : tensor<?xf32>
+  %i = linalg.fill ins(%zero : f32) outs(%e : tensor<?xf32>) -> tensor<?xf32>
+  %s = linalg.generic {indexing_maps = [#all, #row], iterator_types = ["parallel", "reduction"]} ins(%x : tensor<?x33xf32>) outs(%i : tensor<?xf32>) {
+  ^bb0(%a: f32, %acc: f32):
+    %c = arith.addf %a, %acc : f32
+    linalg.yield %c : f32
+  } -> tensor<?xf32>
+  %v = linalg.generic {indexing_maps = [#all, #row, #row], iterator_types = ["parallel", "reduction"]}
+      ins(%x, %s : tensor<?x33xf32>, tensor<?xf32>) outs(%i : tensor<?xf32>) {
+  ^bb0(%a: f32, %sum: f32, %acc: f32):
+    %mean = arith.divf %sum, %count : f32
+    %d = arith.subf %a, %mean : f32
+    %q = arith.mulf %d, %d : f32
+    %c = arith.addf %q, %acc : f32
+    linalg.yield %c : f32
+  } -> tensor<?xf32>
+  %r = linalg.generic {indexing_maps = [#all, #row, #row, #column, #column, #all], iterator_types = ["parallel", "parallel"]}
+      ins(%x, %s, %v, %g, %b : tensor<?x33xf32>, tensor<?xf32>, tensor<?xf32>, tensor<33xf32>, tensor<33xf32>) outs(%out : tensor<?x33xf32>) {
+  ^bb0(%a: f32, %sum: f32, %square: f32, %gamma: f32, %beta: f32, %o: f32):
+    %mean = arith.divf %sum, %count : f32
+    %d = arith.subf %a, %mean : f32
+    %variance = arith.divf %square, %count : f32
+    %w = arith.addf %variance, %eps : f32
+    %k = math.rsqrt %w : f32
+    %p = arith.mulf %d, %k : f32
+    %q = arith.mulf %p, %gamma : f32
+    %t = arith.addf %q, %beta : f32
+    linalg.yield %t : f32
+  } -> tensor<?x33xf32>
+  return %r : tensor<?x33xf32>
+}"#;
+
+#[test]
+fn layer_norm_computes_each_row_once() {
+    on_profiles(LAYER_NORM, &[MIN, DESKTOP], |kernel, profile| {
+        for n in [0usize, 1, 70] {
+            let mut random = Random::new(9);
+            let (x, g, b) = (random.floats(n * 33), random.floats(33), random.floats(33));
+            let got = kernel.run(&[n as i64], &[Data::of(&x), Data::of(&g), Data::of(&b)], &[(F32, n * 33)]);
+            let want: Vec<f32> = x
+                .chunks(33)
+                .flat_map(|r| {
+                    let mean = r.iter().sum::<f32>() / 33.0;
+                    let variance = r.iter().map(|v| (v - mean) * (v - mean)).sum::<f32>() / 33.0;
+                    (0..33).map(|j| (r[j] - mean) / (variance + 1e-5).sqrt() * g[j] + b[j]).collect::<Vec<_>>()
+                })
+                .collect();
+            assert_close(&got[0].to::<f32>(), &want, 1e-4, &format!("{profile} n={n}"));
+        }
+    });
+}

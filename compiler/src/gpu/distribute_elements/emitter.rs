@@ -3,11 +3,13 @@
 //! Every pure operation is placed in the outermost scope where its operands exist and built once per scope, so that loop invariants and common
 //! subexpressions need no later pass: a row's maximum is computed before the loop over the row. Nothing that reads memory leaves a conditional scope.
 
-use crate::gpu::builder::{Op, Val, affine_maps, build, index_attribute, key, val};
+use crate::gpu::builder::{
+    Op, Val, affine_maps, block_arguments, block_ref, build, defining_op, index_attribute, integer, key, name_of, results, val,
+};
 use melior::{
     Context,
     ir::{
-        Attribute, AttributeLike, Block, BlockLike, BlockRef, Location, Operation, Region, RegionLike, Type, TypeLike, Value, ValueLike,
+        Attribute, AttributeLike, Block, BlockLike, BlockRef, Location, Operation, Region, RegionLike, Type, TypeLike, ValueLike,
         operation::{OperationBuilder, OperationLike, OperationMutLike},
     },
 };
@@ -128,7 +130,7 @@ impl<'c> Emitter<'c> {
 
     /// Builds a pure operation in the outermost scope where its operands exist, or finds the one built before.
     pub fn pure_op(&mut self, operation: Operation<'c>) -> Result<Vec<Val<'c>>, String> {
-        let operands: Vec<Val<'c>> = operation.operands().map(|v| unsafe { Value::from_raw(v.to_raw()) }).collect();
+        let operands: Vec<Val<'c>> = operation.operands().map(val).collect();
         let id = PureKey {
             name: operation.name().as_string_ref().as_str().unwrap_or_default().to_string(),
             operands: operands.iter().map(|v| key(*v)).collect(),
@@ -142,10 +144,10 @@ impl<'c> Emitter<'c> {
         let dependence = self.dependence_of(&operands);
         let suspended = self.scopes.split_off(depth + 1);
         let op = self.append(operation, dependence);
-        let results = results_of(op);
-        self.scopes[depth].pure_ops.insert(id, results.clone());
+        let values = results(op);
+        self.scopes[depth].pure_ops.insert(id, values.clone());
         self.scopes.extend(suspended);
-        Ok(results)
+        Ok(values)
     }
 
     pub fn pure(
@@ -161,6 +163,7 @@ impl<'c> Emitter<'c> {
 
     /// A clone of a pure scalar operation on other operands.
     pub fn pure_clone(&mut self, op: Op<'c>, operands: &[Val<'c>]) -> Result<Vec<Val<'c>>, String> {
+        // SAFETY: the clone is owned here until it is put into a block.
         let mut clone: Operation<'c> = unsafe { Operation::from_raw(mlir_sys::mlirOperationClone(op.to_raw())) };
         for (i, operand) in operands.iter().enumerate() {
             clone.set_operand(i, *operand);
@@ -178,8 +181,8 @@ impl<'c> Emitter<'c> {
 
     /// The constant that an index value is, if it is one.
     pub fn as_index_constant(&self, value: Val<'c>) -> Option<i64> {
-        let (op, _) = crate::gpu::builder::defining_op(value)?;
-        if crate::gpu::builder::name_of(op) != "arith.constant" {
+        let (op, _) = defining_op(value)?;
+        if name_of(op) != "arith.constant" {
             return None;
         }
         melior::ir::attribute::IntegerAttribute::try_from(op.attribute("value").ok()?).ok().map(|a| a.value())
@@ -203,8 +206,8 @@ impl<'c> Emitter<'c> {
     }
 
     pub fn compare(&mut self, predicate: Compare, lhs: Val<'c>, rhs: Val<'c>) -> Result<Val<'c>, String> {
-        let boolean = crate::gpu::builder::integer(self.context, 1);
-        let predicate = melior::ir::attribute::IntegerAttribute::new(crate::gpu::builder::integer(self.context, 64), predicate as i64);
+        let boolean = integer(self.context, 1);
+        let predicate = melior::ir::attribute::IntegerAttribute::new(integer(self.context, 64), predicate as i64);
         self.pure("arith.cmpi", &[lhs, rhs], boolean, &[("predicate", predicate.into())])
     }
 
@@ -257,7 +260,7 @@ impl<'c> Emitter<'c> {
         let op =
             OperationBuilder::new("scf.for", self.location).add_operands(&frame.operands).add_results(&types).add_regions([frame.region]);
         let op = self.append(op.build().map_err(|e| format!("cannot build scf.for: {e}"))?, dependence);
-        Ok(results_of(op))
+        Ok(results(op))
     }
 
     /// Opens one side of a conditional.
@@ -289,7 +292,7 @@ impl<'c> Emitter<'c> {
             .build()
             .map_err(|e| format!("cannot build scf.if: {e}"))?;
         let op = self.append(op, dependence);
-        Ok(results_of(op))
+        Ok(results(op))
     }
 
     /// Opens a scope over a block that the caller attaches itself.
@@ -324,10 +327,6 @@ fn element_id(tensor: Val<'_>, indices: &[Val<'_>]) -> (usize, Vec<usize>) {
     (key(tensor), indices.iter().map(|i| key(*i)).collect())
 }
 
-fn results_of<'c>(op: Op<'c>) -> Vec<Val<'c>> {
-    (0..op.result_count()).filter_map(|i| op.result(i).ok()).map(val).collect()
-}
-
 /// Predicates of `arith.cmpi`.
 #[derive(Clone, Copy)]
 pub enum Compare {
@@ -341,12 +340,8 @@ pub enum Compare {
 pub fn region_with<'c>(arguments: &[(Type<'c>, Location<'c>)]) -> (Region<'c>, BlockRef<'c, 'c>) {
     let region = Region::new();
     let block = region.append_block(Block::new(arguments));
-    let block = unsafe { BlockRef::from_raw(block.to_raw()) };
+    let block = block_ref(block);
     (region, block)
-}
-
-pub fn block_arguments<'c>(block: BlockRef<'c, 'c>) -> Vec<Val<'c>> {
-    (0..block.argument_count()).filter_map(|i| block.argument(i).ok()).map(val).collect()
 }
 
 /// The maps of a linalg operation, one per operand.

@@ -7,20 +7,23 @@
 
 mod element;
 pub(super) mod emitter;
+mod linalg_body;
+mod shape;
 
 use crate::gpu::{
     builder::{
-        Op, Val, affine_map, block_ref, build, element_type, extents, is_tensor, key, name_of, op_ref, operands, parse_attribute, segments,
+        Op, Val, affine_map, block_arguments, blocks_of, build, context_of, dynamic_size, element_type, erase, extents, is_memref,
+        is_tensor, key, name_of, op_ref, operands, operations_in, parse_attribute, segments,
     },
     sizes,
 };
 use element::Elements;
-use emitter::{Compare, Dependence, Emitter, block_arguments, region_with};
+use emitter::{Compare, Dependence, Emitter, region_with};
 use melior::{
     Context,
     dialect::DialectHandle,
     ir::{
-        Attribute, AttributeLike, BlockLike, BlockRef, Operation, OperationRef, Region, RegionLike, Type, ValueLike,
+        Attribute, AttributeLike, BlockLike, BlockRef, Operation, OperationRef, Region, Type, ValueLike,
         attribute::{DenseI64ArrayAttribute, StringAttribute, TypeAttribute},
         operation::{OperationBuilder, OperationLike},
         r#type::{FunctionType, MemRefType},
@@ -47,11 +50,8 @@ impl RustPass for DistributeElements {
 
     fn run(&self, op: OperationRef<'_, '_>) -> Result<(), String> {
         let module = op_ref(&op);
-        let body = module.region(0).ok().and_then(|r| r.first_block()).map(|b| block_ref(b));
-        let Some(body) = body else { return Ok(()) };
-        let mut next = body.first_operation().map(|o| op_ref(&o));
-        while let Some(op) = next {
-            next = op.next_in_block().map(|o| op_ref(&o));
+        let Some(body) = blocks_of(module).first().copied() else { return Ok(()) };
+        for op in operations_in(body) {
             if name_of(op) == "func.func" {
                 distribute(op, body)?;
             }
@@ -75,11 +75,11 @@ impl KernelResult<'_> {
 }
 
 fn distribute<'c>(function: Op<'c>, module: BlockRef<'c, 'c>) -> Result<(), String> {
-    let context: &'c Context = unsafe { function.context().to_ref() };
+    let context = context_of(function);
     let location = function.location();
-    let Some(old) = function.region(0).ok().and_then(|r| r.first_block()).map(|b| block_ref(b)) else { return Ok(()) };
+    let Some(old) = blocks_of(function).first().copied() else { return Ok(()) }; // a declaration
     let arguments = block_arguments(old);
-    if arguments.iter().any(|a| !is_tensor(a.r#type()) && crate::gpu::builder::is_memref(a.r#type())) {
+    if arguments.iter().any(|a| !is_tensor(a.r#type()) && is_memref(a.r#type())) {
         return Ok(()); // bufferized by another schedule
     }
     let dims = argument_dims(function, &arguments)?;
@@ -127,13 +127,12 @@ fn distribute<'c>(function: Op<'c>, module: BlockRef<'c, 'c>) -> Result<(), Stri
         .build()
         .map_err(|e| format!("cannot build func.func: {e}"))?;
     module.insert_operation_before(function, new);
-    // SAFETY: nothing refers to the old function any more; kernels are not called.
-    unsafe { mlir_sys::mlirOperationDestroy(function.to_raw()) };
+    erase(function); // kernels are not called
     Ok(())
 }
 
 fn memref_of<'c>(tensor: Type<'c>) -> Result<Type<'c>, String> {
-    let dynamic = unsafe { mlir_sys::mlirShapedTypeGetDynamicSize() };
+    let dynamic = dynamic_size();
     let extents = extents(tensor).ok_or("distribute-elements: argument tensor without a rank")?;
     let extents: Vec<i64> = extents.into_iter().map(|e| e.unwrap_or(dynamic)).collect();
     let element = element_type(tensor).ok_or("distribute-elements: argument is no tensor")?;
@@ -142,6 +141,7 @@ fn memref_of<'c>(tensor: Type<'c>) -> Result<Type<'c>, String> {
 
 fn argument_attribute<'c>(function: Op<'c>, argument: usize, name: &str) -> Option<Attribute<'c>> {
     let list = function.attribute("arg_attrs").ok()?.to_raw();
+    // SAFETY: kind and length are checked first.
     unsafe {
         if !mlir_sys::mlirAttributeIsAArray(list) || argument as isize >= mlir_sys::mlirArrayAttrGetNumElements(list) {
             return None;
@@ -279,7 +279,7 @@ fn forall<'c>(
     constant: Option<i64>,
     bound: Option<Val<'c>>,
 ) -> Result<Operation<'c>, String> {
-    let dynamic = unsafe { mlir_sys::mlirShapedTypeGetDynamicSize() };
+    let dynamic = dynamic_size();
     let array = |value: i64| -> Attribute<'c> { DenseI64ArrayAttribute::new(context, &[value]).into() };
     let attribute = |name: &str, value: Attribute<'c>| (melior::ir::Identifier::new(context, name), value);
     OperationBuilder::new("scf.forall", location)
