@@ -18,7 +18,7 @@ fn pack(weights: &[f32], reduction: usize, width: usize, panel: usize) -> Vec<f3
 }
 
 /// `relu(A[M][K] x B + bias)` with M unknown.
-fn matmul(name: &str, reduction: i64, width: i64, panel: i64) -> String {
+pub fn matmul(name: &str, reduction: i64, width: i64, panel: i64) -> String {
     let panels = (width + panel - 1) / panel;
     let (k, n, acc) = (reduction, width, format!("tensor<?x{panels}x{panel}xf32>"));
     let dims = "winze.dims = affine_map<()[s0] -> (s0)>";
@@ -80,14 +80,14 @@ fn matmul_of_any_height_width_and_depth() {
     }
 }
 
-struct Conv {
-    channels: usize,
-    results: usize,
-    input: usize,
-    kernel: usize,
-    stride: usize,
+pub struct Conv {
+    pub channels: usize,
+    pub results: usize,
+    pub input: usize,
+    pub kernel: usize,
+    pub stride: usize,
     /// Channels-last input and output.
-    last: (bool, bool),
+    pub last: (bool, bool),
 }
 
 impl Conv {
@@ -180,7 +180,7 @@ fn convolutions_of_any_layout() {
     }
 }
 
-fn conv_unit(conv: &Conv, name: &str, target: &CpuTarget) -> winze_compiler::llvm::CpuUnit {
+pub fn conv_unit(conv: &Conv, name: &str, target: &CpuTarget) -> winze_compiler::llvm::CpuUnit {
     let panel = panel_width(conv.results as i64, 32, target).unwrap();
     let (size, width) = (conv.size() as i64, constant(conv.results as i64, LoopRole::Panel));
     let image = [constant(size, LoopRole::Free), constant(size, LoopRole::Free)];
