@@ -6,6 +6,8 @@ pub mod context;
 
 pub mod kernel_unit;
 
+pub mod kernels;
+
 pub mod schedule;
 
 pub mod vector;

@@ -182,6 +182,14 @@ impl Dim {
         factor != 0 && self.terms.values().all(|k| k % factor == 0)
     }
 
+    /// `(coefficient, primitive)` with `self = coefficient * primitive`, where the coefficients of `primitive` have no common divisor. 0 is `0 * 1`.
+    pub fn factor(&self) -> (i64, Dim) {
+        match self.terms.values().fold(0, |g, k| gcd(g, *k)) {
+            0 => (0, Self::from(1)),
+            g => (g, Dim { terms: self.terms.iter().map(|(atoms, k)| (atoms.clone(), k / g)).collect() }),
+        }
+    }
+
     /// The extent as an expression over symbols, built the same way every time.
     pub fn to_affine<'c>(&self, context: &'c Context) -> AffineExpr<'c> {
         let constant = |value| AffineExpr::constant(context, value);

@@ -4,10 +4,7 @@ use melior::{
     Context,
     ir::{
         Attribute, AttributeLike, OperationRef, Type, TypeLike,
-        attribute::{
-            ArrayAttribute, DenseI32ArrayAttribute, DenseI64ArrayAttribute, FloatAttribute, IntegerAttribute,
-            StringAttribute,
-        },
+        attribute::{ArrayAttribute, DenseI32ArrayAttribute, DenseI64ArrayAttribute, FloatAttribute, IntegerAttribute, StringAttribute},
         operation::OperationLike,
         r#type::IntegerType,
     },

@@ -1,9 +1,6 @@
 //! The context behind a piece of IR.
 
-use melior::{
-    Context, ContextRef,
-    ir::OperationRef,
-};
+use melior::{Context, ContextRef, ir::OperationRef};
 use mlir_sys::MlirContext;
 use std::{
     collections::HashMap,

@@ -1,6 +1,6 @@
 //! Visiting operations.
 
-use melior::ir::{BlockLike, BlockRef, OperationRef, RegionLike, Type, TypeLike, Value, ValueLike, operation::OperationLike};
+use melior::ir::{BlockLike, BlockRef, Operation, OperationRef, RegionLike, Type, TypeLike, Value, ValueLike, operation::OperationLike};
 
 /// Operations of a block, in order. The next one is looked up before the current one is handed out, so the current one may be erased.
 pub fn operations<'c: 'a, 'a>(block: BlockRef<'c, 'a>) -> impl Iterator<Item = OperationRef<'c, 'a>> {
@@ -78,4 +78,10 @@ pub fn set_operand(op: OperationRef, index: usize, value: Value) {
 pub fn set_type(value: Value, r#type: Type) {
     // SAFETY: both are live.
     unsafe { mlir_sys::mlirValueSetType(value.to_raw(), r#type.to_raw()) }
+}
+
+/// A detached copy of an operation with its regions; operands stay the same values.
+pub fn copy<'c>(op: OperationRef<'c, '_>) -> Operation<'c> {
+    // SAFETY: the clone is owned by the caller and lives in the same context.
+    unsafe { Operation::from_raw(mlir_sys::mlirOperationClone(op.to_raw())) }
 }

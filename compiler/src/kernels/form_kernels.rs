@@ -1,0 +1,249 @@
+//! `form-kernels`: a function of graph ops -> the same function where every computation stands in a `graph.kernel` region.
+//!
+//! Grouping is decided here, once. Every group has one result, so a kernel stands where its last op stood and no cycle can arise:
+//! a producer joins its consumer's group only when nothing else uses it. A group holds at most one op that is not elementwise (its root);
+//! elementwise ops of the same shape follow a root (epilogue) or feed it (prologue). Broadcasts and splat constants are cloned into each
+//! group that reads them. Reshapes, weights and other constants stay outside: the planner makes them views and constant buffers.
+//! Assumes canonicalized, CSE'd graph ops with inferred types; refuses ops that have no role in the op registry.
+
+use melior::ir::{
+    AttributeLike, Block, BlockLike, BlockRef, Location, Operation, OperationRef, Region, RegionLike, Type, Value, ValueLike,
+    operation::{OperationLike, OperationResult},
+};
+use std::collections::{BTreeSet, HashMap};
+use winze_graph::{
+    dialect::{Broadcast, Constant, Kernel, Yield},
+    op::{self, Role},
+};
+use winze_mlir::{context::context_of, locations, pass::RustPass, walk};
+
+/// The pass.
+pub struct FormKernels;
+
+impl RustPass for FormKernels {
+    const ARGUMENT: &'static str = "form-kernels";
+    const DESCRIPTION: &'static str = "Group graph ops into graph.kernel regions";
+    const ANCHOR: &'static str = "func.func";
+
+    fn from_options(_: &[&str]) -> Result<Self, String> {
+        Ok(Self)
+    }
+
+    fn run(&self, func: OperationRef<'_, '_>) -> Result<(), String> {
+        for block in walk::blocks(func) {
+            form_in_block(block)?;
+        }
+        Ok(())
+    }
+}
+
+/// Schedule class of a kernel, by what its root does.
+fn class_of(role: Role) -> &'static str {
+    match role {
+        Role::Contraction => "contraction",
+        Role::Reduction => "reduction",
+        Role::Window => "window",
+        Role::Softmax => "softmax",
+        Role::DataMovement => "copy",
+        Role::Elementwise | Role::View | Role::Constant | Role::Control => "elementwise",
+    }
+}
+
+/// Ops that will be one kernel.
+struct Group {
+    /// Positions in the block, ascending.
+    ops: BTreeSet<usize>,
+    /// Role of the root, or Elementwise when there is none.
+    role: Role,
+}
+
+fn form_in_block(block: BlockRef) -> Result<(), String> {
+    for op in walk::operations(block) {
+        for inner in walk::blocks(op) {
+            form_in_block(inner)?;
+        }
+    }
+    clone_broadcasts(block);
+    let ops: Vec<OperationRef> = walk::operations(block).collect();
+    let groups = group(&ops)?;
+    for group in groups {
+        outline(&ops, &group)?;
+    }
+    erase_unused(block);
+    Ok(())
+}
+
+fn group(ops: &[OperationRef]) -> Result<Vec<Group>, String> {
+    let position: HashMap<*mut std::ffi::c_void, usize> = ops.iter().enumerate().map(|(i, op)| (op.to_raw().ptr, i)).collect();
+    let producer = |value: Value| {
+        let result = OperationResult::try_from(value).ok()?;
+        position.get(&result.owner().to_raw().ptr).copied()
+    };
+    let mut groups: Vec<Option<Group>> = vec![];
+    let mut group_of: HashMap<usize, usize> = HashMap::new();
+    for (i, op) in ops.iter().enumerate() {
+        let Some(role) = kernel_role(*op)? else { continue };
+        let mut merged = Group { ops: BTreeSet::from([i]), role };
+        for operand in op.operands() {
+            let Some(j) = producer(operand).and_then(|p| group_of.get(&p).copied()) else { continue };
+            let Some(candidate) = &groups[j] else { continue };
+            let last = *candidate.ops.last().expect("groups are not empty");
+            if producer(operand) == Some(last) && only_used_by(ops[last], *op) && fuses(candidate, &merged, ops[last], *op) {
+                let candidate = groups[j].take().expect("checked above");
+                if candidate.role != Role::Elementwise {
+                    merged.role = candidate.role;
+                }
+                merged.ops.extend(candidate.ops);
+            }
+        }
+        let index = groups.len();
+        for &op in &merged.ops {
+            group_of.insert(op, index);
+        }
+        groups.push(Some(merged));
+    }
+    let mut groups: Vec<Group> = groups.into_iter().flatten().collect();
+    groups.sort_by_key(|group| *group.ops.last().expect("groups are not empty"));
+    Ok(groups)
+}
+
+/// Gives every user of a broadcast its own copy, so that it fuses into each of them.
+fn clone_broadcasts(block: BlockRef) {
+    for op in walk::operations(block).filter(|op| Broadcast::cast(*op).is_some()).collect::<Vec<_>>() {
+        let result: Value = op.result(0).expect("verified").into();
+        for user in walk::users(result).skip(1).collect::<Vec<_>>() {
+            let copy = op.block().expect("stands in a block").insert_operation_after(op, walk::copy(op));
+            for i in (0..user.operand_count()).filter(|&i| user.operand(i).is_ok_and(|operand| operand == result)) {
+                walk::set_operand(user, i, copy.result(0).expect("verified").into());
+            }
+        }
+    }
+}
+
+/// Role of an op that is computed in a kernel; `None` for what the host program does itself.
+fn kernel_role(op: OperationRef) -> Result<Option<Role>, String> {
+    let name = op.name();
+    let name = name.as_string_ref().as_str().unwrap_or("");
+    if matches!(name, "graph.reshape" | "graph.kernel" | "graph.yield" | "func.return") {
+        return Ok(None);
+    }
+    let definition = op::find(name)
+        .ok_or_else(|| format!("form-kernels: no op definition for '{name}' at {}; register one (docs/add-an-op.md)", op.location()))?;
+    Ok(match definition.role {
+        Role::Constant | Role::Control => None,
+        role => Some(role),
+    })
+}
+
+/// Whether `producer`, the last op of `candidate`, may join the group of `consumer`.
+fn fuses(candidate: &Group, group: &Group, producer: OperationRef, consumer: OperationRef) -> bool {
+    let elementwise = |role| matches!(role, Role::Elementwise | Role::View);
+    let consumer_role = op::find(consumer.name().as_string_ref().as_str().unwrap_or("")).map(|definition| definition.role);
+    match (elementwise(candidate.role), consumer_role) {
+        (true, Some(Role::Elementwise | Role::View)) => true,
+        // A prologue is computed where the root reads it; data movement, windows and contractions would compute it more than once.
+        (true, Some(Role::Reduction)) => true,
+        // An epilogue has the shape of the root, and only contraction schedules know one. A group has one root.
+        (false, Some(Role::Elementwise)) => {
+            candidate.role == Role::Contraction && elementwise(group.role) && shape(producer) == shape(consumer)
+        }
+        _ => false,
+    }
+}
+
+/// Extents and encoding of the only result, without the element type.
+fn shape(op: OperationRef) -> Option<String> {
+    let text = op.result(0).ok()?.r#type().to_string();
+    let dims = text.strip_prefix("tensor<")?;
+    let element = dims.split([',', '>']).next()?.rsplit('x').next()?.len();
+    let extents = &dims[..dims.split([',', '>']).next()?.len() - element];
+    let encoding = dims.split_once(',').map_or("", |(_, encoding)| encoding);
+    Some(format!("{extents}{encoding}"))
+}
+
+/// Whether every use of `producer`'s results is by `consumer`.
+fn only_used_by(producer: OperationRef, consumer: OperationRef) -> bool {
+    producer.results().all(|result| walk::users(result.into()).all(|user| user == consumer))
+}
+
+/// Clones a group into a kernel in place of its last op.
+fn outline(ops: &[OperationRef], group: &Group) -> Result<(), String> {
+    let last = ops[*group.ops.last().expect("groups are not empty")];
+    let context = context_of(last);
+    let body = Block::new(&[]);
+    let mut mapped: HashMap<*const std::ffi::c_void, Value> = HashMap::new();
+    let mut inputs: Vec<Value> = vec![];
+    for &position in &group.ops {
+        let op = ops[position];
+        let clone = body.append_operation(walk::copy(op));
+        for (i, operand) in op.operands().enumerate() {
+            let key = operand.to_raw().ptr;
+            let inner = match mapped.get(&key) {
+                Some(value) => *value,
+                None => {
+                    let value: Value = match splat_constant(operand) {
+                        Some(constant) => {
+                            let constant = body.insert_operation_before(clone, constant);
+                            constant.result(0).expect("constants have a result").into()
+                        }
+                        None => {
+                            inputs.push(operand);
+                            body.add_argument(operand.r#type(), locations::of_value(operand)).into()
+                        }
+                    };
+                    // SAFETY: the value lives as long as the block that now holds it.
+                    let value = unsafe { Value::from_raw(value.to_raw()) };
+                    mapped.insert(key, value);
+                    value
+                }
+            };
+            walk::set_operand(clone, i, inner);
+        }
+        for (old, new) in op.results().zip(clone.results()) {
+            // SAFETY: as above.
+            mapped.insert(old.to_raw().ptr, unsafe { Value::from_raw(new.to_raw()) });
+        }
+    }
+    let results: Vec<Value> = last.results().map(|result| mapped[&result.to_raw().ptr]).collect();
+    body.append_operation(Yield::create(context, last.location(), &results));
+    let region = Region::new();
+    region.append_block(body);
+
+    let nodes = group.ops.iter().flat_map(|&position| locations::node_names(ops[position].location()));
+    let mut seen = BTreeSet::new();
+    let nodes: Vec<String> = nodes.filter(|node| seen.insert(node.clone())).collect();
+    let types: Vec<Type> = last.results().map(|result| result.r#type()).collect();
+    let locations: Vec<Location> = group.ops.iter().map(|&position| ops[position].location()).collect();
+    let location = locations::fuse(context, &locations);
+    let kernel = Kernel::create(context, location, &inputs, class_of(group.role).into(), None, nodes, [region], &types);
+    let block = last.block().ok_or("form-kernels: an op stands outside any block")?;
+    let kernel = block.insert_operation_before(last, kernel);
+    for (old, new) in last.results().zip(kernel.results()) {
+        walk::replace_all_uses(old.into(), new.into());
+    }
+    Ok(())
+}
+
+/// A copy of the splat constant that defines `value`, if one does.
+fn splat_constant<'c>(value: Value<'c, '_>) -> Option<Operation<'c>> {
+    let owner = OperationResult::try_from(value).ok()?.owner();
+    let constant = Constant::cast(owner)?;
+    let text = constant.value();
+    // SAFETY: a live attribute; the query only reads it.
+    let splat =
+        unsafe { mlir_sys::mlirElementsAttrGetNumElements(text.to_raw()) <= 1 || mlir_sys::mlirDenseElementsAttrIsSplat(text.to_raw()) };
+    splat.then(|| walk::copy(owner))
+}
+
+/// Erases pure graph ops without uses, last first: those that kernels replaced and constants that were cloned.
+fn erase_unused(block: BlockRef) {
+    let ops: Vec<OperationRef> = walk::operations(block).collect();
+    for op in ops.into_iter().rev() {
+        let name = op.name();
+        let name = name.as_string_ref().as_str().unwrap_or("");
+        let terminator = matches!(name, "graph.yield" | "func.return");
+        if !terminator && op.results().all(|result| walk::users(result.into()).next().is_none()) {
+            walk::erase(op);
+        }
+    }
+}
