@@ -4,6 +4,10 @@ pub mod stage;
 
 pub mod context;
 
+pub mod constants;
+
+pub mod import;
+
 pub mod kernel_unit;
 
 pub mod kernels;
@@ -17,3 +21,5 @@ pub mod llvm;
 pub mod gpu;
 
 pub mod spirv;
+
+pub mod launch;

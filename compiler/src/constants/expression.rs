@@ -1,0 +1,271 @@
+//! Expressions over constants -> contents, streamed.
+//!
+//! Every layout change is written as rows: a row is a run of elements at a constant distance in the operand, with zeros or a fill value
+//! before and after. Nothing but the operand (unless it is mapped) and one buffer is held.
+
+use super::{ConstantError, ConstantStore, ConstantType, cast_bytes};
+use std::{fmt, io::Write};
+use winze_graph::types::ElementType;
+
+type Evaluate = Box<dyn Fn(&ConstantStore) -> Result<Vec<u8>, String> + Send + Sync>;
+
+/// A constant computed from constants named by id.
+pub enum Expression {
+    /// Axis i of the result is axis `permutation[i]` of the input.
+    Transpose { input: String, permutation: Vec<usize> },
+    /// The same elements in C order.
+    Reshape { input: String, dims: Vec<i64> },
+    /// Another element type, as graph.convert.
+    Cast { input: String, element: ElementType },
+    /// Surrounds with `value` (one element's bytes).
+    Pad { input: String, low: Vec<i64>, high: Vec<i64>, value: Vec<u8> },
+    /// `[batch..][K][N]` -> `[batch..][ceil(N / panel)][K][panel]`, zeros beyond N.
+    PackMatrix { input: String, panel: i64 },
+    /// `[O][I][spatial..]` -> `[ceil(O / panel)][spatial..][I][panel]`, zeros beyond O.
+    PackFilter { input: String, panel: i64 },
+    /// Whatever the closure returns, as `type`.
+    Fold { r#type: ConstantType, evaluate: Evaluate },
+}
+
+impl fmt::Debug for Expression {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        match self {
+            Self::Transpose { input, permutation } => write!(f, "transpose({input}, {permutation:?})"),
+            Self::Reshape { input, dims } => write!(f, "reshape({input}, {dims:?})"),
+            Self::Cast { input, element } => write!(f, "cast({input}, {element})"),
+            Self::Pad { input, low, high, .. } => write!(f, "pad({input}, {low:?}, {high:?})"),
+            Self::PackMatrix { input, panel } => write!(f, "pack_matrix({input}, {panel})"),
+            Self::PackFilter { input, panel } => write!(f, "pack_filter({input}, {panel})"),
+            Self::Fold { r#type, .. } => write!(f, "fold({type})"),
+        }
+    }
+}
+
+fn type_error(what: &'static str, why: String) -> ConstantError {
+    ConstantError::Type { id: String::new(), what, why }
+}
+
+impl Expression {
+    /// Type of the result; errors say what does not fit (the id is filled in by the store).
+    pub(super) fn infer_type(&self, store: &ConstantStore) -> Result<ConstantType, ConstantError> {
+        match self {
+            Self::Transpose { input, permutation } => {
+                let from = store.type_of(input)?;
+                let mut sorted = permutation.clone();
+                sorted.sort_unstable();
+                if !sorted.iter().copied().eq(0..from.dims.len()) {
+                    return Err(type_error("transposed", format!("{permutation:?} is no permutation of the axes of {from}")));
+                }
+                Ok(ConstantType::new(from.element, permutation.iter().map(|&axis| from.dims[axis]).collect::<Vec<_>>()))
+            }
+            Self::Reshape { input, dims } => {
+                let (from, to) = (store.type_of(input)?, ConstantType::new(store.type_of(input)?.element, dims.clone()));
+                if to.checked_elements() != from.checked_elements() {
+                    return Err(type_error("reshaped", format!("{from} and {to} differ in their number of elements")));
+                }
+                Ok(to)
+            }
+            Self::Cast { input, element } => Ok(ConstantType::new(*element, store.type_of(input)?.dims.clone())),
+            Self::Pad { input, low, high, value } => {
+                let from = store.type_of(input)?;
+                let padded = |((dim, low), high): ((&i64, &i64), &i64)| {
+                    (*low >= 0 && *high >= 0).then(|| dim.checked_add(*low)?.checked_add(*high)).flatten()
+                };
+                let dims: Option<Vec<i64>> = from.dims.iter().zip(low).zip(high).map(padded).collect();
+                match dims.filter(|dims| dims.len() == low.len() && dims.len() == high.len() && value.len() == from.element.bytes()) {
+                    Some(dims) => Ok(ConstantType::new(from.element, dims)),
+                    None => Err(type_error("padded", format!("low {low:?}, high {high:?} and {} bytes do not fit {from}", value.len()))),
+                }
+            }
+            Self::PackMatrix { input, panel } => {
+                let from = store.type_of(input)?;
+                let [batch @ .., k, n] = &from.dims[..] else { return Err(type_error("packed", format!("{from} is no matrix"))) };
+                let panels = count_panels(*n, *panel)?;
+                Ok(ConstantType::new(from.element, [batch, &[panels, *k, *panel]].concat()))
+            }
+            Self::PackFilter { input, panel } => {
+                let from = store.type_of(input)?;
+                let [o, i, spatial @ ..] = &from.dims[..] else { return Err(type_error("packed", format!("{from} is no filter"))) };
+                let panels = count_panels(*o, *panel)?;
+                Ok(ConstantType::new(from.element, [&[panels], spatial, &[*i, *panel]].concat()))
+            }
+            Self::Fold { r#type, .. } => Ok(r#type.clone()),
+        }
+    }
+
+    /// Writes the contents of this expression, whose inferred type is `to`.
+    pub(super) fn write(&self, store: &ConstantStore, id: &str, to: &ConstantType, out: &mut dyn Write) -> Result<(), ConstantError> {
+        match self {
+            Self::Reshape { input, .. } => store.write(input, out),
+            Self::Cast { input, element } => {
+                let (from, data) = (store.type_of(input)?.element, store.read(input)?);
+                let mut buffer = Vec::new();
+                for chunk in data.chunks(from.bytes() * 8192) {
+                    buffer.clear();
+                    cast_bytes(from, *element, chunk, &mut buffer);
+                    out.write_all(&buffer)?;
+                }
+                Ok(())
+            }
+            Self::Fold { evaluate, .. } => {
+                let data = evaluate(store).map_err(|why| ConstantError::Fold { id: id.into(), why })?;
+                if data.len() != to.bytes() {
+                    return Err(ConstantError::Size { id: id.into(), expected: to.clone(), found: data.len(), needed: to.bytes() });
+                }
+                Ok(out.write_all(&data)?)
+            }
+            Self::Transpose { input, permutation } => {
+                let strides = strides(&store.type_of(input)?.dims);
+                let strides: Vec<i64> = permutation.iter().map(|&axis| strides[axis]).collect();
+                let Some((count, outer)) = to.dims.split_last() else { return store.write(input, out) };
+                let stride = strides[outer.len()];
+                let mut rows = Rows::new(store.read(input)?, to.element, vec![0; to.element.bytes()]);
+                each_index(outer, |index| {
+                    let start: i64 = index.iter().zip(&strides).map(|(i, s)| i * s).sum();
+                    rows.write(Row { before: 0, start, stride, count: *count, after: 0 }, out)
+                })?;
+                rows.flush(out)
+            }
+            Self::Pad { input, low, high, value } => {
+                let from = &store.type_of(input)?.dims;
+                let (Some((width, outer_from)), Some((_, outer))) = (from.split_last(), to.dims.split_last()) else {
+                    return store.write(input, out);
+                };
+                let (strides, last) = (strides(from), outer.len());
+                let mut rows = Rows::new(store.read(input)?, to.element, value.clone());
+                each_index(outer, |index| {
+                    let source: Vec<i64> = index.iter().zip(low).map(|(i, low)| i - low).collect();
+                    let inside = source.iter().zip(outer_from).all(|(i, dim)| (0..*dim).contains(i));
+                    let start = if inside { source.iter().zip(&strides).map(|(i, s)| i * s).sum() } else { 0 };
+                    let (count, after) = if inside { (*width, high[last]) } else { (0, width + high[last]) };
+                    rows.write(Row { before: low[last], start, stride: 1, count, after }, out)
+                })?;
+                rows.flush(out)
+            }
+            Self::PackMatrix { input, panel } => {
+                let from = &store.type_of(input)?.dims;
+                let (n, outer) = (from[from.len() - 1], &to.dims[..to.dims.len() - 1]);
+                let strides = strides(from);
+                let batch = from.len() - 2;
+                let mut rows = Rows::new(store.read(input)?, to.element, vec![0; to.element.bytes()]);
+                each_index(outer, |index| {
+                    let (p, k) = (index[batch], index[batch + 1]);
+                    let start = index[..batch].iter().zip(&strides).map(|(i, s)| i * s).sum::<i64>() + k * n + p * panel;
+                    let count = (n - p * panel).min(*panel);
+                    rows.write(Row { before: 0, start, stride: 1, count, after: panel - count }, out)
+                })?;
+                rows.flush(out)
+            }
+            Self::PackFilter { input, panel } => {
+                let from = &store.type_of(input)?.dims;
+                let (strides, outer) = (strides(from), &to.dims[..to.dims.len() - 1]);
+                let mut rows = Rows::new(store.read(input)?, to.element, vec![0; to.element.bytes()]);
+                each_index(outer, |index| {
+                    let (p, spatial, i) = (index[0], &index[1..index.len() - 1], index[index.len() - 1]);
+                    let at = spatial.iter().zip(&strides[2..]).map(|(i, s)| i * s).sum::<i64>() + i * strides[1];
+                    let count = (from[0] - p * panel).min(*panel);
+                    rows.write(Row { before: 0, start: p * panel * strides[0] + at, stride: strides[0], count, after: panel - count }, out)
+                })?;
+                rows.flush(out)
+            }
+        }
+    }
+}
+
+fn count_panels(extent: i64, panel: i64) -> Result<i64, ConstantError> {
+    if panel <= 0 {
+        return Err(type_error("packed", format!("a panel of {panel} is not positive")));
+    }
+    Ok((extent as u64).div_ceil(panel as u64) as i64)
+}
+
+/// Strides of C order, in elements. Extents fit, as the store has checked; a zero extent makes them irrelevant.
+fn strides(dims: &[i64]) -> Vec<i64> {
+    let mut strides = vec![1i64; dims.len()];
+    for axis in (1..dims.len()).rev() {
+        strides[axis - 1] = strides[axis].saturating_mul(dims[axis]);
+    }
+    strides
+}
+
+/// Calls `visit` with every index in C order; once with an empty index for no dims.
+fn each_index(dims: &[i64], mut visit: impl FnMut(&[i64]) -> Result<(), ConstantError>) -> Result<(), ConstantError> {
+    if dims.contains(&0) {
+        return Ok(());
+    }
+    let mut index = vec![0; dims.len()];
+    loop {
+        visit(&index)?;
+        let Some(axis) = (0..dims.len()).rev().find(|&axis| index[axis] + 1 < dims[axis]) else { return Ok(()) };
+        index[axis] += 1;
+        index[axis + 1..].fill(0);
+    }
+}
+
+/// `before` fill elements, `count` elements of the operand from `start` at distance `stride`, `after` fill elements.
+struct Row {
+    before: i64,
+    start: i64,
+    stride: i64,
+    count: i64,
+    after: i64,
+}
+
+struct Rows<'a> {
+    data: std::borrow::Cow<'a, [u8]>,
+    size: usize,
+    fill: Vec<u8>,
+    buffer: Vec<u8>,
+}
+
+impl<'a> Rows<'a> {
+    const CAPACITY: usize = 1 << 16;
+
+    fn new(data: std::borrow::Cow<'a, [u8]>, element: ElementType, fill: Vec<u8>) -> Self {
+        Self { data, size: element.bytes(), fill, buffer: Vec::with_capacity(Self::CAPACITY) }
+    }
+
+    fn write(&mut self, row: Row, out: &mut dyn Write) -> Result<(), ConstantError> {
+        self.fill(row.before, out)?;
+        if row.stride == 1 {
+            let start = row.start as usize * self.size;
+            let run = &self.data[start..start + row.count as usize * self.size];
+            if run.len() >= Self::CAPACITY {
+                out.write_all(&self.buffer)?;
+                self.buffer.clear();
+                out.write_all(run)?;
+            } else {
+                self.buffer.extend_from_slice(run);
+            }
+        } else {
+            for i in 0..row.count {
+                let start = (row.start + i * row.stride) as usize * self.size;
+                self.buffer.extend_from_slice(&self.data[start..start + self.size]);
+                self.drain(out)?;
+            }
+        }
+        self.fill(row.after, out)?;
+        self.drain(out)
+    }
+
+    fn fill(&mut self, count: i64, out: &mut dyn Write) -> Result<(), ConstantError> {
+        for _ in 0..count {
+            self.buffer.extend_from_slice(&self.fill);
+            self.drain(out)?;
+        }
+        Ok(())
+    }
+
+    fn drain(&mut self, out: &mut dyn Write) -> Result<(), ConstantError> {
+        if self.buffer.len() >= Self::CAPACITY {
+            self.flush(out)?;
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self, out: &mut dyn Write) -> Result<(), ConstantError> {
+        out.write_all(&self.buffer)?;
+        self.buffer.clear();
+        Ok(())
+    }
+}

@@ -1,0 +1,78 @@
+//! An ONNX file -> `func.func @main` of the graph dialect, and its weights in a [`ConstantStore`].
+//!
+//! The file is memory-mapped and weights stay where they are. Model-local functions are inlined, opset differences resolved, broadcasting
+//! made explicit. Everything unsupported is collected and reported at once; a file that contradicts itself is refused with the node's name.
+
+pub mod proto;
+
+mod error;
+mod options;
+mod order;
+mod tensor;
+
+mod importer;
+mod materialize;
+mod node;
+mod shape_values;
+mod value;
+
+mod ops;
+
+pub use error::{ImportError, Unsupported};
+pub use options::{DimSetting, ImportOptions};
+
+use crate::constants::{ConstantStore, MappedFile};
+use bytes::Bytes;
+use importer::Importer;
+use prost::Message;
+use proto::ModelProto;
+use std::path::Path;
+use winze_mlir::melior::{
+    Context,
+    ir::{Location, Module},
+};
+
+/// An imported model.
+pub struct Imported<'c> {
+    pub module: Module<'c>,
+    pub store: ConstantStore,
+    /// Contradictions that do not change what the model computes, as declared shapes that are wrong.
+    pub warnings: Vec<String>,
+}
+
+/// Imports a model file. `context` has the graph dialect registered.
+pub fn import_onnx<'c>(context: &'c Context, path: &Path, options: &ImportOptions) -> Result<Imported<'c>, ImportError> {
+    let name = path.file_name().map_or_else(|| path.display().to_string(), |name| name.to_string_lossy().into_owned());
+    let unreadable = |error: std::io::Error| ImportError::invalid(error.to_string(), path.display().to_string(), "check the path");
+    let file = MappedFile::open(path).map_err(unreadable)?;
+    let model = decode(file.data.clone(), &name)?;
+    import_model(context, &model, file, &name, options)
+}
+
+fn decode(data: Bytes, name: &str) -> Result<ModelProto, ImportError> {
+    let damaged =
+        |what: String| ImportError::invalid(what, name, "the file is damaged, cut off or no ONNX model; export or fetch it again");
+    if data.is_empty() {
+        return Err(damaged("the file is empty".into()));
+    }
+    let model = ModelProto::decode(data).map_err(|error| damaged(format!("the file cannot be decoded as an ONNX model ({error})")))?;
+    if model.graph.is_none() || model.opset_import.is_empty() {
+        return Err(damaged("the file has no graph or no opset".into()));
+    }
+    Ok(model)
+}
+
+fn import_model<'c>(
+    context: &'c Context,
+    model: &ModelProto,
+    file: MappedFile,
+    name: &str,
+    options: &ImportOptions,
+) -> Result<Imported<'c>, ImportError> {
+    let module = Module::new(Location::new(context, name, 0, 0));
+    let (store, warnings) = Importer::new(context, model, file, name, options)?.import(&module)?;
+    Ok(Imported { module, store, warnings })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,183 @@
+//! If and Loop -> graph.if and graph.while.
+//!
+//! A Loop carries its counter (0-d i64), its condition (0-d bool) and the model's values. Refuses scan outputs and values that change shape.
+
+use super::{OpResult, Row, row};
+use crate::import::{
+    error::{Failure, ImportError},
+    node::NodeContext,
+    proto::GraphProto,
+    value::{Data, Tensor},
+};
+use winze_graph::{
+    dialect::{Add, And, If, Lt, While, Yield},
+    types::{ElementType, TensorType},
+};
+use winze_mlir::melior::ir::{Block, BlockLike, BlockRef, Location, Region, RegionLike, Type, Value, ValueLike, operation::OperationLike};
+
+pub const OPS: &[Row] = &[row("If", if_), row("Loop", loop_)];
+
+type Cx<'x, 'p, 'c, 'a> = NodeContext<'x, 'p, 'c, 'a>;
+
+/// A region with one block, and a reference to the block that outlives the borrow of the region.
+fn new_region<'c, 'a>(arguments: &[(Type<'c>, Location<'c>)]) -> (Region<'c>, BlockRef<'c, 'a>) {
+    let region = Region::new();
+    // SAFETY: the region owns the block and goes into an op of the function that is being built, or is dropped with an error.
+    let block = unsafe { BlockRef::from_raw(region.append_block(Block::new(arguments)).to_raw()) };
+    (region, block)
+}
+
+/// A 0-d bool that `tensor` holds.
+fn condition<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>, tensor: &Tensor<'c, 'a>) -> Result<Tensor<'c, 'a>, Failure> {
+    if tensor.element() != ElementType::Bool {
+        return Failure::invalid(format!("a condition of element type {}", tensor.element()));
+    }
+    cx.reshape(tensor, vec![])
+}
+
+/// Values of `tensors` at the end of `block`.
+fn values_in<'c, 'a>(
+    cx: &mut Cx<'_, '_, 'c, 'a>,
+    tensors: &[Tensor<'c, 'a>],
+    block: BlockRef<'c, 'a>,
+) -> Result<Vec<Value<'c, 'a>>, Failure> {
+    tensors.iter().map(|tensor| cx.importer.materialize(tensor, block, cx.location)).collect()
+}
+
+/// Runs `action` with ops going to another block.
+fn within<'x, 'p, 'c, 'a, R>(cx: &mut Cx<'x, 'p, 'c, 'a>, block: BlockRef<'c, 'a>, action: impl FnOnce(&mut Cx<'x, 'p, 'c, 'a>) -> R) -> R {
+    let outer = std::mem::replace(&mut cx.block, block);
+    let result = action(cx);
+    cx.block = outer;
+    result
+}
+
+fn branch<'p, 'c, 'a>(
+    cx: &mut Cx<'_, 'p, 'c, 'a>,
+    graph: &'p GraphProto,
+    block: BlockRef<'c, 'a>,
+) -> Result<Option<Vec<Tensor<'c, 'a>>>, ImportError> {
+    cx.subgraph(graph, vec![], block)
+}
+
+/// The reason is recorded with the node inside.
+fn missing<T>() -> Result<T, Failure> {
+    Failure::unsupported("its body has unsupported nodes")
+}
+
+fn if_<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
+    let input = cx.input(0)?;
+    let (then_graph, else_graph) = (cx.graph("then_branch")?, cx.graph("else_branch")?);
+    if then_graph.output.len() != else_graph.output.len() {
+        return Ok(Failure::invalid("its branches have different numbers of outputs")?);
+    }
+    // A condition that is known leaves one branch.
+    if let Some([known]) = cx.integers(&input).as_deref()
+        && let Some(known) = known.as_static()
+    {
+        let block = cx.block;
+        return match branch(cx, if known != 0 { then_graph } else { else_graph }, block)? {
+            Some(outputs) => Ok(outputs),
+            None => Ok(missing()?),
+        };
+    }
+    let condition = condition(cx, &input)?;
+    let ((then_region, then_block), (else_region, else_block)) = (new_region(&[]), new_region(&[]));
+    let (then_outputs, else_outputs) = (branch(cx, then_graph, then_block)?, branch(cx, else_graph, else_block)?);
+    let (Some(then_outputs), Some(else_outputs)) = (then_outputs, else_outputs) else { return Ok(missing()?) };
+    for (i, (a, b)) in then_outputs.iter().zip(&else_outputs).enumerate() {
+        if a.r#type != b.r#type {
+            let why = format!("output {i} has the type {} in one branch and {} in the other", show(&a.r#type), show(&b.r#type));
+            return Ok(Failure::unsupported(why)?);
+        }
+    }
+    for (outputs, block) in [(&then_outputs, then_block), (&else_outputs, else_block)] {
+        let values = values_in(cx, outputs, block)?;
+        block.append_operation(Yield::create(cx.context(), cx.location, &values));
+    }
+    let types: Vec<Type<'c>> = then_outputs.iter().map(|tensor| tensor.r#type.to_type(cx.context())).collect();
+    let condition = cx.value(&condition)?;
+    let op = cx.block.append_operation(If::create(cx.context(), cx.location, condition, [then_region, else_region], &types));
+    let results: Vec<Value<'c, 'a>> = op.results().map(Into::into).collect();
+    Ok(results.into_iter().map(|value| cx.wrap(value)).collect::<Result<_, _>>()?)
+}
+
+fn show(r#type: &TensorType) -> String {
+    format!("{}{:?}", r#type.element, r#type.dims)
+}
+
+fn loop_<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
+    let body = cx.graph("body")?;
+    let initial = cx.inputs.get(2..).unwrap_or_default().iter().cloned().collect::<Option<Vec<_>>>();
+    let Some(initial) = initial else { return Ok(Failure::invalid("an initial value is missing")?) };
+    let carried = initial.len();
+    if body.input.len() != carried + 2 || body.output.len() <= carried {
+        return Ok(Failure::invalid(format!(
+            "a body of {} inputs and {} outputs for {carried} values",
+            body.input.len(),
+            body.output.len()
+        ))?);
+    }
+    if body.output.len() > carried + 1 {
+        return Ok(Failure::unsupported("scan outputs")?);
+    }
+    // Both are optional: no trip count means no limit, no condition means true.
+    let trips = match cx.optional(0) {
+        Some(trips) => Some(cx.reshape(&trips, vec![])?),
+        None => None,
+    };
+    let running = match cx.optional(1) {
+        Some(running) => condition(cx, &running)?,
+        None => cx.scalar(ElementType::Bool, 1.0)?,
+    };
+    let zero = Tensor::integers(ElementType::I64, &[], vec![0.into()]);
+    let all: Vec<Tensor<'c, 'a>> = [zero, running].into_iter().chain(initial).collect();
+    let block = cx.block;
+    let trips = match trips {
+        Some(trips) => Some(cx.value(&trips)?),
+        None => None,
+    };
+    let start = values_in(cx, &all, block)?;
+    let types: Vec<Type<'c>> = start.iter().map(|value| value.r#type()).collect();
+    let arguments: Vec<(Type<'c>, Location<'c>)> = types.iter().map(|r#type| (*r#type, cx.location)).collect();
+
+    let (before, before_block) = new_region(&arguments);
+    let go_on = within(cx, before_block, |cx| {
+        let running = argument(cx, before_block, 1)?;
+        let Some(trips) = trips else { return Ok(running) };
+        let (counter, trips) = (argument(cx, before_block, 0)?, cx.wrap(trips)?);
+        let below = cx.compare(Lt::create, &counter, &trips)?;
+        cx.binary(And::create, &running, &below)
+    })?;
+    let go_on = values_in(cx, &[go_on], before_block)?;
+    before_block.append_operation(Yield::create(cx.context(), cx.location, &go_on));
+
+    let (region, body_block) = new_region(&arguments);
+    let inputs = (0..types.len()).map(|i| argument(cx, body_block, i)).collect::<Result<Vec<_>, Failure>>()?;
+    let Some(outputs) = cx.subgraph(body, inputs, body_block)? else { return Ok(missing()?) };
+    let next = within(cx, body_block, |cx| {
+        let counter = argument(cx, body_block, 0)?;
+        let one = Tensor::integers(ElementType::I64, &[], vec![1.into()]);
+        let counter = cx.binary(Add::create, &counter, &one)?;
+        let running = condition(cx, &outputs[0])?;
+        Ok::<_, Failure>([counter, running].into_iter().chain(outputs[1..].iter().cloned()).collect::<Vec<_>>())
+    })?;
+    for (i, (now, then)) in all.iter().zip(&next).enumerate().skip(2) {
+        if now.r#type != then.r#type {
+            let why = format!("the carried value {} changes its type from {} to {}", i - 2, show(&now.r#type), show(&then.r#type));
+            return Ok(Failure::unsupported(why)?);
+        }
+    }
+    let values = values_in(cx, &next, body_block)?;
+    body_block.append_operation(Yield::create(cx.context(), cx.location, &values));
+
+    let op = cx.block.append_operation(While::create(cx.context(), cx.location, &start, [before, region], &types));
+    let results: Vec<Value<'c, 'a>> = op.results().skip(2).map(Into::into).collect();
+    Ok(results.into_iter().map(|value| cx.wrap(value)).collect::<Result<_, _>>()?)
+}
+
+fn argument<'c, 'a>(cx: &Cx<'_, '_, 'c, 'a>, block: BlockRef<'c, 'a>, i: usize) -> Result<Tensor<'c, 'a>, Failure> {
+    let argument = block.argument(i).map_err(|_| Failure::Invalid("the body has too few inputs".into()))?;
+    let value: Value<'c, 'a> = argument.into();
+    cx.wrap(value).map(|tensor| Tensor { data: Data::Value(value), ..tensor })
+}

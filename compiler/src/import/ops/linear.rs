@@ -1,0 +1,83 @@
+//! Matrix products: MatMul of any ranks, Gemm.
+
+use super::{OpResult, Row, row};
+use crate::import::{
+    error::Failure,
+    node::{NodeContext, common_dims},
+    value::Tensor,
+};
+use winze_graph::{
+    dialect::{Add, DotGeneral, Mul},
+    dim::Dim,
+};
+
+pub const OPS: &[Row] = &[row("MatMul", matmul), row("Gemm", gemm)];
+
+fn dot<'c, 'a>(
+    cx: &mut NodeContext<'_, '_, 'c, 'a>,
+    lhs: &Tensor<'c, 'a>,
+    rhs: &Tensor<'c, 'a>,
+    batch: usize,
+    contract: (usize, usize),
+) -> Result<Tensor<'c, 'a>, Failure> {
+    if lhs.element() != rhs.element() {
+        return Failure::invalid(format!("its operands have different element types {} and {}", lhs.element(), rhs.element()));
+    }
+    let (k, other) = (&lhs.dims()[contract.0], &rhs.dims()[contract.1]);
+    if k != other {
+        let what = format!("a contraction over the extents {k} and {other}");
+        return if k.as_static().is_some() && other.as_static().is_some() { Failure::invalid(what) } else { Failure::unsupported(what) };
+    }
+    let (a, b) = (cx.value(lhs)?, cx.value(rhs)?);
+    let batch: Vec<i64> = (0..batch as i64).collect();
+    let (left, right) = (vec![contract.0 as i64], vec![contract.1 as i64]);
+    cx.infer(|c, l| DotGeneral::create(c, l, a, b, batch.clone(), batch, left, right, None))
+}
+
+fn matmul<'c, 'a>(cx: &mut NodeContext<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
+    let (a, b) = (cx.input(0)?, cx.input(1)?);
+    let (ra, rb) = (a.rank(), b.rank());
+    if ra == 0 || rb == 0 {
+        return Ok(Failure::invalid("an operand of rank 0")?);
+    }
+    // Vectors and a single right matrix need no batch: the free axes come out in order.
+    if rb <= 2 {
+        return Ok(vec![dot(cx, &a, &b, 0, (ra - 1, 0))?]);
+    }
+    let (batch_b, matrix_b) = b.dims().split_at(rb - 2);
+    let batch_a = &a.dims()[..ra.saturating_sub(2)];
+    let batch = common_dims(batch_a, batch_b)?;
+    let full = |matrix: &[Dim]| -> Vec<Dim> { batch.iter().chain(matrix).cloned().collect() };
+    let b = cx.broadcast_to(&b, &full(matrix_b))?;
+    let a = if ra == 1 {
+        // The vector is repeated along the batch.
+        let axes = [batch.len()];
+        cx.broadcast_along(&a, &axes, &full(a.dims()))?
+    } else {
+        cx.broadcast_to(&a, &full(&a.dims()[ra - 2..]))?
+    };
+    Ok(vec![dot(cx, &a, &b, batch.len(), (a.rank() - 1, batch.len()))?])
+}
+
+fn gemm<'c, 'a>(cx: &mut NodeContext<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
+    let (a, b) = (cx.input(0)?, cx.input(1)?);
+    if a.rank() != 2 || b.rank() != 2 {
+        return Ok(Failure::invalid(format!("operands of rank {} and {}", a.rank(), b.rank()))?);
+    }
+    let (trans_a, trans_b) = (cx.int_or("transA", 0)? != 0, cx.int_or("transB", 0)? != 0);
+    let mut y = dot(cx, &a, &b, 0, (usize::from(!trans_a), usize::from(trans_b)))?;
+    let (alpha, beta) = (cx.float_or("alpha", 1.0)?, cx.float_or("beta", 1.0)?);
+    if alpha != 1.0 {
+        y = cx.binary_scalar(Mul::create, &y, alpha)?;
+    }
+    if let Some(mut c) = cx.optional(2) {
+        if common_dims(c.dims(), y.dims())? != y.dims() {
+            return Ok(Failure::invalid("C does not broadcast to the product")?);
+        }
+        if beta != 1.0 {
+            c = cx.binary_scalar(Mul::create, &c, beta)?;
+        }
+        y = cx.binary(Add::create, &y, &c)?;
+    }
+    Ok(vec![y])
+}

@@ -1,0 +1,100 @@
+//! Operator tables: one file per family, one row per operator and range of operator-set versions.
+
+mod activation;
+mod constant;
+mod control;
+mod conv;
+mod elementwise;
+mod linear;
+mod normalization;
+mod pool;
+mod reduce;
+mod reshape;
+mod slice;
+
+use super::{
+    error::{Failure, ImportError},
+    node::NodeContext,
+    value::Tensor,
+};
+
+/// Why an import function gave up.
+pub enum OpError {
+    /// The node itself is unsupported or invalid.
+    Failure(Failure),
+    /// Something in a subgraph is invalid.
+    Import(ImportError),
+}
+
+impl From<Failure> for OpError {
+    fn from(failure: Failure) -> Self {
+        Self::Failure(failure)
+    }
+}
+
+impl From<ImportError> for OpError {
+    fn from(error: ImportError) -> Self {
+        Self::Import(error)
+    }
+}
+
+pub type OpResult<'c, 'a> = Result<Vec<Tensor<'c, 'a>>, OpError>;
+pub type ImportOp = for<'x, 'p, 'c, 'a> fn(&mut NodeContext<'x, 'p, 'c, 'a>) -> OpResult<'c, 'a>;
+
+/// An operator of the default domain, as it is from version `since` up to and including `until`.
+pub struct Row {
+    pub op: &'static str,
+    pub since: i64,
+    pub until: i64,
+    pub import: ImportOp,
+}
+
+const NEWEST: i64 = i64::MAX;
+
+/// A row of any version.
+const fn row(op: &'static str, import: ImportOp) -> Row {
+    Row { op, since: 1, until: NEWEST, import }
+}
+
+const fn row_since(op: &'static str, since: i64, import: ImportOp) -> Row {
+    Row { op, since, until: NEWEST, import }
+}
+
+const fn row_until(op: &'static str, until: i64, import: ImportOp) -> Row {
+    Row { op, since: 1, until, import }
+}
+
+const TABLES: [&[Row]; 11] = [
+    activation::OPS,
+    constant::OPS,
+    control::OPS,
+    conv::OPS,
+    elementwise::OPS,
+    linear::OPS,
+    normalization::OPS,
+    pool::OPS,
+    reduce::OPS,
+    reshape::OPS,
+    slice::OPS,
+];
+
+fn rows(domain: &str) -> impl Iterator<Item = &'static Row> {
+    let tables: &[&[Row]] = if domain.is_empty() { &TABLES } else { &[] };
+    tables.iter().flat_map(|table| table.iter())
+}
+
+/// The import function of an operator in a version of its set.
+pub fn find(domain: &str, op: &str, version: i64) -> Option<ImportOp> {
+    rows(domain).find(|row| row.op == op && (row.since..=row.until).contains(&version)).map(|row| row.import)
+}
+
+/// Why `find` found nothing.
+pub fn why_unknown(domain: &str, op: &str, version: i64) -> String {
+    if rows(domain).any(|row| row.op == op) {
+        format!("the operator is not imported in version {version} of its set")
+    } else if domain.is_empty() {
+        "the operator is not imported yet".into()
+    } else {
+        format!("operators of the domain `{domain}` are not imported yet")
+    }
+}

@@ -1,0 +1,180 @@
+//! Pooling: windows and whole spatial axes.
+
+use super::{OpResult, Row, conv::Window, row};
+use crate::import::{error::Failure, node::NodeContext, value::Tensor};
+use winze_graph::{
+    dialect::{Abs, Div, Pad, Pow, ReduceWindow},
+    dim::Dim,
+    types::ElementType,
+};
+
+pub const OPS: &[Row] = &[
+    row("MaxPool", max_pool),
+    row("AveragePool", average_pool),
+    row("LpPool", lp_pool),
+    row("GlobalMaxPool", global_max_pool),
+    row("GlobalAveragePool", global_average_pool),
+    row("GlobalLpPool", global_lp_pool),
+];
+
+/// A pooling window; `extra` is the padding that ceil_mode adds after `high`.
+struct Pool {
+    kernel: Vec<i64>,
+    window: Window,
+    extra: Vec<i64>,
+}
+
+impl Pool {
+    fn of(cx: &NodeContext, x: &Tensor) -> Result<Self, Failure> {
+        if x.rank() < 3 {
+            return Failure::invalid(format!("an input of rank {}; batch, channels and spatial axes are needed", x.rank()));
+        }
+        let Some(kernel) = cx.ints("kernel_shape")? else { return Failure::invalid("kernel_shape is missing") };
+        let window = Window::of(cx, &x.dims()[2..], &kernel)?;
+        if window.low.iter().chain(&window.high).any(|pad| *pad < 0) {
+            return Failure::unsupported("negative padding");
+        }
+        let mut extra = vec![0; kernel.len()];
+        if cx.int_or("ceil_mode", 0)? != 0 {
+            for (axis, extra) in extra.iter_mut().enumerate() {
+                let (stride, low, high) = (window.strides[axis], window.low[axis], window.high[axis]);
+                let size = (kernel[axis] - 1) * window.dilations[axis] + 1;
+                *extra = match x.extent(axis + 2) {
+                    Some(extent) => {
+                        let rest = extent.saturating_add(low + high - size).max(0);
+                        let mut steps = (rest as u64).div_ceil(stride as u64) as i64;
+                        // No window starts in the padding after the input.
+                        if steps.saturating_mul(stride) >= extent.saturating_add(low) {
+                            steps -= 1;
+                        }
+                        (steps.saturating_mul(stride) - rest).max(0)
+                    }
+                    None if stride == 1 => 0,
+                    None if high + stride <= size => stride - 1,
+                    None => return Failure::unsupported(format!("ceil_mode on the symbolic extent {}", x.dims()[axis + 2])),
+                };
+            }
+        }
+        Ok(Self { kernel, window, extra })
+    }
+
+    /// Folds windows; the padding counts as neutral.
+    fn reduce<'c, 'a>(&self, cx: &mut NodeContext<'_, '_, 'c, 'a>, kind: &str, x: &Tensor<'c, 'a>) -> Result<Tensor<'c, 'a>, Failure> {
+        let high: Vec<i64> = self.window.high.iter().zip(&self.extra).map(|(high, extra)| high + extra).collect();
+        self.reduce_padded(cx, kind, x, &self.window.low, &high)
+    }
+
+    fn reduce_padded<'c, 'a>(
+        &self,
+        cx: &mut NodeContext<'_, '_, 'c, 'a>,
+        kind: &str,
+        x: &Tensor<'c, 'a>,
+        low: &[i64],
+        high: &[i64],
+    ) -> Result<Tensor<'c, 'a>, Failure> {
+        let all_axes = |first: i64, list: &[i64]| [&[first, first], list].concat();
+        let (window, strides, dilations) =
+            (all_axes(1, &self.kernel), all_axes(1, &self.window.strides), all_axes(1, &self.window.dilations));
+        let (low, high) = (all_axes(0, low), all_axes(0, high));
+        let value = cx.value(x)?;
+        cx.infer(|c, l| ReduceWindow::create(c, l, value, kind.into(), window, strides, low, high, dilations))
+    }
+}
+
+fn max_pool<'c, 'a>(cx: &mut NodeContext<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
+    let x = cx.input(0)?;
+    let pool = Pool::of(cx, &x)?;
+    Ok(vec![pool.reduce(cx, "max", &x)?])
+}
+
+fn average_pool<'c, 'a>(cx: &mut NodeContext<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
+    let x = cx.input(0)?;
+    let pool = Pool::of(cx, &x)?;
+    let wide = cx.widen(&x)?;
+    let sum = pool.reduce(cx, "add", &wide)?;
+    let padded = pool.window.low.iter().chain(&pool.window.high).any(|pad| *pad != 0);
+    let extended = pool.extra.iter().any(|extra| *extra != 0);
+    let include = cx.int_or("count_include_pad", 0)? != 0;
+    let count = if !extended && (include || !padded) {
+        let size = pool.kernel.iter().map(|k| *k as f64).product();
+        cx.scalar(wide.element(), size)?
+    } else {
+        // Counts by summing ones over the windows; what ceil_mode adds never counts.
+        let one = cx.scalar(wide.element(), 1.0)?;
+        let shape: Vec<Dim> = [Dim::from(1), Dim::from(1)].into_iter().chain(x.dims()[2..].iter().cloned()).collect();
+        let ones = cx.broadcast_to(&one, &shape)?;
+        let counts = if include {
+            let (low, high): (Vec<i64>, Vec<i64>) = ([&[0, 0], &pool.window.low[..]].concat(), [&[0, 0], &pool.window.high[..]].concat());
+            let (value, fill, interior) = (cx.value(&ones)?, cx.value(&one)?, vec![0; x.rank()]);
+            let ones = cx.infer(|c, l| Pad::create(c, l, value, fill, low, high, interior))?;
+            pool.reduce_padded(cx, "add", &ones, &vec![0; pool.kernel.len()], &pool.extra)?
+        } else {
+            pool.reduce(cx, "add", &ones)?
+        };
+        cx.broadcast_to(&counts, sum.dims())?
+    };
+    let mean = cx.binary(Div::create, &sum, &count)?;
+    Ok(vec![cx.convert(&mean, x.element())?])
+}
+
+fn lp_pool<'c, 'a>(cx: &mut NodeContext<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
+    let x = cx.input(0)?;
+    let pool = Pool::of(cx, &x)?;
+    let p = cx.int_or("p", 2)? as f64;
+    let powers = powers(cx, &x, p)?;
+    let sum = pool.reduce(cx, "add", &powers)?;
+    Ok(vec![root(cx, &sum, p, x.element())?])
+}
+
+fn spatial_axes(x: &Tensor) -> Result<Vec<usize>, Failure> {
+    if x.rank() < 3 {
+        return Failure::invalid(format!("an input of rank {}; batch, channels and spatial axes are needed", x.rank()));
+    }
+    Ok((2..x.rank()).collect())
+}
+
+/// Brings the spatial axes back, of extent 1.
+fn unit_axes<'c, 'a>(cx: &mut NodeContext<'_, '_, 'c, 'a>, folded: &Tensor<'c, 'a>, x: &Tensor<'c, 'a>) -> OpResult<'c, 'a> {
+    let dims = (0..x.rank()).map(|axis| if axis < 2 { x.dims()[axis].clone() } else { Dim::from(1) }).collect();
+    let folded = cx.convert(folded, x.element())?;
+    Ok(vec![cx.reshape(&folded, dims)?])
+}
+
+fn global_max_pool<'c, 'a>(cx: &mut NodeContext<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
+    let x = cx.input(0)?;
+    let folded = cx.reduce("max", &x, &spatial_axes(&x)?)?;
+    unit_axes(cx, &folded, &x)
+}
+
+fn global_average_pool<'c, 'a>(cx: &mut NodeContext<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
+    let x = cx.input(0)?;
+    let folded = cx.mean(&x, &spatial_axes(&x)?)?;
+    unit_axes(cx, &folded, &x)
+}
+
+fn global_lp_pool<'c, 'a>(cx: &mut NodeContext<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
+    let x = cx.input(0)?;
+    let p = cx.int_or("p", 2)? as f64;
+    let powers = powers(cx, &x, p)?;
+    let sum = cx.reduce("add", &powers, &spatial_axes(&x)?)?;
+    let norm = root(cx, &sum, p, x.element())?;
+    unit_axes(cx, &norm, &x)
+}
+
+/// `|x| ** p`, wide.
+pub fn powers<'c, 'a>(cx: &mut NodeContext<'_, '_, 'c, 'a>, x: &Tensor<'c, 'a>, p: f64) -> Result<Tensor<'c, 'a>, Failure> {
+    let wide = cx.widen(x)?;
+    let size = cx.unary(Abs::create, &wide)?;
+    cx.binary_scalar(Pow::create, &size, p)
+}
+
+/// `sum ** (1 / p)` as `element`.
+pub fn root<'c, 'a>(
+    cx: &mut NodeContext<'_, '_, 'c, 'a>,
+    sum: &Tensor<'c, 'a>,
+    p: f64,
+    element: ElementType,
+) -> Result<Tensor<'c, 'a>, Failure> {
+    let norm = cx.binary_scalar(Pow::create, sum, 1.0 / p)?;
+    cx.convert(&norm, element)
+}

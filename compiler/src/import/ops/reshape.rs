@@ -1,0 +1,218 @@
+//! Operators that only move or repeat elements: Reshape, Transpose, Concat, Expand, Tile and the like.
+
+use super::{OpResult, Row, row, row_since};
+use crate::import::{
+    error::Failure,
+    node::{NodeContext, common_dims, normalize_axes, normalize_axis},
+    value::Tensor,
+};
+use winze_graph::{dim::Dim, types::ElementType};
+
+pub const OPS: &[Row] = &[
+    row("Reshape", reshape),
+    row("Flatten", flatten),
+    row("Squeeze", squeeze),
+    row("Unsqueeze", unsqueeze),
+    row("Transpose", transpose),
+    row_since("Concat", 4, concat),
+    row("Expand", expand),
+    row_since("Tile", 6, tile),
+    row("DepthToSpace", depth_to_space),
+    row("SpaceToDepth", space_to_depth),
+    row("Shape", shape),
+    row("Size", size),
+];
+
+type Cx<'x, 'p, 'c, 'a> = NodeContext<'x, 'p, 'c, 'a>;
+
+fn product(dims: &[Dim]) -> Dim {
+    dims.iter().fold(Dim::from(1), |product, dim| &product * dim)
+}
+
+fn reshape<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
+    let x = cx.input(0)?;
+    let wanted = match cx.ints("shape")? {
+        Some(shape) if cx.version < 5 => shape.into_iter().map(Dim::from).collect(),
+        _ => cx.dims_input(1, "shapes")?,
+    };
+    let keeps_zero = cx.int_or("allowzero", 0)? == 0;
+    let mut dims: Vec<Dim> = vec![];
+    let mut free = None;
+    for (axis, dim) in wanted.into_iter().enumerate() {
+        match dim.as_static() {
+            Some(-1) if free.is_none() => {
+                free = Some(axis);
+                dims.push(Dim::from(1));
+            }
+            Some(0) if keeps_zero => match x.dims().get(axis) {
+                Some(dim) => dims.push(dim.clone()),
+                None => return Ok(Failure::invalid(format!("the shape's axis {axis} copies an axis that the input lacks"))?),
+            },
+            Some(value) if value < 0 => return Ok(Failure::invalid(format!("the extent {value} in the shape"))?),
+            _ => dims.push(dim),
+        }
+    }
+    if let Some(axis) = free {
+        let (all, rest) = (x.r#type.count(), product(&dims));
+        dims[axis] = match (all.as_static(), rest.as_static()) {
+            (Some(all), Some(rest)) if rest != 0 && all % rest == 0 => Dim::from(all / rest),
+            (Some(_), Some(_)) => return Ok(Failure::invalid(format!("{all} elements do not fit the shape {dims:?} with one free axis"))?),
+            _ => match all.exact_div(&rest) {
+                Some(dim) => dim,
+                // Not provably whole: the model says it is, and the multiplication back must show it.
+                None => {
+                    return Ok(Failure::unsupported(format!("{all} elements as {rest} times an unknown extent; fix a dim with --dim"))?);
+                }
+            },
+        };
+    }
+    Ok(vec![cx.reshape(&x, dims)?])
+}
+
+fn flatten<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
+    let x = cx.input(0)?;
+    let axis = cx.int_or("axis", 1)?;
+    let axis = if axis == x.rank() as i64 { x.rank() } else { normalize_axis(axis, x.rank().max(1))? };
+    let (outer, inner) = x.dims().split_at(axis.min(x.rank()));
+    let dims = vec![product(outer), product(inner)];
+    Ok(vec![cx.reshape(&x, dims)?])
+}
+
+/// Axes: an attribute before version 13, an operand since.
+fn axes(cx: &Cx) -> Result<Option<Vec<i64>>, Failure> {
+    if cx.version < 13 { cx.ints("axes") } else { cx.optional_ints(1, "axes") }
+}
+
+fn squeeze<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
+    let x = cx.input(0)?;
+    let one = Dim::from(1);
+    let axes = match axes(cx)? {
+        Some(axes) => normalize_axes(&axes, x.rank())?,
+        None if x.dims().iter().all(|dim| dim.as_static().is_some()) => (0..x.rank()).filter(|axis| x.dims()[*axis] == one).collect(),
+        None => return Ok(Failure::unsupported("removing all unit axes of a tensor with symbolic dims")?),
+    };
+    if let Some(axis) = axes.iter().find(|axis| x.dims()[**axis] != one) {
+        let what = format!("axis {axis} has the extent {}, not 1", x.dims()[*axis]);
+        return Ok(if x.extent(*axis).is_some() { Failure::invalid(what) } else { Failure::unsupported(what) }?);
+    }
+    let dims = x.dims().iter().enumerate().filter(|(axis, _)| !axes.contains(axis)).map(|(_, dim)| dim.clone()).collect();
+    Ok(vec![cx.reshape(&x, dims)?])
+}
+
+fn unsqueeze<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
+    let x = cx.input(0)?;
+    let Some(axes) = axes(cx)? else { return Ok(Failure::invalid("axes are missing")?) };
+    let mut dims = x.dims().to_vec();
+    for axis in normalize_axes(&axes, x.rank() + axes.len())? {
+        dims.insert(axis, Dim::from(1));
+    }
+    Ok(vec![cx.reshape(&x, dims)?])
+}
+
+fn transpose<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
+    let x = cx.input(0)?;
+    let permutation = cx.ints("perm")?.unwrap_or_else(|| (0..x.rank() as i64).rev().collect());
+    let mut sorted = permutation.clone();
+    sorted.sort_unstable();
+    if !sorted.into_iter().eq(0..x.rank() as i64) {
+        return Ok(Failure::invalid(format!("perm {permutation:?} is no permutation of {} axes", x.rank()))?);
+    }
+    Ok(vec![cx.transpose(&x, permutation)?])
+}
+
+fn concat<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
+    let inputs = cx.all_inputs()?;
+    let Some(axis) = cx.int("axis")? else { return Ok(Failure::invalid("axis is missing")?) };
+    let axis = normalize_axis(axis, inputs[0].rank())?;
+    if inputs.iter().any(|x| x.rank() != inputs[0].rank() || x.element() != inputs[0].element()) {
+        return Ok(Failure::invalid("inputs of different ranks or element types")?);
+    }
+    Ok(vec![cx.concat(&inputs, axis)?])
+}
+
+fn expand<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
+    let x = cx.input(0)?;
+    let shape = cx.dims_input(1, "shapes")?;
+    if shape.iter().any(|dim| dim.as_static().is_some_and(|dim| dim < 0)) {
+        return Ok(Failure::invalid(format!("the shape {shape:?}"))?);
+    }
+    let dims = common_dims(x.dims(), &shape)?;
+    Ok(vec![cx.broadcast_to(&x, &dims)?])
+}
+
+fn tile<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
+    let x = cx.input(0)?;
+    let repeats = cx.dims_input(1, "repeats")?;
+    if repeats.len() != x.rank() || repeats.iter().any(|n| n.as_static().is_some_and(|n| n < 0)) {
+        return Ok(Failure::invalid(format!("repeats {repeats:?} of {} axes", x.rank()))?);
+    }
+    let one = Dim::from(1);
+    // Axes that are repeated get a new axis before them; both are merged again.
+    let (mut wide, mut places, mut dims) = (vec![], vec![], vec![]);
+    for (dim, n) in x.dims().iter().zip(&repeats) {
+        if *n != one {
+            wide.push(n.clone());
+        }
+        places.push(wide.len());
+        wide.push(dim.clone());
+        dims.push(n * dim);
+    }
+    let spread = cx.broadcast_along(&x, &places, &wide)?;
+    Ok(vec![cx.reshape(&spread, dims)?])
+}
+
+/// Batch, channels, height, width and the block size.
+fn image<'c, 'a>(cx: &Cx<'_, '_, 'c, 'a>) -> Result<(Tensor<'c, 'a>, i64), Failure> {
+    let x = cx.input(0)?;
+    let block = cx.int_or("blocksize", 0)?;
+    if x.rank() != 4 || !(1..1 << 31).contains(&block) {
+        return Failure::invalid(format!("a blocksize of {block} and an input of rank {}", x.rank()));
+    }
+    Ok((x, block))
+}
+
+/// `dim / by`, which must be whole.
+fn divide(dim: &Dim, by: i64) -> Result<Dim, Failure> {
+    dim.exact_div(&Dim::from(by)).ok_or_else(|| Failure::Unsupported(format!("the extent {dim} is not known to be a multiple of {by}")))
+}
+
+fn depth_to_space<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
+    let (x, block) = image(cx)?;
+    let [n, c, h, w] = x.dims() else { unreachable!("`image` has checked the rank") };
+    let (b, depth) = (Dim::from(block), divide(c, block.saturating_mul(block))?);
+    let (split, permutation) = match cx.string_or("mode", "DCR")?.as_str() {
+        "DCR" => (vec![n.clone(), b.clone(), b.clone(), depth.clone(), h.clone(), w.clone()], vec![0, 3, 4, 1, 5, 2]),
+        "CRD" => (vec![n.clone(), depth.clone(), b.clone(), b.clone(), h.clone(), w.clone()], vec![0, 1, 4, 2, 5, 3]),
+        other => return Ok(Failure::invalid(format!("mode `{other}`"))?),
+    };
+    let merged = vec![n.clone(), depth, h * &b, w * &b];
+    let x = cx.reshape(&x, split)?;
+    let x = cx.transpose(&x, permutation)?;
+    Ok(vec![cx.reshape(&x, merged)?])
+}
+
+fn space_to_depth<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
+    let (x, block) = image(cx)?;
+    let [n, c, h, w] = x.dims() else { unreachable!("`image` has checked the rank") };
+    let (b, h, w) = (Dim::from(block), divide(h, block)?, divide(w, block)?);
+    let split = vec![n.clone(), c.clone(), h.clone(), b.clone(), w.clone(), b.clone()];
+    let merged = vec![n.clone(), &(c * &b) * &b, h, w];
+    let x = cx.reshape(&x, split)?;
+    let x = cx.transpose(&x, vec![0, 3, 5, 1, 2, 4])?;
+    Ok(vec![cx.reshape(&x, merged)?])
+}
+
+/// Usually answered by the evaluation of shape values; here for calls whose attributes come from a function's caller.
+fn shape<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
+    let x = cx.input(0)?;
+    let rank = x.rank() as i64;
+    let clamp = |at: i64| (if at < 0 { at.saturating_add(rank) } else { at }).clamp(0, rank) as usize;
+    let (start, end) = (clamp(cx.int_or("start", 0)?), clamp(cx.int_or("end", i64::MAX)?));
+    let items = x.dims()[start..end.max(start)].to_vec();
+    Ok(vec![Tensor::integers(ElementType::I64, &[items.len() as i64], items)])
+}
+
+fn size<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
+    let x = cx.input(0)?;
+    Ok(vec![Tensor::integers(ElementType::I64, &[], vec![x.r#type.count()])])
+}

@@ -1,0 +1,267 @@
+//! Parts of tensors: Slice, Split, Pad, Gather with known indices.
+
+use super::{OpResult, Row, row};
+use crate::import::{
+    error::Failure,
+    node::{NodeContext, normalize_axes, normalize_axis},
+    value::Tensor,
+};
+use winze_graph::{
+    dialect::{Pad, Reverse},
+    dim::Dim,
+};
+
+pub const OPS: &[Row] = &[row("Slice", slice), row("Split", split), row("Pad", pad), row("Gather", gather)];
+
+type Cx<'x, 'p, 'c, 'a> = NodeContext<'x, 'p, 'c, 'a>;
+
+/// More parts than anybody gathers with constant indices.
+const MAX_PARTS: usize = 64;
+
+fn slice<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
+    let mut x = cx.input(0)?;
+    let statics = |list: Vec<i64>| -> Vec<Dim> { list.into_iter().map(Dim::from).collect() };
+    let (starts, ends, axes, steps) = if cx.version < 10 {
+        let (Some(starts), Some(ends)) = (cx.ints("starts")?, cx.ints("ends")?) else {
+            return Ok(Failure::invalid("starts or ends are missing")?);
+        };
+        (statics(starts), statics(ends), cx.ints("axes")?, None)
+    } else {
+        (cx.dims_input(1, "starts")?, cx.dims_input(2, "ends")?, cx.optional_ints(3, "axes")?, cx.optional_ints(4, "steps")?)
+    };
+    let axes = axes.unwrap_or_else(|| (0..starts.len() as i64).collect());
+    let steps = steps.unwrap_or_else(|| vec![1; starts.len()]);
+    normalize_axes(&axes, x.rank())?;
+    if ends.len() != starts.len() || axes.len() != starts.len() || steps.len() != starts.len() {
+        return Ok(Failure::invalid("starts, ends, axes and steps of different lengths")?);
+    }
+    for (((axis, start), end), step) in axes.iter().zip(&starts).zip(&ends).zip(&steps) {
+        x = slice_one(cx, &x, normalize_axis(*axis, x.rank())?, start, end, *step)?;
+    }
+    Ok(vec![x])
+}
+
+/// A position on an axis, counted from its front or its back.
+enum Position {
+    Front(i64),
+    Back(i64),
+}
+
+impl Position {
+    fn of(at: &Dim, extent: &Dim) -> Result<Self, Failure> {
+        match (at.as_static(), (extent - at).as_static()) {
+            (Some(at), _) if at >= 0 => Ok(Self::Front(at)),
+            (Some(at), _) => Ok(Self::Back(at.checked_neg().unwrap_or(i64::MAX))),
+            (None, Some(from_back)) => Ok(if from_back >= 0 { Self::Back(from_back) } else { Self::Back(0) }),
+            (None, None) => Failure::unsupported(format!("a slice of the extent {extent} at {at}")),
+        }
+    }
+}
+
+fn slice_one<'c, 'a>(
+    cx: &mut Cx<'_, '_, 'c, 'a>,
+    x: &Tensor<'c, 'a>,
+    axis: usize,
+    start: &Dim,
+    end: &Dim,
+    step: i64,
+) -> Result<Tensor<'c, 'a>, Failure> {
+    if step == 0 {
+        return Failure::invalid("a step of 0");
+    }
+    let dim = x.dims()[axis].clone();
+    if let (Some(extent), Some(start), Some(end)) = (dim.as_static(), start.as_static(), end.as_static()) {
+        let clamp = |at: i64, low: i64, high: i64| (if at < 0 { at.saturating_add(extent) } else { at }).max(low).min(high);
+        if step > 0 {
+            let (start, end) = (clamp(start, 0, extent), clamp(end, 0, extent));
+            return strided(cx, x, axis, start, end.max(start), step);
+        }
+        // Backwards: the same elements of the reversed axis.
+        let (start, end) = (clamp(start, -1, extent - 1), clamp(end, -1, extent - 1));
+        let reversed = reverse(cx, x, axis)?;
+        let (start, end) = (extent - 1 - start, extent - 1 - end);
+        return strided(cx, &reversed, axis, start, end.max(start), step.checked_neg().unwrap_or(i64::MAX));
+    }
+    if step < 0 {
+        // Everything, backwards, is the only symbolic case.
+        let whole = matches!(Position::of(start, &dim)?, Position::Back(1)) || start.as_static().is_some_and(|s| s >= i64::from(i32::MAX));
+        let to_front = end.as_static().is_some_and(|end| end <= i64::from(i32::MIN));
+        if !(whole && to_front) {
+            return Failure::unsupported(format!("a backward slice of part of the symbolic extent {dim}"));
+        }
+        let reversed = reverse(cx, x, axis)?;
+        return strided(cx, &reversed, axis, 0, i64::MAX, step.checked_neg().unwrap_or(i64::MAX));
+    }
+    let (start, end) = (Position::of(start, &dim)?, Position::of(end, &dim)?);
+    match (start, end) {
+        (Position::Front(start), Position::Front(end)) => strided(cx, x, axis, start, end.max(start), step),
+        (Position::Front(start), Position::Back(cut)) => {
+            let kept = crop_back(cx, x, axis, cut)?;
+            strided(cx, &kept, axis, start, i64::MAX, step)
+        }
+        // The last elements: the first of the reversed axis.
+        (Position::Back(count), end) => {
+            let cut = match end {
+                Position::Back(cut) => cut,
+                Position::Front(end) if end >= i64::from(i32::MAX) => 0,
+                Position::Front(_) => return Failure::unsupported(format!("a slice of the extent {dim} from the back to the front")),
+            };
+            let reversed = reverse(cx, x, axis)?;
+            let part = strided(cx, &reversed, axis, cut.min(count), count, 1)?;
+            let part = reverse(cx, &part, axis)?;
+            strided(cx, &part, axis, 0, i64::MAX, step)
+        }
+    }
+}
+
+fn strided<'c, 'a>(
+    cx: &mut Cx<'_, '_, 'c, 'a>,
+    x: &Tensor<'c, 'a>,
+    axis: usize,
+    start: i64,
+    limit: i64,
+    step: i64,
+) -> Result<Tensor<'c, 'a>, Failure> {
+    let whole = x.extent(axis).map_or(limit >= i64::from(i32::MAX), |extent| limit >= extent);
+    if start == 0 && whole && step == 1 {
+        return Ok(x.clone());
+    }
+    let (mut starts, mut limits, mut strides) = (vec![0; x.rank()], vec![i64::MAX; x.rank()], vec![1; x.rank()]);
+    for (axis, limit) in limits.iter_mut().enumerate() {
+        *limit = x.extent(axis).unwrap_or(i64::MAX);
+    }
+    (starts[axis], strides[axis]) = (start, step);
+    limits[axis] = if limit >= i64::from(i32::MAX) { x.extent(axis).unwrap_or(i64::MAX) } else { limit };
+    cx.slice(x, starts, limits, strides)
+}
+
+fn reverse<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>, x: &Tensor<'c, 'a>, axis: usize) -> Result<Tensor<'c, 'a>, Failure> {
+    let value = cx.value(x)?;
+    let op = Reverse::create(cx.context(), cx.location, value, vec![axis as i64], &[x.r#type.to_type(cx.context())]);
+    cx.emit(op)
+}
+
+/// Leaves out the last `cut` elements of an axis.
+fn crop_back<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>, x: &Tensor<'c, 'a>, axis: usize, cut: i64) -> Result<Tensor<'c, 'a>, Failure> {
+    if cut == 0 {
+        return Ok(x.clone());
+    }
+    let mut high = vec![0; x.rank()];
+    high[axis] = -cut;
+    let fill = cx.scalar(x.element(), 0.0)?;
+    pad_by(cx, x, &fill, vec![0; x.rank()], high)
+}
+
+fn pad_by<'c, 'a>(
+    cx: &mut Cx<'_, '_, 'c, 'a>,
+    x: &Tensor<'c, 'a>,
+    fill: &Tensor<'c, 'a>,
+    low: Vec<i64>,
+    high: Vec<i64>,
+) -> Result<Tensor<'c, 'a>, Failure> {
+    let (value, fill, interior) = (cx.value(x)?, cx.value(fill)?, vec![0; x.rank()]);
+    cx.infer(|c, l| Pad::create(c, l, value, fill, low, high, interior))
+}
+
+fn split<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
+    let x = cx.input(0)?;
+    let axis = normalize_axis(cx.int_or("axis", 0)?, x.rank())?;
+    let sizes = if cx.version < 13 { cx.ints("split")? } else { cx.optional_ints(1, "sizes")? };
+    let parts = cx.int("num_outputs")?.unwrap_or(cx.node.output.len() as i64);
+    let sizes = match sizes {
+        Some(sizes) => sizes,
+        None => {
+            let Some(extent) = x.extent(axis) else {
+                return Ok(Failure::unsupported(format!("equal parts of the symbolic extent {}", x.dims()[axis]))?);
+            };
+            if !(1..=extent.max(1)).contains(&parts) || parts > 1 << 16 {
+                return Ok(Failure::invalid(format!("{parts} parts of the extent {extent}"))?);
+            }
+            // The last part is smaller if it does not come out even.
+            let size = (extent as u64).div_ceil(parts as u64) as i64;
+            (0..parts).map(|i| (extent - i * size).clamp(0, size)).collect()
+        }
+    };
+    let total = sizes.iter().try_fold(0i64, |total, size| total.checked_add(*size).filter(|_| *size >= 0));
+    if total.is_none() || x.extent(axis).is_some_and(|extent| total != Some(extent)) {
+        return Ok(Failure::invalid(format!("parts of {sizes:?} of the extent {}", x.dims()[axis]))?);
+    }
+    let mut start = 0;
+    let mut outputs = vec![];
+    for size in sizes {
+        outputs.push(cx.slice_axis(&x, axis, start, start + size)?);
+        start += size;
+    }
+    Ok(outputs)
+}
+
+fn pad<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
+    let x = cx.input(0)?;
+    match cx.string_or("mode", "constant")?.as_str() {
+        "constant" => {}
+        mode @ ("edge" | "reflect" | "wrap") => {
+            return Ok(Failure::unsupported(format!("mode `{mode}`; only constant padding is imported"))?);
+        }
+        other => return Ok(Failure::invalid(format!("mode `{other}`"))?),
+    }
+    let (pads, fill, axes) = if cx.version < 11 {
+        let pads = cx.ints(if cx.version < 2 { "paddings" } else { "pads" })?;
+        let value = cx.float_or("value", 0.0)?;
+        (pads.ok_or_else(|| Failure::Invalid("pads are missing".into()))?, cx.scalar(x.element(), value)?, None)
+    } else {
+        let fill = match cx.optional(2) {
+            Some(fill) => cx.reshape(&fill, vec![])?,
+            None => cx.scalar(x.element(), 0.0)?,
+        };
+        (cx.ints_input(1, "pads")?, fill, cx.optional_ints(3, "axes")?)
+    };
+    let axes = axes.unwrap_or_else(|| (0..x.rank() as i64).collect());
+    normalize_axes(&axes, x.rank())?;
+    if pads.len() != 2 * axes.len() || pads.iter().any(|pad| !(-(1 << 40)..1 << 40).contains(pad)) {
+        return Ok(Failure::invalid(format!("pads {pads:?} of {} axes", axes.len()))?);
+    }
+    let (mut low, mut high) = (vec![0; x.rank()], vec![0; x.rank()]);
+    for (i, axis) in axes.iter().enumerate() {
+        let axis = normalize_axis(*axis, x.rank())?;
+        (low[axis], high[axis]) = (pads[i], pads[axes.len() + i]);
+        if x.extent(axis).is_some_and(|extent| extent.saturating_add(low[axis] + high[axis]) < 0) {
+            return Ok(Failure::invalid(format!("pads {pads:?} crop more than there is"))?);
+        }
+    }
+    if low.iter().chain(&high).all(|pad| *pad == 0) {
+        return Ok(vec![x]);
+    }
+    Ok(vec![pad_by(cx, &x, &fill, low, high)?])
+}
+
+fn gather<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
+    let (x, indices) = (cx.input(0)?, cx.input(1)?);
+    let axis = normalize_axis(cx.int_or("axis", 0)?, x.rank())?;
+    let known: Option<Vec<i64>> = cx.integers(&indices).and_then(|items| items.iter().map(Dim::as_static).collect());
+    let Some(known) = known else { return Ok(Failure::unsupported("indices that are only known at run time")?) };
+    let positions = known.iter().map(|index| match (x.extent(axis), index) {
+        (Some(extent), index) if (-extent..extent).contains(index) => Ok(if *index < 0 { index + extent } else { *index }),
+        (Some(extent), index) => Failure::invalid(format!("the index {index} is outside the extent {extent}")),
+        (None, 0..) => Ok(*index),
+        (None, _) => Failure::unsupported("indices from the back of a symbolic extent"),
+    });
+    let positions = positions.collect::<Result<Vec<i64>, Failure>>()?;
+    // Runs of neighbours are slices.
+    let mut runs: Vec<(i64, i64)> = vec![];
+    for position in positions {
+        match runs.last_mut() {
+            Some((_, end)) if *end == position => *end += 1,
+            _ => runs.push((position, position + 1)),
+        }
+    }
+    if runs.len() > MAX_PARTS {
+        return Ok(Failure::unsupported(format!("{} separate runs of constant indices", runs.len()))?);
+    }
+    let parts = match runs[..] {
+        [] => vec![cx.slice_axis(&x, axis, 0, 0)?],
+        _ => runs.iter().map(|(start, end)| cx.slice_axis(&x, axis, *start, *end)).collect::<Result<_, _>>()?,
+    };
+    let joined = cx.concat(&parts, axis)?;
+    let dims = x.dims()[..axis].iter().chain(indices.dims()).chain(&x.dims()[axis + 1..]).cloned().collect();
+    Ok(vec![cx.reshape(&joined, dims)?])
+}
