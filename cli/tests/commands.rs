@@ -12,7 +12,7 @@ use std::{
 use tempfile::TempDir;
 use winze_runtime::artifact::{
     manifest::{ElementType, Function},
-    program::{Instruction, Place, Program},
+    program::{Instruction, Program},
 };
 
 struct Bench {

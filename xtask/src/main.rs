@@ -2,9 +2,12 @@
 //! beyond the Rust linker's needs, because its first job is to install them.
 
 mod demo;
+mod new_op;
+mod new_pass;
 mod process;
 mod setup;
 mod test;
+mod text_edit;
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -16,6 +19,9 @@ Usage: cargo xtask COMMAND
   test [--quick]    everything: format, lints, build, unit and integration tests, lit tests, examples
                     --quick leaves out lints and examples
   bless             renew the snapshots from what the compiler prints now; review them as a diff
+  new-op NAME       add an op to the graph dialect: its folder, and the lines that register it
+  new-pass NAME     add a pass: its file, its test, and the two lines that register it
+                    --stage STAGE  the folder of compiler/src that it goes to (default: graph)
 ";
 
 /// A failure that ends the command: a message for people, with the remedy.
@@ -35,6 +41,9 @@ fn main() -> ExitCode {
         ["demo"] => setup::run().and_then(|()| demo::run()),
         ["test", flags @ ..] if flags.iter().all(|flag| *flag == "--quick") => setup::run().and_then(|()| test::run(!flags.is_empty())),
         ["bless"] => setup::run().and_then(|()| test::bless()),
+        ["new-op", name] => new_op::run(&root(), name),
+        ["new-pass", name] => new_pass::run(&root(), name, "graph"),
+        ["new-pass", name, "--stage", stage] | ["new-pass", "--stage", stage, name] => new_pass::run(&root(), name, stage),
         ["help" | "--help" | "-h"] => {
             print!("{HELP}");
             return ExitCode::SUCCESS;
