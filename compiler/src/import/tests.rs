@@ -7,7 +7,6 @@ use super::{
         TensorShapeProto, TensorTypeProto, TypeProto, TypeValue, ValueInfoProto, attribute_type, data_type,
     },
 };
-use bytes::Bytes;
 use prost::Message;
 use std::{fs, path::Path};
 use winze_mlir::melior::{

@@ -1,1 +1,102 @@
+//! What import refuses, and in which words.
 
+use super::*;
+use crate::import::{Unsupported, proto::StringStringEntryProto};
+
+fn simple(nodes: Vec<NodeProto>, initializer: Vec<TensorProto>) -> ModelProto {
+    let inputs = vec![info("x", data_type::FLOAT, &["2", "3"])];
+    model(graph(nodes, inputs, vec![info("y", data_type::FLOAT, &["2", "3"])], initializer))
+}
+
+#[test]
+fn everything_unsupported_is_reported_at_once() {
+    let nodes =
+        vec![node("NoSuchOp", &["x"], &["a"], vec![]), node("Relu", &["a"], &["b"], vec![]), node("AlsoMissing", &["b"], &["y"], vec![])];
+    let context = context();
+    let Err(ImportError::Unsupported(list)) = import(&context, &simple(nodes, vec![]), &[]) else { panic!("is unsupported") };
+    let why = "the operator is not imported yet".to_string();
+    let expected = |op: &str, node: &str| Unsupported { op: op.into(), node: node.into(), why: why.clone() };
+    assert_eq!(list, [expected("NoSuchOp", "a_node"), expected("AlsoMissing", "y_node")]);
+    assert_eq!(list[0].to_string(), "unsupported: NoSuchOp at a_node: the operator is not imported yet");
+}
+
+#[test]
+fn contradictions_are_named() {
+    let relu = || node("Relu", &["x"], &["y"], vec![]);
+    let external = |location: &str| TensorProto {
+        name: "w".into(),
+        dims: vec![2, 3],
+        data_type: data_type::FLOAT,
+        data_location: 1,
+        external_data: vec![StringStringEntryProto { key: "location".into(), value: location.into() }],
+        ..Default::default()
+    };
+    let huge = TensorProto { name: "w".into(), dims: vec![1 << 40, 1 << 40], data_type: data_type::FLOAT, ..Default::default() };
+    let cases = [
+        (simple(vec![node("Add", &["x", "z"], &["z2"], vec![]), node("Relu", &["z2"], &["z"], vec![])], vec![]), "cycle"),
+        (simple(vec![node("Relu", &["nothing"], &["y"], vec![])], vec![]), "`nothing` is neither"),
+        (simple(vec![relu(), relu()], vec![]), "defined twice"),
+        (simple(vec![], vec![]), "`y` is not defined"),
+        (simple(vec![node("Add", &["x", "w"], &["y"], vec![])], vec![floats("w", &[4], &[0.0; 4])]), "extents 3 and 4"),
+        (simple(vec![node("Add", &["x", "w"], &["y"], vec![])], vec![longs("w", &[1])]), "different element types f32 and i64"),
+        (simple(vec![node("Reshape", &["x", "w"], &["y"], vec![])], vec![longs("w", &[4, 2])]), "elements"),
+        (simple(vec![node("Expand", &["x", "w"], &["y"], vec![])], vec![longs("w", &[1 << 40, 1 << 40, 2, 3])]), "does not fit 64 bits"),
+        (simple(vec![node("Relu", &[], &["y"], vec![])], vec![]), "input 0 is missing"),
+        (simple(vec![relu()], vec![floats("w", &[5], &[0.0; 4])]), "16 bytes of data, 20 are needed"),
+        (simple(vec![relu()], vec![huge]), "negative or too many elements"),
+        (simple(vec![relu()], vec![external("../w.bin")]), "outside the model's folder"),
+        (simple(vec![relu()], vec![external("/etc/passwd")]), "outside the model's folder"),
+        (simple(vec![relu()], vec![external("w.bin")]), "`w.bin` cannot be read"),
+    ];
+    for (model, expected) in cases {
+        let message = error(&model, &[]);
+        assert!(message.starts_with("import: ") && message.contains(expected), "{expected}: {message}");
+    }
+    let message = error(&simple(vec![relu()], vec![]), &["height=3"]);
+    assert!(message.contains("no symbolic dim `height`"), "{message}");
+}
+
+#[test]
+fn broadcasts_that_may_fail_are_unsupported() {
+    let inputs = vec![info("a", data_type::FLOAT, &["n"]), info("b", data_type::FLOAT, &["m"])];
+    let graph = graph(vec![node("Add", &["a", "b"], &["y"], vec![])], inputs, vec![info("y", data_type::FLOAT, &["n"])], vec![]);
+    assert!(error(&model(graph.clone()), &[]).starts_with("unsupported: Add at y_node: extents s0 and s1"));
+    assert!(text(&model(graph), &["n=1"], false).contains("graph.broadcast"));
+}
+
+/// Damaged files are errors, never panics.
+#[test]
+fn mutated_files_do_not_panic() {
+    let folder = tempfile::tempdir().unwrap();
+    let nodes = vec![
+        node("Shape", &["x"], &["s"], vec![]),
+        node("Slice", &["x", "starts", "ends"], &["p"], vec![]),
+        node("Transpose", &["p"], &["t"], vec![ints("perm", &[1, 0])]),
+        node("Reshape", &["t", "to"], &["r"], vec![]),
+        node("Concat", &["r", "r"], &["c"], vec![int("axis", 1)]),
+        node("Softmax", &["c"], &["y"], vec![int("axis", -1)]),
+    ];
+    let initializer = vec![longs("starts", &[0, 1]), longs("ends", &[2, 3]), longs("to", &[-1, 2]), floats("w", &[2], &[1.0, 2.0])];
+    let bytes = simple(nodes, initializer).encode_to_vec();
+    let path = folder.path().join("model.onnx");
+    let context = context();
+    context.attach_diagnostic_handler(|_| true);
+    let try_bytes = |bytes: &[u8]| {
+        fs::write(&path, bytes).unwrap();
+        let _ = import_onnx(&context, &path, &ImportOptions::default());
+    };
+    for length in 0..bytes.len() {
+        try_bytes(&bytes[..length]);
+    }
+    // A linear congruential generator: the same mutations every time.
+    let mut state = 1u64;
+    for _ in 0..3000 {
+        let mut mutated = bytes.clone();
+        for _ in 0..1 + state % 3 {
+            state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+            let at = (state >> 33) as usize % mutated.len();
+            mutated[at] = (state >> 24) as u8;
+        }
+        try_bytes(&mutated);
+    }
+}
