@@ -15,6 +15,9 @@ pub mod reshape;
 pub mod slice;
 pub mod transpose;
 
+pub mod packed_conv;
+pub mod packed_dot;
+
 pub mod r#if;
 pub mod kernel;
 pub mod r#while;
@@ -39,6 +42,8 @@ pub fn all() -> Vec<OpDefinition> {
         slice::REVERSE,
         concat::DEFINITION,
         pad::DEFINITION,
+        packed_dot::DEFINITION,
+        packed_conv::DEFINITION,
         r#if::DEFINITION,
         r#while::DEFINITION,
         r#yield::DEFINITION,

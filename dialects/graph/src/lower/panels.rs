@@ -1,0 +1,66 @@
+//! Contractions on weights in panels, as the CPU schedules expect them: a `linalg.generic` into accumulators with the panel last, and `linalg.unpack`.
+
+use super::{
+    builder::{Op, Val, first_result},
+    context::{LowerContext, Part},
+};
+use crate::dim::Dim;
+use winze_mlir::{
+    attributes::{self, AttributeValue},
+    melior::ir::{
+        AffineExpr, Attribute, ValueLike,
+        attribute::DenseI64ArrayAttribute,
+        operation::OperationResult,
+    },
+};
+
+/// Attribute of the contraction among the operations of a kernel.
+const CONTRACTION: &str = "winze.contraction";
+
+/// Contracts `inputs` (activations, weights) into accumulators of extents `dims`, whose last axis is the panel's lanes and whose axis `packed` counts
+/// panels, and unpacks them to the op's result. `map` says where an accumulator stands over the loops.
+pub fn contract_panels<'c>(
+    cx: &mut LowerContext<'c>,
+    op: Op<'c>,
+    inputs: [Part<'c>; 2],
+    dims: &[Dim],
+    map: Vec<AffineExpr<'c>>,
+    reduction: &[bool],
+    packed: usize,
+) -> Result<Val<'c>, String> {
+    let element = inputs[0].element;
+    let accumulator = cx.builder.compute_type(element);
+    let empty = cx.empty(accumulator, dims)?;
+    let filled = cx.fill(cx.builder.constant(accumulator, 0.0), empty);
+    let output = Part { tensor: filled, element, map };
+    let contracted = cx.generic(&inputs, &[output], reduction, |b, values| {
+        let [a, w] = [b.widen(element, values[0]), b.widen(element, values[1])];
+        vec![b.value("math.fma", &[a, w, values[2]], accumulator, &[])]
+    })[0];
+    let contraction = OperationResult::try_from(contracted).map_err(|e| e.to_string())?.owner();
+    attributes::set(contraction, CONTRACTION, Attribute::unit(cx.context()));
+
+    let result = cx.result_type(op, 0)?;
+    let narrow = accumulator == cx.storage(element);
+    let last = cx.has_destination(op, 0);
+    let target = if narrow { cx.destination(op, 0)? } else { cx.empty(accumulator, &result.dims)? };
+    let panel = dims.last().and_then(Dim::as_static).ok_or("panels have a static width")?;
+    let context = cx.context();
+    let named = [
+        ("inner_dims_pos", DenseI64ArrayAttribute::new(context, &[packed as i64]).into()),
+        ("static_inner_tiles", DenseI64ArrayAttribute::new(context, &[panel]).into()),
+        ("outer_dims_perm", Vec::<i64>::new().to_attribute(context)),
+    ];
+    let unpacked = cx.builder.op("linalg.unpack", &[contracted, target], &[target.r#type()], &named);
+    let value = first_result(unpacked);
+    if narrow {
+        if last {
+            // Nothing follows that the schedule could cut instead.
+            attributes::set(unpacked, super::ROOT, Attribute::unit(context));
+        }
+        return Ok(value);
+    }
+    let destination = cx.destination(op, 0)?;
+    let part = Part { tensor: value, element, map: cx.identity(result.rank()) };
+    Ok(cx.map(&[part], destination, element, |b, values| b.narrow(element, values[0])))
+}

@@ -1,0 +1,123 @@
+//! `graph.packed_conv`: convolution of an already padded input with constant filters stored in panels.
+
+use super::packed_dot::check_panels;
+use crate::{
+    dialect::PackedConv,
+    dim::Dim,
+    eval::EvalContext,
+    infer::{attribute, operand_type},
+    lower::{LowerContext, Op, Part, Val, contract_panels},
+    op::{OpDefinition, Role},
+    tensor::{Scalar, Tensor},
+    types::TensorType,
+};
+use winze_mlir::{
+    melior::ir::{AffineExpr, OperationRef, Type},
+    op_hooks::{InferContext, OpHooks},
+};
+
+pub const DEFINITION: OpDefinition = OpDefinition {
+    name: "graph.packed_conv",
+    role: Role::Contraction,
+    hooks: OpHooks { verify: None, infer: Some(infer), canonicalize: None },
+    eval,
+    lower,
+    scalar: None,
+};
+
+fn infer<'c>(cx: &InferContext<'c, '_>) -> Result<Vec<Type<'c>>, String> {
+    let (input, weights) = (operand_type(cx, 0)?, operand_type(cx, 1)?);
+    let spatial = input.rank().checked_sub(2).filter(|n| *n > 0).ok_or("the input needs a batch, a channel and a spatial axis")?;
+    if weights.rank() != spatial + 3 || weights.element != input.element {
+        let (rank, element) = (weights.rank(), weights.element);
+        return Err(format!("weights are {element} with {rank} axes; {spatial} spatial axes need {} with {}", input.element, spatial + 3));
+    }
+    let (strides, dilation): (Vec<i64>, Vec<i64>) = (attribute(cx, "strides")?, attribute(cx, "filter_dilation")?);
+    if strides.len() != spatial || dilation.len() != spatial || strides.iter().chain(&dilation).any(|n| *n < 1) {
+        return Err(format!("strides and dilation need {spatial} entries of at least 1"));
+    }
+    let width: i64 = attribute(cx, "width")?;
+    check_panels(&weights.dims[0], &weights.dims[spatial + 2], width)?;
+    let last = cx.attribute("channels_last").is_some();
+    let (channel, first) = axes(last, spatial);
+    if input.dims[channel] != weights.dims[spatial + 1] {
+        return Err(format!("the input has {} channels, the filters {}", input.dims[channel], weights.dims[spatial + 1]));
+    }
+    let mut dims = input.dims.clone();
+    dims[channel] = Dim::from(width);
+    for i in 0..spatial {
+        let taps = weights.dims[1 + i].as_static().ok_or("weights have static extents")?;
+        let reach = (taps - 1) * dilation[i] + 1;
+        let room = &input.dims[first + i] - &Dim::from(reach);
+        if room.as_static().is_some_and(|room| room < 0) {
+            return Err(format!("spatial axis {i} has {} elements, the filter reaches over {reach}", input.dims[first + i]));
+        }
+        dims[first + i] = &room.floor_div(&Dim::from(strides[i])) + &Dim::from(1);
+    }
+    Ok(vec![TensorType::new(input.element, dims).to_type(cx.context)])
+}
+
+/// Channel axis and first spatial axis.
+fn axes(channels_last: bool, spatial: usize) -> (usize, usize) {
+    if channels_last { (spatial + 1, 1) } else { (1, 2) }
+}
+
+fn eval(cx: &EvalContext, op: OperationRef, inputs: &[Tensor]) -> Result<Vec<Tensor>, String> {
+    let (result, shape) = cx.result_type(op, 0)?;
+    let [input, weights] = inputs else { return Err("needs two operands".into()) };
+    let op = PackedConv(op);
+    let spatial = shape.len() - 2;
+    let (channel, first) = axes(op.channels_last(), spatial);
+    let (strides, dilation, panel) = (op.strides(), op.filter_dilation(), weights.shape[spatial + 2]);
+    let (taps, channels) = (&weights.shape[1..=spatial], weights.shape[spatial + 1]);
+    let positions: usize = taps.iter().product();
+    Ok(vec![Tensor::from_index_fn(result.element, &shape, |index| {
+        let out = index[channel];
+        let mut sum = 0.0;
+        for position in 0..positions {
+            let (mut tap, mut rest) = (vec![0; spatial], position);
+            for i in (0..spatial).rev() {
+                (tap[i], rest) = (rest % taps[i], rest / taps[i]);
+            }
+            let mut at = index.to_vec();
+            for i in 0..spatial {
+                at[first + i] = index[first + i] * strides[i] as usize + tap[i] * dilation[i] as usize;
+            }
+            for c in 0..channels {
+                at[channel] = c;
+                let weight: Vec<usize> = [&[out / panel][..], &tap, &[c, out % panel]].concat();
+                sum += input.at(&at).f64() * weights.at(&weight).f64();
+            }
+        }
+        Scalar::Float(sum)
+    })])
+}
+
+/// Loops: result axes with the panel in the channel's place, taps, input channel, lane.
+fn lower<'c>(cx: &mut LowerContext<'c>, op: Op<'c>) -> Result<Vec<Val<'c>>, String> {
+    let ((input, input_type), (weights, weights_type)) = (cx.operand(op, 0)?, cx.operand(op, 1)?);
+    let result = cx.result_type(op, 0)?;
+    let conv = PackedConv(op);
+    let (rank, spatial) = (result.rank(), result.rank() - 2);
+    let (channel, first) = axes(conv.channels_last(), spatial);
+    let (strides, dilation) = (conv.strides(), conv.filter_dilation());
+    let tap = |i: usize| cx.loop_dim(rank + i);
+    let (in_channel, lane) = (cx.loop_dim(rank + spatial), cx.loop_dim(rank + spatial + 1));
+    let constant = |value| AffineExpr::constant(cx.context(), value);
+    let mut input_map = cx.identity(rank);
+    input_map[channel] = in_channel;
+    for i in 0..spatial {
+        input_map[first + i] = cx.loop_dim(first + i) * constant(strides[i]) + tap(i) * constant(dilation[i]);
+    }
+    let taps: Vec<AffineExpr> = (0..spatial).map(tap).collect();
+    let weight_map = [&[cx.loop_dim(channel)][..], &taps, &[in_channel, lane]].concat();
+    let mut dims = result.dims.clone();
+    dims[channel] = weights_type.dims[0].clone();
+    dims.push(weights_type.dims[spatial + 2].clone());
+    let map = [&cx.identity(rank)[..], &[lane]].concat();
+    let mut reduction = vec![false; rank + spatial + 2];
+    reduction[rank..=rank + spatial].fill(true);
+    let left = Part { tensor: input, element: input_type.element, map: input_map };
+    let right = Part { tensor: weights, element: weights_type.element, map: weight_map };
+    Ok(vec![contract_panels(cx, op, [left, right], &dims, map, &reduction, channel)?])
+}

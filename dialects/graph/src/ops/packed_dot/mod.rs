@@ -1,0 +1,83 @@
+//! `graph.packed_dot`: matrix product with constant weights stored in panels.
+
+use crate::{
+    dialect::PackedDot,
+    dim::Dim,
+    eval::EvalContext,
+    infer::{attribute, operand_type},
+    lower::{LowerContext, Op, Part, Val, contract_panels},
+    op::{OpDefinition, Role},
+    tensor::{Scalar, Tensor},
+    types::{ElementType, TensorType},
+};
+use winze_mlir::{
+    melior::ir::{OperationRef, Type},
+    op_hooks::{InferContext, OpHooks},
+};
+
+pub const DEFINITION: OpDefinition = OpDefinition {
+    name: "graph.packed_dot",
+    role: Role::Contraction,
+    hooks: OpHooks { verify: None, infer: Some(infer), canonicalize: None },
+    eval,
+    lower,
+    scalar: None,
+};
+
+fn infer<'c>(cx: &InferContext<'c, '_>) -> Result<Vec<Type<'c>>, String> {
+    let (lhs, weights) = (operand_type(cx, 0)?, operand_type(cx, 1)?);
+    let width: i64 = attribute(cx, "width")?;
+    let [panels, depth, panel] = &weights.dims[..] else {
+        return Err(format!("weights have {} axes; panels have 3", weights.rank()));
+    };
+    check_panels(panels, panel, width)?;
+    let Some((last, rows)) = lhs.dims.split_last() else { return Err("the left side is a scalar; it needs an axis to contract".into()) };
+    if last != depth || lhs.element != weights.element {
+        return Err(format!("the left side ends in {last} {}s, the panels are {depth} {}s deep", lhs.element, weights.element));
+    }
+    let mut dims = rows.to_vec();
+    dims.push(Dim::from(width));
+    Ok(vec![TensorType::new(lhs.element, dims).to_type(cx.context)])
+}
+
+/// Whether `panels` panels are what `width` columns need.
+pub fn check_panels(panels: &Dim, panel: &Dim, width: i64) -> Result<(), String> {
+    match (panels.as_static(), panel.as_static()) {
+        (Some(panels), Some(panel)) if panel > 0 && width > 0 && (width + panel - 1) / panel == panels => Ok(()),
+        _ => Err(format!("{panels} panels of {panel} columns do not hold a width of {width}")),
+    }
+}
+
+fn eval(cx: &EvalContext, op: OperationRef, inputs: &[Tensor]) -> Result<Vec<Tensor>, String> {
+    let (result, shape) = cx.result_type(op, 0)?;
+    let [lhs, weights] = inputs else { return Err("needs two operands".into()) };
+    let (depth, panel) = (weights.shape[1], weights.shape[2]);
+    Ok(vec![Tensor::from_index_fn(result.element, &shape, |index| {
+        let column = index[index.len() - 1];
+        let mut at = index.to_vec();
+        let sum: f64 = (0..depth)
+            .map(|k| {
+                *at.last_mut().expect("the result has a column axis") = k;
+                lhs.at(&at).f64() * weights.at(&[column / panel, k, column % panel]).f64()
+            })
+            .sum();
+        Scalar::Float(sum)
+    })])
+}
+
+/// Loops: rows of the left side, panel, depth, lane.
+fn lower<'c>(cx: &mut LowerContext<'c>, op: Op<'c>) -> Result<Vec<Val<'c>>, String> {
+    let ((lhs, lhs_type), (weights, weights_type)) = (cx.operand(op, 0)?, cx.operand(op, 1)?);
+    let rows = lhs_type.rank() - 1;
+    let (panel, depth, lane) = (cx.loop_dim(rows), cx.loop_dim(rows + 1), cx.loop_dim(rows + 2));
+    let row_loops = cx.identity(rows);
+    let left = Part { tensor: lhs, element: lhs_type.element, map: [&row_loops[..], &[depth]].concat() };
+    let right = Part { tensor: weights, element: weights_type.element, map: vec![panel, depth, lane] };
+    let mut dims = lhs_type.dims[..rows].to_vec();
+    dims.extend([weights_type.dims[0].clone(), weights_type.dims[2].clone()]);
+    let map = [&row_loops[..], &[panel, lane]].concat();
+    let mut reduction = vec![false; rows + 3];
+    reduction[rows + 1] = true;
+    debug_assert!(PackedDot::cast(op).is_some() && lhs_type.element != ElementType::Bool);
+    Ok(vec![contract_panels(cx, op, [left, right], &dims, map, &reduction, rows)?])
+}
