@@ -11,8 +11,8 @@ use crate::{
 use melior::{
     Context,
     ir::{
-        Attribute, Module,
-        operation::{OperationMutLike, OperationRefMut},
+        AffineMap, Attribute, AttributeLike, Module,
+        operation::{OperationLike, OperationMutLike, OperationRefMut},
     },
     utility::register_all_llvm_translations,
 };
@@ -20,7 +20,7 @@ use std::sync::{
     Mutex,
     atomic::{AtomicUsize, Ordering},
 };
-use winze_mlir::{attributes, pass_manager::PassManager};
+use winze_mlir::pass_manager::PassManager;
 use winze_runtime::artifact::expr::Expr;
 
 /// MLIR's and ours, from the kernel ABI to the LLVM dialect.
@@ -70,8 +70,11 @@ fn lower(context: &Context, unit: &CpuUnit, target: &CpuTarget, observer: &dyn S
             observer.observe(stage, name, &text());
         }
     };
-    let text = std::str::from_utf8(&unit.kernel.module).map_err(|_| "linalg: the module is not text".to_owned())?;
-    let (module, diagnostics) = winze_mlir::diagnostics::collect(context, || Module::parse(context, text));
+    let (module, diagnostics) = winze_mlir::diagnostics::collect(context, || {
+        let source = mlir_sys::MlirStringRef { data: unit.kernel.module.as_ptr().cast(), length: unit.kernel.module.len() };
+        // SAFETY: the source lives during the call. Text and bytecode alike; bytecode may hold zero bytes.
+        unsafe { Module::from_option_raw(mlir_sys::mlirModuleCreateParse(context.to_raw(), source)) }
+    });
     let mut module = module.ok_or_else(|| {
         let lines: Vec<_> = diagnostics.iter().map(ToString::to_string).collect();
         format!("linalg: the module does not parse: {}", lines.join("; "))
@@ -88,7 +91,10 @@ fn lower(context: &Context, unit: &CpuUnit, target: &CpuTarget, observer: &dyn S
 
     run(context, &mut module, "vector", &schedule::fill(VECTOR_PIPELINE, &unit.schedule.params)?)?;
     let func = schedule::kernel(&module)?;
-    let workspace = attributes::get::<i64>(func, WORKSPACE).unwrap_or(0);
+    let workspace = func.attribute(WORKSPACE).map_err(|_| "vector: local buffers are not placed".to_owned())?;
+    // SAFETY: place-buffers sets an affine map.
+    let workspace = unsafe { AffineMap::from_raw(mlir_sys::mlirAffineMapAttrGetValue(workspace.to_raw())) };
+    let workspace = schedule::expr_of_map(workspace).ok_or("vector: the workspace is no expression over the kernel's dims")?;
     if !unit.in_place.is_empty() {
         let pairs: Vec<_> = unit.in_place.iter().map(|(input, output)| format!("array<i64: {input}, {output}>")).collect();
         let pairs = Attribute::parse(context, &format!("[{}]", pairs.join(", "))).ok_or("llvm: in-place pairs do not parse")?;
@@ -106,7 +112,7 @@ fn lower(context: &Context, unit: &CpuUnit, target: &CpuTarget, observer: &dyn S
     if observer.wants(Stage::Llvm, name) {
         observer.observe(Stage::Llvm, name, &llvm.assembly()?);
     }
-    Ok(CpuKernel { name: name.clone(), object: llvm.object()?, grid, workspace: Expr::constant(workspace) })
+    Ok(CpuKernel { name: name.clone(), object: llvm.object()?, grid, workspace })
 }
 
 fn run<'c>(context: &'c Context, module: &mut Module<'c>, stage: &str, pipeline: &str) -> Result<(), String> {

@@ -94,6 +94,12 @@ fn expr_of<'c>(func: OperationRef<'c, 'c>, value: V<'c>) -> Result<Expr, String>
     }
 }
 
+/// An affine map of one result over the kernel's dims.
+pub fn expr_of_map(map: AffineMap<'_>) -> Option<Expr> {
+    let symbols: Vec<_> = (0..map.symbol_count() as u32).map(Expr::symbol).collect();
+    affine_expr(map.result(0).ok()?, &symbols, 0)
+}
+
 fn affine_expr(expr: AffineExpr<'_>, operands: &[Expr], dims: usize) -> Option<Expr> {
     if expr.is_constant() {
         return Some(Expr::constant(expr.constant_value()));

@@ -8,7 +8,7 @@ mod apply;
 
 mod resolve_argument_dims;
 
-pub use apply::{apply_schedule, grid_of, kernel};
+pub use apply::{apply_schedule, expr_of_map, grid_of, kernel};
 pub use select::{LoopRole, OpClass, RootLoop, Shapes, panel_width, select_schedule};
 
 use std::collections::BTreeMap;

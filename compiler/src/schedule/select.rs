@@ -8,6 +8,9 @@ use winze_runtime::artifact::expr::{Expr, ExprOp};
 
 const TABLE: &str = include_str!("tables/cpu.toml");
 
+/// What a whole loop of unknown extent is taken for when the other loops are cut.
+const UNKNOWN_EXTENT: i64 = 1024;
+
 /// What a kernel's root computes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum OpClass {
@@ -150,7 +153,8 @@ pub fn panel_width(width: i64, element_bits: u32, target: &CpuTarget) -> Result<
 
 /// Takes loops whole from the innermost outwards while they fit the budget, cuts the one that does not, and leaves 1 of those outside.
 fn tile(loops: &[RootLoop], panel: Option<i64>, budget: i64, unit: i64) -> Vec<i64> {
-    let whole: i64 = loops.iter().filter(|l| l.role == LoopRole::Whole).filter_map(|l| l.extent.as_constant()).fold(1, i64::saturating_mul);
+    let whole = loops.iter().filter(|l| l.role == LoopRole::Whole).map(|l| l.extent.as_constant().unwrap_or(UNKNOWN_EXTENT));
+    let whole = whole.fold(1, i64::saturating_mul);
     let mut left = (budget / whole.max(1)).max(1);
     let mut cut = false;
     let mut sizes: Vec<_> = loops

@@ -11,7 +11,7 @@ use super::{
 use melior::{
     dialect::DialectHandle,
     ir::{
-        AffineMap, AttributeLike, BlockLike, OperationRef, Type, TypeLike, ValueLike,
+        AffineMap, Attribute, AttributeLike, BlockLike, OperationRef, Type, TypeLike, ValueLike,
         attribute::{ArrayAttribute, IntegerAttribute, StringAttribute, TypeAttribute},
         operation::OperationLike,
         r#type::{FunctionType, IntegerType, MemRefType, ShapedTypeLike},
@@ -57,9 +57,17 @@ impl RustPass for LowerKernelAbi {
 
 /// What an argument of the kernel is to the ABI.
 enum Role<'c> {
-    Buffer { ty: MemRefType<'c>, dims: Option<AffineMap<'c>>, noalias: bool },
+    Buffer {
+        ty: MemRefType<'c>,
+        dims: Option<AffineMap<'c>>,
+        noalias: bool,
+    },
     Dim,
-    Workspace { ty: MemRefType<'c>, offset: i64 },
+    /// Offset in bytes over the kernel's dims.
+    Workspace {
+        ty: MemRefType<'c>,
+        offset: AffineMap<'c>,
+    },
     TileRange,
 }
 
@@ -94,7 +102,11 @@ fn rewrite<'c>(func: OperationRef<'c, 'c>) -> Result<(), String> {
     for (i, role) in roles.iter().enumerate() {
         match role {
             Role::Buffer { ty, dims: map, .. } => values[i] = Some(descriptor(&inner, *ty, *map, &dims, arguments[i])?),
-            Role::Workspace { ty, .. } => values[i] = Some(descriptor(&inner, *ty, None, &dims, arguments[i])?),
+            Role::Workspace { ty, .. } => {
+                // Views of the workspace do not look at its size.
+                let size = AffineMap::constant(context, i64::MAX);
+                values[i] = Some(descriptor(&inner, *ty, Some(size), &dims, arguments[i])?);
+            }
             _ => {}
         }
     }
@@ -145,12 +157,13 @@ fn read_roles<'c>(func: OperationRef<'c, 'c>) -> Result<Vec<Role<'c>>, String> {
                 };
             };
             let attribute = |name: &str| super::argument_attribute(func, i, name);
-            if let Some(offset) = attribute(WORKSPACE_OFFSET).and_then(i64::from_attribute) {
+            // SAFETY: the attribute is checked to be an affine map.
+            let map = |a: Attribute<'c>| unsafe { AffineMap::from_raw(mlir_sys::mlirAffineMapAttrGetValue(a.to_raw())) };
+            let is_map = |a: &Attribute<'c>| unsafe { mlir_sys::mlirAttributeIsAAffineMap(a.to_raw()) };
+            if let Some(offset) = attribute(WORKSPACE_OFFSET).filter(is_map).map(map) {
                 return Ok(Role::Workspace { ty: memref, offset });
             }
-            // SAFETY: the attribute is checked to be an affine map.
-            let dims = attribute("winze.dims").filter(|a| unsafe { mlir_sys::mlirAttributeIsAAffineMap(a.to_raw()) });
-            let dims = dims.map(|a| unsafe { AffineMap::from_raw(mlir_sys::mlirAffineMapAttrGetValue(a.to_raw())) });
+            let dims = attribute("winze.dims").filter(is_map).map(map);
             Ok(Role::Buffer { ty: memref, dims, noalias: !shared.contains(&(i as i64)) })
         })
         .collect()
@@ -249,7 +262,8 @@ fn emit_entry<'c>(
     let dims = if has(|r| matches!(r, Role::Dim)) { Some(load(args, DIMS, pointer)?) } else { None };
     let workspace = if has(|r| matches!(r, Role::Workspace { .. })) { Some(load(args, WORKSPACE, pointer)?) } else { None };
     let (mut next_buffer, mut next_dim, mut range) = (0, 0, [begin, end].into_iter());
-    let mut operands = vec![];
+    // Dims come before the workspace, which stands where they say.
+    let (mut operands, mut symbols) = (vec![], vec![]);
     for role in roles {
         operands.push(match role {
             Role::Buffer { .. } => {
@@ -258,11 +272,16 @@ fn emit_entry<'c>(
             }
             Role::Dim => {
                 next_dim += 8;
-                load(dims.expect("loaded above"), next_dim - 8, i64_type)?
+                let dim = load(dims.expect("loaded above"), next_dim - 8, i64_type)?;
+                symbols.push(inner.value("arith.index_cast", &[dim], inner.index_type(), &[])?);
+                dim
             }
             Role::Workspace { offset, .. } => {
-                let offset = i32::try_from(*offset).map_err(|_| "the workspace of a kernel is limited to 2 GiB".to_owned())?;
-                at(workspace.expect("loaded above"), offset)?
+                let offset = inner.apply(*offset, &symbols)?;
+                let offset = inner.value("arith.index_cast", &[offset], i64_type, &[])?;
+                let dynamic = inner.attribute(&format!("array<i32: {}>", i32::MIN))?;
+                let attributes = [("rawConstantIndices", dynamic), ("elem_type", TypeAttribute::new(byte).into())];
+                inner.value("llvm.getelementptr", &[workspace.expect("loaded above"), offset], pointer, &attributes)?
             }
             Role::TileRange => inner.value("arith.extui", &[range.next().expect("two of them")], i64_type, &[])?,
         });

@@ -1,18 +1,20 @@
-//! `memref.alloc` of bounded size -> the stack, or a slice of the workspace. Kernels allocate nothing.
+//! `memref.alloc` -> the stack, or a slice of the workspace. Kernels allocate nothing.
 //!
-//! A buffer of at most `stack-bytes` becomes a static slot in the entry block. Larger ones become arguments `memref<Nxi8>` marked with their offset in
-//! the workspace (`winze.workspace_offset`), and the function is marked with the total (`winze.workspace`). Refuses sizes without a bound.
+//! A buffer of at most `stack-bytes` becomes a static slot in the entry block. Larger ones become arguments `memref<?xi8>` marked with their offset in
+//! the workspace (`winze.workspace_offset`), and the function is marked with the total (`winze.workspace`): both are affine maps of the kernel's
+//! `index` arguments. Refuses sizes that have no bound and are no expression over these arguments.
 
 use super::{
     bounds::interval,
     build::{Builder, V, lasting, lasting_op},
 };
 use melior::{
+    Context,
     dialect::DialectHandle,
     ir::{
-        BlockLike, OperationRef, RegionLike, TypeLike, ValueLike,
+        AffineExpr, AffineMap, AttributeLike, BlockLike, OperationRef, RegionLike, TypeLike, ValueLike,
         attribute::TypeAttribute,
-        operation::{OperationLike, OperationMutLike, OperationRefMut},
+        operation::{OperationLike, OperationMutLike, OperationRefMut, OperationResult},
         r#type::{FunctionType, MemRefType, ShapedTypeLike},
     },
 };
@@ -22,7 +24,7 @@ use winze_mlir::{
     walk,
 };
 
-/// Function attribute: bytes of workspace per call.
+/// Function attribute: bytes of workspace per call, an affine map of the `index` arguments.
 pub const WORKSPACE: &str = "winze.workspace";
 /// Argument attribute: where the argument stands in the workspace.
 pub const WORKSPACE_OFFSET: &str = "winze.workspace_offset";
@@ -62,44 +64,104 @@ impl RustPass for PlaceBuffers {
             }
             Ok(())
         })?;
-        let mut workspace = attributes::get::<i64>(func, WORKSPACE).unwrap_or(0);
+        let builder =
+            Builder::before(super::lower_grid::entry_block(func)?.first_operation().ok_or("place-buffers: function without a body")?)?;
+        let context = builder.context();
+        let symbols = index_arguments(func)?;
+        let mut workspace = AffineExpr::constant(context, 0);
         for op in allocations {
-            let bytes = bound(op)?;
-            if bytes <= self.stack_bytes {
-                place_on_stack(func, op, bytes)?;
-            } else {
-                place_in_workspace(func, op, workspace, bytes)?;
-                workspace += (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
+            let bytes = size(&builder, op, &symbols)?;
+            if bytes.is_constant() && bytes.constant_value() <= self.stack_bytes {
+                place_on_stack(func, op, bytes.constant_value())?;
+                continue;
             }
+            place_in_workspace(func, op, &map_text(context, symbols.len(), workspace))?;
+            let alignment = AffineExpr::constant(context, ALIGNMENT);
+            let slots = AffineExpr::floor_div(bytes + AffineExpr::constant(context, ALIGNMENT - 1), alignment);
+            workspace = workspace + slots * alignment;
         }
+        let total = builder.attribute(&map_text(context, symbols.len(), workspace))?;
         // SAFETY: the function is live; only its attribute changes.
-        let mut func = unsafe { OperationRefMut::from_raw(func.to_raw()) };
-        let holder = func.context();
-        // SAFETY: melior's reference points into `holder`.
-        let value = workspace.to_attribute(unsafe { holder.to_ref() });
-        func.set_attribute(WORKSPACE, value);
+        unsafe { OperationRefMut::from_raw(func.to_raw()) }.set_attribute(WORKSPACE, total);
         Ok(())
     }
 }
 
-/// Largest number of bytes the allocation can need.
-fn bound(op: OperationRef<'_, '_>) -> Result<i64, String> {
+fn map_text<'c>(context: &'c Context, symbols: usize, expr: AffineExpr<'c>) -> String {
+    format!("affine_map<{}>", AffineMap::new(context, 0, symbols, &[expr]))
+}
+
+fn index_arguments<'c>(func: OperationRef<'c, 'c>) -> Result<Vec<V<'c>>, String> {
+    let block = super::lower_grid::entry_block(func)?;
+    let arguments = (0..block.argument_count()).map(|i| lasting(block.argument(i).expect("in range").into()));
+    Ok(arguments.filter(|argument| argument.r#type().is_index()).collect())
+}
+
+/// Number of bytes that the allocation can need, over the kernel's dims.
+fn size<'c>(builder: &Builder<'c>, op: OperationRef<'c, 'c>, symbols: &[V<'c>]) -> Result<AffineExpr<'c>, String> {
     let ty = op.result(0).map_err(|e| e.to_string())?.r#type();
     let memref = MemRefType::try_from(ty).map_err(|e| e.to_string())?;
     let unbounded = || {
         format!("place-buffers: a local buffer of type {ty} has no bounded size; tile or fuse its producer so that a tile of it suffices")
     };
     let bits = if memref.element().is_index() { Some(64) } else { attributes::bit_width(memref.element()) };
-    let mut bytes = i64::from(bits.ok_or_else(unbounded)?.div_ceil(8));
+    let context = builder.context();
+    let mut known = i64::from(bits.ok_or_else(unbounded)?.div_ceil(8));
+    let mut bytes: Option<AffineExpr<'c>> = None;
     let mut dynamic = op.operands();
     for dim in 0..memref.rank() {
-        let size = match super::generic::static_size(memref, dim) {
-            Some(size) => size,
-            None => dynamic.next().and_then(|value| interval(value).high).ok_or_else(unbounded)?,
-        };
-        bytes = bytes.checked_mul(size.max(0)).ok_or_else(unbounded)?;
+        if let Some(size) = super::generic::static_size(memref, dim) {
+            known = known.checked_mul(size).ok_or_else(unbounded)?;
+            continue;
+        }
+        let value = lasting(dynamic.next().ok_or_else(unbounded)?);
+        match interval(value).high {
+            Some(size) => known = known.checked_mul(size.max(0)).ok_or_else(unbounded)?,
+            None => {
+                let size = symbolic(context, value, symbols).ok_or_else(unbounded)?;
+                // Products of unknown sizes are fine: the expression is only evaluated.
+                bytes = Some(bytes.map_or(size, |bytes| bytes * size));
+            }
+        }
     }
-    Ok(bytes)
+    let known = AffineExpr::constant(context, known);
+    Ok(bytes.map_or(known, |bytes| bytes * known))
+}
+
+/// `value` over the kernel's `index` arguments.
+fn symbolic<'c>(context: &'c Context, value: V<'c>, symbols: &[V<'c>]) -> Option<AffineExpr<'c>> {
+    if let Some(symbol) = symbols.iter().position(|symbol| *symbol == value) {
+        return Some(AffineExpr::symbol(context, symbol));
+    }
+    let op = OperationResult::try_from(value).ok()?.owner();
+    if op.name().as_string_ref().as_str() != Ok("affine.apply") {
+        return None;
+    }
+    // SAFETY: affine.apply has an affine map.
+    let map = unsafe { AffineMap::from_raw(mlir_sys::mlirAffineMapAttrGetValue(op.attribute("map").ok()?.to_raw())) };
+    let operands = op.operands().map(|operand| symbolic(context, lasting(operand), symbols)).collect::<Option<Vec<_>>>()?;
+    substitute(context, map.result(0).ok()?, &operands, map.dim_count())
+}
+
+fn substitute<'c>(context: &'c Context, expr: AffineExpr<'c>, operands: &[AffineExpr<'c>], dims: usize) -> Option<AffineExpr<'c>> {
+    if expr.is_constant() {
+        return Some(AffineExpr::constant(context, expr.constant_value()));
+    }
+    if expr.is_dim() {
+        return operands.get(expr.dim_position()).copied();
+    }
+    if expr.is_symbol() {
+        return operands.get(dims + expr.symbol_position()).copied();
+    }
+    let (lhs, rhs) = (substitute(context, expr.lhs(), operands, dims)?, substitute(context, expr.rhs(), operands, dims)?);
+    Some(match () {
+        () if expr.is_add() => lhs + rhs,
+        () if expr.is_mul() => lhs * rhs,
+        () if expr.is_mod() => AffineExpr::modulo(lhs, rhs),
+        () if expr.is_floor_div() => AffineExpr::floor_div(lhs, rhs),
+        () if expr.is_ceil_div() => AffineExpr::ceil_div(lhs, rhs),
+        () => return None,
+    })
 }
 
 fn place_on_stack<'c>(func: OperationRef<'c, 'c>, op: OperationRef<'c, 'c>, bytes: i64) -> Result<(), String> {
@@ -114,9 +176,9 @@ fn place_on_stack<'c>(func: OperationRef<'c, 'c>, op: OperationRef<'c, 'c>, byte
     view(op, slot)
 }
 
-fn place_in_workspace<'c>(func: OperationRef<'c, 'c>, op: OperationRef<'c, 'c>, offset: i64, bytes: i64) -> Result<(), String> {
+fn place_in_workspace<'c>(func: OperationRef<'c, 'c>, op: OperationRef<'c, 'c>, offset: &str) -> Result<(), String> {
     let builder = Builder::before(op)?;
-    let ty = builder.parse_type(&format!("memref<{bytes}xi8>"))?;
+    let ty = builder.parse_type("memref<?xi8>")?;
     let block = func.region(0).ok().and_then(|region| region.first_block()).ok_or("place-buffers: function without a body")?;
     let position = block.argument_count();
     let argument = lasting(block.add_argument(ty, func.location()));
@@ -128,7 +190,7 @@ fn place_in_workspace<'c>(func: OperationRef<'c, 'c>, op: OperationRef<'c, 'c>, 
         let function_type = FunctionType::new(builder.context(), &types, &[]);
         func.set_attribute("function_type", TypeAttribute::new(function_type.into()).into());
     }
-    let mark = builder.attribute(&format!("{{{WORKSPACE_OFFSET} = {offset} : i64}}"))?;
+    let mark = builder.attribute(&format!("{{{WORKSPACE_OFFSET} = {offset}}}"))?;
     super::set_argument_attributes(func, position, types.len(), mark)?;
     view(op, argument)
 }

@@ -28,8 +28,11 @@ fn negate(name: &str) -> String {
 #[test]
 fn buffers_without_bound_are_refused() {
     let module = r#"func.func @k(%a: tensor<?xf32> {winze.dims = affine_map<()[s0] -> (s0)>},
-    %out: tensor<?xf32> {bufferization.writable = true, winze.dims = affine_map<()[s0] -> (s0)>}, %m: index) -> tensor<?xf32> {
-  %e = tensor.empty(%m) : tensor<?xf32>
+    %sizes: tensor<1xi32>, %out: tensor<?xf32> {bufferization.writable = true, winze.dims = affine_map<()[s0] -> (s0)>}, %m: index) -> tensor<?xf32> {
+  %zero = arith.constant 0 : index
+  %n = tensor.extract %sizes[%zero] : tensor<1xi32>
+  %size = arith.index_cast %n : i32 to index
+  %e = tensor.empty(%size) : tensor<?xf32>
   %b = linalg.generic {indexing_maps = [affine_map<(i) -> (i)>, affine_map<(i) -> (i)>], iterator_types = ["parallel"]} ins(%a : tensor<?xf32>) outs(%e : tensor<?xf32>) {
   ^bb0(%x: f32, %z: f32):
     %r = arith.negf %x : f32

@@ -84,14 +84,16 @@ fn a_maximum_propagates_nan() {
     }
 }
 
-#[test]
-fn softmax_of_rows() {
-    let rows = "tensor<?x100xf32>";
-    let dims = "winze.dims = affine_map<()[s0] -> (s0)>";
-    let module = format!(
+/// Softmax along the second dim; `width` 0 is unknown.
+fn softmax(name: &str, width: i64) -> String {
+    let (rows, dims, width, argument) = match width {
+        0 => ("tensor<?x?xf32>".to_owned(), "winze.dims = affine_map<()[s0, s1] -> (s0, s1)>", ", %n", ", %n: index"),
+        _ => (format!("tensor<?x{width}xf32>"), "winze.dims = affine_map<()[s0] -> (s0)>", "", ""),
+    };
+    format!(
         r#"#all = affine_map<(i, j) -> (i, j)>
 #row = affine_map<(i, j) -> (i)>
-func.func @softmax(%a: {rows} {{{dims}}}, %out: {rows} {{bufferization.writable = true, {dims}}}, %m: index) -> {rows} {{
+func.func @{name}(%a: {rows} {{{dims}}}, %out: {rows} {{bufferization.writable = true, {dims}}}, %m: index{argument}) -> {rows} {{
   %zero = arith.constant 0.0 : f32
   %lowest = arith.constant 0xFF800000 : f32
   %e = tensor.empty(%m) : tensor<?xf32>
@@ -101,7 +103,7 @@ func.func @softmax(%a: {rows} {{{dims}}}, %out: {rows} {{bufferization.writable 
     %r = arith.maximumf %x, %z : f32
     linalg.yield %r : f32
   }} -> tensor<?xf32>
-  %e2 = tensor.empty(%m) : {rows}
+  %e2 = tensor.empty(%m{width}) : {rows}
   %exp = linalg.generic {{indexing_maps = [#all, #row, #all], iterator_types = ["parallel", "parallel"]}} ins(%a, %max : {rows}, tensor<?xf32>) outs(%e2 : {rows}) {{
   ^bb0(%x: f32, %y: f32, %z: f32):
     %d = arith.subf %x, %y : f32
@@ -122,21 +124,31 @@ func.func @softmax(%a: {rows} {{{dims}}}, %out: {rows} {{bufferization.writable 
   }} -> {rows}
   return %o : {rows}
 }}"#
-    );
+    )
+}
+
+#[test]
+fn softmax_of_known_and_unknown_rows() {
     for target in targets() {
-        let loops = vec![symbol(0, LoopRole::Free), constant(100, LoopRole::Whole)];
-        let loaded = load(&[unit("softmax", OpClass::Normalization, loops, &target, module.clone())], &target);
-        for m in [1, 13, 500] {
-            let a = values(m * 100, 1);
-            let out = output(m * 100);
-            loaded.call("softmax", &[raw(&a), raw(&out)], &[m as i64]);
+        let fixed = vec![symbol(0, LoopRole::Free), constant(100, LoopRole::Whole)];
+        let free = vec![symbol(0, LoopRole::Free), symbol(1, LoopRole::Whole)];
+        let units = [
+            unit("fixed", OpClass::Normalization, fixed, &target, softmax("fixed", 100)),
+            unit("free", OpClass::Normalization, free, &target, softmax("free", 0)),
+        ];
+        let loaded = load(&units, &target);
+        for (name, m, width) in [("fixed", 1, 100), ("fixed", 500, 100), ("free", 1, 1), ("free", 37, 11), ("free", 50, 3000)] {
+            let a = values(m * width, 1);
+            let out = output(m * width);
+            let dims = [m as i64, width as i64];
+            loaded.call(name, &[raw(&a), raw(&out)], if name == "fixed" { &dims[..1] } else { &dims });
             let mut expected = vec![];
-            for row in a.chunks(100) {
+            for row in a.chunks(width) {
                 let max = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
                 let sum: f64 = row.iter().map(|x| f64::from(x - max).exp()).sum();
                 expected.extend(row.iter().map(|x| (f64::from(x - max).exp() / sum) as f32));
             }
-            assert_output(&format!("{} m={m}", target.name), &out, &expected, 1e-6);
+            assert_output(&format!("{} {name} {m}x{width}", target.name), &out, &expected, 1e-6);
         }
     }
 }
