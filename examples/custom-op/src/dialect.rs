@@ -1,0 +1,4 @@
+//! Generated: registration, typed wrappers, constructors and reference of the dialect.
+#![allow(unused_imports, unused_variables)]
+
+include!(concat!(env!("OUT_DIR"), "/ops.rs"));
