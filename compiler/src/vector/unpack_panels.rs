@@ -1,12 +1,13 @@
 //! `linalg.unpack` of a single panel -> a slice of the panel, with the order of dims moved into the maps of its users.
 //!
+//! Without an epilogue to take it up, the panel is copied to the destination.
 //! Runs on tensors, after the grid tile has cut the accumulator down to one panel. Refuses unpacks of several panels or several packed dims.
 
-use super::build::{Builder, lasting, lasting_op};
+use super::build::{Builder, V, lasting, lasting_op};
 use melior::{
     dialect::DialectHandle,
     ir::{
-        AffineMap, Attribute, AttributeLike, OperationRef, Type, TypeLike, ValueLike,
+        AffineMap, Attribute, AttributeLike, BlockLike, OperationRef, Type, TypeLike, ValueLike,
         attribute::{ArrayAttribute, DenseI64ArrayAttribute},
         operation::{OperationLike, OperationMutLike, OperationRefMut},
         r#type::{RankedTensorType, ShapedTypeLike},
@@ -85,14 +86,14 @@ fn rewrite<'c>(op: OperationRef<'c, 'c>) -> Result<(), String> {
     )?;
 
     let result = lasting(op.result(0).map_err(|e| e.to_string())?.into());
-    for (user, position) in super::uses(result) {
-        let Some(maps) = user.attribute("indexing_maps").ok().and_then(|a| ArrayAttribute::try_from(a).ok()) else {
-            let name = user.name();
-            return Err(format!(
-                "the unpacked accumulator is used by '{}'; use it in a linalg.generic",
-                name.as_string_ref().as_str().unwrap_or("?")
-            ));
-        };
+    let users = super::uses(result);
+    if !users.iter().all(|(user, _)| user.has_attribute("indexing_maps")) {
+        let copied = copy_into(&builder, slice, dest, &order, dest_type)?;
+        super::replace(op, &[copied]);
+        return Ok(());
+    }
+    for (user, position) in users {
+        let maps = user.attribute("indexing_maps").and_then(ArrayAttribute::try_from).map_err(|e| e.to_string())?;
         let mut list: Vec<_> = (0..maps.len()).map(|i| maps.element(i).map_err(|e| e.to_string())).collect::<Result<_, _>>()?;
         // SAFETY: indexing maps are affine map attributes, and so is the new one, which the context owns.
         list[position] = unsafe {
@@ -107,6 +108,24 @@ fn rewrite<'c>(op: OperationRef<'c, 'c>) -> Result<(), String> {
     // SAFETY: all uses were replaced above.
     unsafe { mlir_sys::mlirOperationDestroy(op.to_raw()) };
     Ok(())
+}
+
+/// Writes the panel to `dest`: for a kernel without an epilogue.
+fn copy_into<'c>(builder: &Builder<'c>, slice: V<'c>, dest: V<'c>, order: &[usize], ty: RankedTensorType<'c>) -> Result<V<'c>, String> {
+    let list = |dims: &mut dyn Iterator<Item = usize>| dims.map(|dim| format!("d{dim}")).collect::<Vec<_>>().join(", ");
+    let domain = list(&mut (0..ty.rank()));
+    let maps = format!("[affine_map<({domain}) -> ({})>, affine_map<({domain}) -> ({domain})>]", list(&mut order.iter().copied()));
+    let iterators = vec!["#linalg.iterator_type<parallel>"; ty.rank()].join(", ");
+    let (region, block) = builder.region(&[ty.element(), ty.element()]);
+    let value = lasting(block.argument(0).map_err(|e| e.to_string())?.into());
+    Builder::at_end(block, builder.location).op("linalg.yield", &[value], &[], &[])?;
+    let attributes = [
+        ("indexing_maps", builder.attribute(&maps)?),
+        ("iterator_types", builder.attribute(&format!("[{iterators}]"))?),
+        ("operandSegmentSizes", attributes::segments(builder.context(), &[1, 1])),
+    ];
+    let copy = builder.op_with_regions("linalg.generic", &[slice, dest], &[ty.into()], &attributes, vec![region])?;
+    Ok(lasting(copy.result(0).map_err(|e| e.to_string())?.into()))
 }
 
 fn tensor_size(tensor: RankedTensorType<'_>, dim: usize) -> Option<i64> {

@@ -95,7 +95,7 @@ impl<'c> Contraction<'c> {
         let candidates = (0..generic.loops()).filter(|dim| {
             !generic.reduction[*dim] && *dim != panel && generic.uses(0, *dim) && generic.uses(2, *dim) && !generic.uses(1, *dim)
         });
-        let long = candidates.clone().filter(|dim| generic.static_extent(*dim) != Some(1)).next_back();
+        let long = candidates.clone().rfind(|dim| generic.static_extent(*dim) != Some(1));
         let Some(row) = long.or(candidates.clone().next_back()) else {
             return reject("no loop runs over rows of the first input and the output alone");
         };

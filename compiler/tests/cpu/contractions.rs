@@ -187,3 +187,32 @@ pub fn conv_unit(conv: &Conv, name: &str, target: &CpuTarget) -> winze_compiler:
     let loops = if conv.last.1 { [&image[..], &[width]].concat() } else { [&[width], &image[..]].concat() };
     unit(name, OpClass::Contraction, loops, target, conv.module(name, panel))
 }
+
+/// Without an epilogue the unpacking itself is the root.
+#[test]
+fn contractions_without_an_epilogue() {
+    for target in targets() {
+        for last in [(false, false), (true, true)] {
+            let conv = Conv { channels: 6, results: 40, input: 12, kernel: 3, stride: 1, last };
+            let mut kernel = conv_unit(&conv, "bare", &target);
+            let text = String::from_utf8(kernel.kernel.module).unwrap();
+            let result = if last.1 { "tensor<10x10x40xf32>" } else { "tensor<40x10x10xf32>" };
+            let (head, _) = text.split_once("  %o = ").unwrap();
+            let module = format!("{head}  return %u : {result}\n}}").replace("into %ue", "{winze.root} into %out");
+            kernel.kernel.module = move_attribute(&module).into_bytes();
+            let loaded = load(&[kernel], &target);
+            let (input, weights, bias) = (values(6 * 144, 1), values(54 * 40, 2), vec![0.0; 40]);
+            let packed = pack(&weights, 54, 40, panel_width(40, 32, &target).unwrap() as usize);
+            let out = output(4000);
+            loaded.call("bare", &[raw(&input), raw(&packed), raw(&bias), raw(&out)], &[]);
+            assert_output(&target.name, &out, &conv.expected(&input, &weights, &bias), 1e-6);
+        }
+    }
+}
+
+/// `linalg.unpack` prints its attributes after the destination.
+fn move_attribute(text: &str) -> String {
+    let line = text.lines().find(|line| line.contains("linalg.unpack")).unwrap();
+    let fixed = line.replace(" {winze.root}", "").replace(" : ", " {winze.root} : ");
+    text.replace(line, &fixed)
+}
