@@ -53,6 +53,23 @@ fn broadcasts_and_transpositions_of_unknown_size() {
 }
 
 #[test]
+fn an_input_may_be_the_output_where_that_is_declared() {
+    for target in targets() {
+        let loops = vec![symbol(0, LoopRole::Free), symbol(1, LoopRole::Free)];
+        let mut kernel = unit("here", OpClass::Elementwise, loops, &target, fused("here", false));
+        kernel.in_place = vec![(0, 3)];
+        let loaded = load(&[kernel], &target);
+        let (rows, columns) = (21, 45);
+        let (a, b, c) = (values(rows * columns, 1), values(columns, 2), values(rows, 3));
+        let expected: Vec<_> = (0..rows * columns).map(|i| a[i] + b[i % columns] * c[i / columns]).collect();
+        let mut out = a;
+        out.extend([GUARD; 16]);
+        loaded.call("here", &[raw(&out), raw(&b), raw(&c), raw(&out)], &[rows as i64, columns as i64]);
+        assert_output(&target.name, &out, &expected, 1e-6);
+    }
+}
+
+#[test]
 fn known_transpositions_use_every_block_size() {
     for target in targets() {
         for (rows, columns) in [(64, 56), (7, 19), (33, 1), (31, 31)] {
