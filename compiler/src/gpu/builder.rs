@@ -11,11 +11,6 @@ use melior::{
         operation::{OperationBuilder, OperationLike, OperationRefMut, OperationResult},
     },
 };
-use std::{
-    collections::BTreeMap,
-    ffi::c_void,
-    sync::{Mutex, atomic::AtomicPtr},
-};
 
 /// A value for as long as the IR lives. Passes own the IR while they run.
 pub type Val<'c> = Value<'c, 'c>;
@@ -26,23 +21,7 @@ pub fn op_ref<'c>(op: &impl OperationLikeRaw) -> Op<'c> {
     unsafe { OperationRef::from_raw(op.raw()) }
 }
 
-/// The context of an operation, for as long as the context lives.
-pub fn context_of<'c>(op: Op<'c>) -> &'c Context {
-    // SAFETY: the operation is live.
-    borrow_context(unsafe { mlir_sys::mlirOperationGetContext(op.to_raw()) })
-}
-
-fn borrow_context<'c>(raw: mlir_sys::MlirContext) -> &'c Context {
-    // melior's `Context` is a pointer to MLIR's, and `ContextRef::to_ref` borrows one from wherever the `ContextRef` stands, so that one has to stay:
-    // here, one per address that ever held a context.
-    static HOLDERS: Mutex<BTreeMap<usize, &'static AtomicPtr<c_void>>> = Mutex::new(BTreeMap::new());
-    const { assert!(size_of::<Context>() == size_of::<AtomicPtr<c_void>>()) };
-    let raw = raw.ptr;
-    let mut holders = HOLDERS.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-    let holder: &'static AtomicPtr<c_void> = *holders.entry(raw as usize).or_insert_with(|| Box::leak(Box::new(AtomicPtr::new(raw))));
-    // SAFETY: same layout; the context outlives its operations, and a shared reference never destroys it.
-    unsafe { &*std::ptr::from_ref(holder).cast::<Context>() }
-}
+pub use winze_mlir::context::context_of;
 
 /// The marker of a dynamic extent in types and attributes.
 pub fn dynamic_size() -> i64 {
@@ -200,7 +179,7 @@ pub fn build<'c>(
     attributes: &[(&str, Attribute<'c>)],
 ) -> Result<Operation<'c>, String> {
     // SAFETY: locations live as long as their context.
-    let context = borrow_context(unsafe { mlir_sys::mlirLocationGetContext(location.to_raw()) });
+    let context = unsafe { winze_mlir::context::from_raw(mlir_sys::mlirLocationGetContext(location.to_raw())) };
     let attributes: Vec<_> = attributes.iter().map(|(name, a)| (Identifier::new(context, name), *a)).collect();
     OperationBuilder::new(name, location)
         .add_operands(operands)

@@ -2,10 +2,10 @@
 //!
 //! Signed remainder becomes `x - x / y * y`: upstream takes absolute values, which the smallest integer has none of. Where 64-bit integers are emulated,
 //! which upstream does without division, quotient and remainder come from a loop of shifts and subtractions, one bit a turn; division by zero gives
-//! a quotient of all ones there, without a trap.
+//! a quotient of all ones there, without a trap. Shifts by 0 of such integers are taken out of the emulation.
 
 use crate::gpu::builder::{
-    Before, Op, Val, block_ref, build, context_of, erase, integer, integer_width, name_of, op_ref, operands, operations_below,
+    Before, Op, Val, block_ref, build, context_of, defining_op, erase, integer, integer_width, name_of, op_ref, operands, operations_below,
     replace_uses, results,
 };
 use melior::{
@@ -50,6 +50,7 @@ impl RustPass for ExpandIntegerDivision {
     }
 }
 
+const EQUAL: i64 = 0;
 const NOT_EQUAL: i64 = 1;
 const SIGNED_LESS: i64 = 2;
 const UNSIGNED_GREATER_EQUAL: i64 = 9;
@@ -70,12 +71,29 @@ fn expand_remainder<'c>(context: &'c Context, op: Op<'c>) -> Result<(), String> 
     Ok(())
 }
 
+/// Keeps the operand where the amount is 0: the emulation then shifts a word by its whole width, which is undefined.
+fn guard_shift<'c>(context: &'c Context, op: Op<'c>) -> Result<(), String> {
+    let before = Before::new(context, op);
+    let inputs = operands(op);
+    if defining_op(inputs[1]).is_some_and(|(amount, _)| name_of(amount) == "arith.constant") {
+        return Ok(());
+    }
+    let r#type = inputs[0].r#type();
+    let zero = before.constant(r#type, 0)?;
+    let unshifted = compare(&before, EQUAL, inputs[1], zero)?;
+    let shifted = before.one(&name_of(op), &inputs, r#type, &[])?;
+    replace_uses(results(op)[0], before.one("arith.select", &[unshifted, inputs[0], shifted], r#type, &[])?);
+    erase(op);
+    Ok(())
+}
+
 fn expand<'c>(context: &'c Context, op: Op<'c>) -> Result<(), String> {
     let (signed, remainder) = match name_of(op).as_str() {
         "arith.divui" => (false, false),
         "arith.remui" => (false, true),
         "arith.divsi" => (true, false),
         "arith.remsi" => (true, true),
+        "arith.shli" | "arith.shrui" | "arith.shrsi" => return guard_shift(context, op),
         _ => return Ok(()),
     };
     let before = Before::new(context, op);

@@ -37,11 +37,11 @@ pub fn unit(text: &str) -> KernelUnit {
 }
 
 /// The kernel, accepted by spirv-val where that is installed.
-pub fn compile(text: &str, profile: &str) -> VulkanKernel {
+pub fn compile(unit: &KernelUnit, profile: &str) -> Result<VulkanKernel, String> {
     let profile = VulkanProfile::named(profile).unwrap();
-    let kernel = compile_kernels(&[unit(text)], profile, 1).unwrap_or_else(|e| panic!("{}: {}", profile.name, e[0])).remove(0);
+    let kernel = compile_kernels(std::slice::from_ref(unit), profile, 1).map_err(|e| e[0].to_string())?.remove(0);
     validate(&kernel, profile);
-    kernel
+    Ok(kernel)
 }
 
 /// The message of the error that compiling gives.
@@ -98,13 +98,18 @@ pub struct Loaded {
 }
 
 /// The kernel, ready to run; `None` without a device.
-pub fn load(text: &str, profile_name: &str) -> Option<Loaded> {
+pub fn load(text: &str, profile: &str) -> Option<Loaded> {
+    load_unit(&unit(text), profile).unwrap_or_else(|e| panic!("{profile}: {e}"))
+}
+
+/// The same for a kernel that may be refused.
+pub fn load_unit(unit: &KernelUnit, profile_name: &str) -> Result<Option<Loaded>, String> {
     static LOCK: Mutex<()> = Mutex::new(());
-    let kernel = compile(text, profile_name);
+    let kernel = compile(unit, profile_name)?;
     let guard = LOCK.lock().unwrap_or_else(|e| e.into_inner());
     if devices().is_empty() {
         report(&format!("kernel {} was compiled but not run: there is no Vulkan device", kernel.name));
-        return None;
+        return Ok(None);
     }
     let program = artifact(&kernel, VulkanProfile::named(profile_name).unwrap());
     let messages = Messages::default();
@@ -116,7 +121,7 @@ pub fn load(text: &str, profile_name: &str) -> Option<Loaded> {
         }
         other => other,
     };
-    Some(Loaded { kernel, program: loaded.unwrap(), messages, _one_at_a_time: guard })
+    Ok(Some(Loaded { kernel, program: loaded.unwrap(), messages, _one_at_a_time: guard }))
 }
 
 fn artifact(kernel: &VulkanKernel, profile: &VulkanProfile) -> Program {

@@ -6,5 +6,6 @@ mod harness;
 mod arithmetic;
 mod contraction;
 mod data_movement;
+mod graph_ops;
 mod reduction;
 mod refusals;
