@@ -8,7 +8,7 @@ mod convert;
 mod panels;
 mod place;
 
-pub use builder::{Blk, Builder, Op, ScalarBuilder, Val, lasting, lasting_block, lasting_op};
+pub use builder::{Blk, Builder, Op, ScalarBuilder, Val, is_half, lasting, lasting_block, lasting_op};
 pub use context::{LowerContext, Part};
 pub use convert::{ConvertGraphToLinalg, DIMS, SYMBOLS};
 pub use panels::contract_panels;

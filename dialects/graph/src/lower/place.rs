@@ -10,7 +10,7 @@ use winze_mlir::{
     melior::{
         dialect::DialectHandle,
         ir::{
-            AffineMap, Attribute, AttributeLike, BlockLike, OperationRef, RegionLike, Value, ValueLike,
+            AffineMap, Attribute, AttributeLike, BlockLike, OperationRef, RegionLike, TypeLike, Value, ValueLike,
             attribute::ArrayAttribute,
             operation::{OperationLike, OperationResult},
         },
@@ -41,8 +41,12 @@ impl RustPass for PlaceInDestinations {
     fn run(&self, function: OperationRef<'_, '_>) -> Result<(), String> {
         let Some(block) = function.region(0).ok().and_then(|region| region.first_block()).map(lasting_block) else { return Ok(()) };
         let Some(end) = block.terminator().map(lasting_op) else { return Ok(()) };
+        let arguments: Vec<Val> = (0..block.argument_count()).map(|i| lasting(block.argument(i).expect("in range").into())).collect();
+        let tensors: Vec<Val> = arguments.into_iter().filter(|a| !a.r#type().is_index()).collect();
         let results: Vec<Val> = end.operands().map(lasting).collect();
+        let first = tensors.len().checked_sub(results.len()).ok_or("place-in-destinations: fewer destinations than results")?;
         for (i, result) in results.into_iter().enumerate() {
+            place_result(result, tensors[first + i]);
             let Some(root) = defining(result).filter(|op| op_name(*op) == "linalg.generic") else { continue };
             update_in_place(root)?;
             // Updating replaces the op.
@@ -56,8 +60,103 @@ impl RustPass for PlaceInDestinations {
     }
 }
 
+/// The operand that an op writes over, for ops whose result replaces it.
+fn init_position(op: Op) -> Option<usize> {
+    match op_name(op).as_str() {
+        "linalg.fill" | "linalg.generic" => match segment_sizes(op)[..] {
+            [inputs, 1] => Some(inputs),
+            _ => None,
+        },
+        "tensor.insert_slice" => Some(1),
+        _ => None,
+    }
+}
+
+/// Where the buffer of `value` begins: the op that first writes it and the position of what it overwrites.
+fn first_write<'c>(value: Val<'c>) -> Option<(Op<'c>, usize)> {
+    let op = defining(value)?;
+    let position = init_position(op)?;
+    let init = lasting(op.operand(position).ok()?);
+    first_write(init).or(Some((op, position)))
+}
+
+fn is_empty(value: Val) -> bool {
+    defining(value).is_some_and(|op| op_name(op) == "tensor.empty")
+}
+
+fn set_operand<'c>(op: Op<'c>, position: usize, value: Val<'c>) {
+    // SAFETY: op and value are live and the value dominates the op.
+    unsafe { mlir_sys::mlirOperationSetOperand(op.to_raw(), position as isize, value.to_raw()) }
+}
+
+/// Fusion leaves results in fresh tensors; this brings them back into the destination, and slices of results into slices of it.
+fn place_result<'c>(result: Val<'c>, destination: Val<'c>) {
+    if let Some((op, position)) = first_write(result)
+        && op.operand(position).is_ok_and(|init| is_empty(lasting(init)) && init.r#type() == destination.r#type())
+    {
+        set_operand(op, position, destination);
+    }
+    let mut link = defining(result);
+    while let Some(op) = link
+        && let Some(position) = init_position(op)
+    {
+        if op_name(op) == "tensor.insert_slice" {
+            place_slice(op);
+        }
+        link = op.operand(position).ok().and_then(|init| defining(lasting(init)));
+    }
+}
+
+/// Lets the source of an insertion be computed in the slice that it is inserted into.
+fn place_slice(insert: Op) {
+    let (Ok(source), Ok(destination)) = (insert.operand(0).map(lasting), insert.operand(1).map(lasting)) else { return };
+    let Some((op, position)) = first_write(source) else { return };
+    let dominates = match defining(destination) {
+        Some(before) => before.is_before_in_block(op),
+        None => true,
+    };
+    let Some(block) = op.block().map(lasting_block) else { return };
+    if !dominates || !has_one_use(source) || !op.operand(position).is_ok_and(|init| is_empty(lasting(init))) {
+        return;
+    }
+    // SAFETY: the context outlives the pass.
+    let context = unsafe { insert.context().to_ref() };
+    let b = Builder { context, location: insert.location(), block };
+    let names = ["static_offsets", "static_sizes", "static_strides"];
+    let Ok(mut attributes) = names.iter().map(|name| insert.attribute(name).map(|a| (*name, a))).collect::<Result<Vec<_>, _>>() else {
+        return;
+    };
+    let sizes = segment_sizes(insert);
+    let segments: Vec<i32> = std::iter::once(1).chain(sizes[2..].iter().map(|size| *size as i32)).collect();
+    attributes.push(("operandSegmentSizes", attributes::segments(context, &segments)));
+    let operands: Vec<Val> = insert.operands().skip(1).map(lasting).collect();
+    // Extents of the slice are computed before the source is.
+    if operands[1..].iter().any(|v| defining(*v).is_some_and(|def| !def.is_before_in_block(op))) {
+        return;
+    }
+    let slice = b.op("tensor.extract_slice", &operands, &[source.r#type()], &attributes);
+    // SAFETY: both ops are live and in one block.
+    unsafe { mlir_sys::mlirOperationMoveBefore(slice.to_raw(), op.to_raw()) }
+    set_operand(op, position, lasting(slice.result(0).expect("one result").into()));
+}
+
 fn defining<'c>(value: Val<'c>) -> Option<Op<'c>> {
     OperationResult::try_from(value).ok().map(|result| lasting_op(result.owner()))
+}
+
+/// True if one operation uses the contents of `value`; its extents may be asked for anywhere.
+fn has_one_writer(value: Val) -> bool {
+    let mut count = 0;
+    // SAFETY: walks the use list of a live value.
+    unsafe {
+        let mut operand = mlir_sys::mlirValueGetFirstUse(value.to_raw());
+        while !mlir_sys::mlirOpOperandIsNull(operand) {
+            let user = Op::from_raw(mlir_sys::mlirOpOperandGetOwner(operand));
+            count += usize::from(op_name(user) != "tensor.dim");
+            operand = mlir_sys::mlirOpOperandGetNextUse(operand);
+        }
+    }
+    count == 1
 }
 
 fn has_one_use(value: Value) -> bool {
@@ -66,18 +165,6 @@ fn has_one_use(value: Value) -> bool {
         let first = mlir_sys::mlirValueGetFirstUse(value.to_raw());
         !mlir_sys::mlirOpOperandIsNull(first) && mlir_sys::mlirOpOperandIsNull(mlir_sys::mlirOpOperandGetNextUse(first))
     }
-}
-
-/// What the destination of `op` is, followed through the ops that fill and update it.
-fn initial<'c>(mut value: Val<'c>) -> Val<'c> {
-    while let Some(op) = defining(value)
-        && matches!(op_name(op).as_str(), "linalg.fill" | "linalg.generic")
-        && let [inputs, 1] = segment_sizes(op)[..]
-        && let Ok(next) = op.operand(inputs)
-    {
-        value = lasting(next);
-    }
-    value
 }
 
 /// If `op` computes its only output from an input of the same form, lets it update that input; then looks at the producer of its new output.
@@ -95,47 +182,37 @@ fn update_in_place(op: Op<'_>) -> Result<(), String> {
     let output_argument = body.argument(inputs).map_err(|e| e.to_string())?;
     // SAFETY: reads the use list of a live value.
     let output_read = unsafe { !mlir_sys::mlirOpOperandIsNull(mlir_sys::mlirValueGetFirstUse(output_argument.to_raw())) };
-    if !parallel || !identity(output_map) || output_read || !destination.is_block_argument() || !has_one_use(destination) {
+    if !parallel || !identity(output_map) || output_read || !destination.is_block_argument() || !has_one_writer(destination) {
         return Ok(());
     }
     for i in 0..inputs {
         let input = lasting(op.operand(i).map_err(|e| e.to_string())?);
         let Some(producer) = defining(input).filter(|p| matches!(op_name(*p).as_str(), "linalg.generic" | "linalg.fill")) else { continue };
-        let start = initial(input);
-        let fresh = defining(start).is_some_and(|op| op_name(op) == "tensor.empty");
-        if map(i)? != output_map
-            || input.r#type() != destination.r#type()
-            || !has_one_use(input)
-            || !fresh
-            || !chain_is_private(input, start)
-        {
+        let Some((writer, position)) = first_write(input) else { continue };
+        let fresh = writer.operand(position).is_ok_and(|init| is_empty(lasting(init)));
+        if map(i)? != output_map || input.r#type() != destination.r#type() || !fresh || !is_private(input) {
             continue;
         }
         // The chain of `input` starts at the destination instead of an empty tensor, and `op` goes on where it ends.
-        // SAFETY: all values are live; the old op is erased after its result was replaced.
-        unsafe {
-            let first = mlir_sys::mlirValueGetFirstUse(start.to_raw());
-            let (user, position) = (mlir_sys::mlirOpOperandGetOwner(first), mlir_sys::mlirOpOperandGetOperandNumber(first));
-            mlir_sys::mlirOperationSetOperand(user, position as isize, destination.to_raw());
-        }
+        set_operand(writer, position, destination);
         rebuild(op, i, inputs, &maps)?;
         return update_in_place(producer);
     }
     Ok(())
 }
 
-/// Each link from `value` down to `start` is used once, so nothing else sees the buffer.
-fn chain_is_private<'c>(mut value: Val<'c>, start: Val<'c>) -> bool {
-    while value != start {
-        let Some(op) = defining(value) else { return false };
-        let [inputs, 1] = segment_sizes(op)[..] else { return false };
-        let Ok(next) = op.operand(inputs) else { return false };
+/// Each link of the chain that writes `value` is used once, so nothing else sees the buffer.
+fn is_private(mut value: Val) -> bool {
+    while let Some(op) = defining(value)
+        && let Some(position) = init_position(op)
+    {
         if !has_one_use(value) {
             return false;
         }
+        let Ok(next) = op.operand(position) else { return false };
         value = lasting(next);
     }
-    has_one_use(start)
+    true
 }
 
 /// `op` without input `i`, which becomes its output.

@@ -17,6 +17,14 @@ pub mod transpose;
 
 pub mod packed_conv;
 pub mod packed_dot;
+pub mod conv;
+pub mod dot_general;
+pub mod reduce;
+pub mod reduce_window;
+pub mod softmax;
+
+pub mod fold;
+pub mod window;
 
 pub mod r#if;
 pub mod kernel;
@@ -44,6 +52,11 @@ pub fn all() -> Vec<OpDefinition> {
         pad::DEFINITION,
         packed_dot::DEFINITION,
         packed_conv::DEFINITION,
+        dot_general::DEFINITION,
+        conv::DEFINITION,
+        reduce::DEFINITION,
+        reduce_window::DEFINITION,
+        softmax::DEFINITION,
         r#if::DEFINITION,
         r#while::DEFINITION,
         r#yield::DEFINITION,

@@ -1,0 +1,78 @@
+//! `graph.reduce`: folds axes away.
+
+use crate::{
+    dialect::Reduce,
+    eval::EvalContext,
+    infer::{attribute, operand_type},
+    lower::{LowerContext, Op, Part, Val},
+    op::{OpDefinition, Role},
+    ops::fold::{Fold, accumulate},
+    tensor::{Scalar, Tensor},
+    types::{TensorType, check_axes},
+};
+use winze_mlir::{
+    melior::ir::{OperationRef, Type},
+    op_hooks::{InferContext, OpHooks},
+};
+
+pub const DEFINITION: OpDefinition = OpDefinition {
+    name: "graph.reduce",
+    role: Role::Reduction,
+    hooks: OpHooks { verify: None, infer: Some(infer), canonicalize: None },
+    eval,
+    lower,
+    scalar: None,
+};
+
+fn kept(rank: usize, axes: &[usize]) -> Vec<usize> {
+    (0..rank).filter(|axis| !axes.contains(axis)).collect()
+}
+
+fn infer<'c>(cx: &InferContext<'c, '_>) -> Result<Vec<Type<'c>>, String> {
+    let input = operand_type(cx, 0)?;
+    Fold::parse(&attribute::<String>(cx, "kind")?, input.element)?;
+    let axes = check_axes(&attribute::<Vec<i64>>(cx, "axes")?, input.rank())?;
+    let dims = kept(input.rank(), &axes).into_iter().map(|axis| input.dims[axis].clone()).collect();
+    Ok(vec![TensorType::new(input.element, dims).to_type(cx.context)])
+}
+
+fn eval(cx: &EvalContext, op: OperationRef, inputs: &[Tensor]) -> Result<Vec<Tensor>, String> {
+    let (result, shape) = cx.result_type(op, 0)?;
+    let fold = Fold::parse(&Reduce(op).kind(), result.element)?;
+    let input = &inputs[0];
+    let axes = check_axes(&Reduce(op).axes(), input.rank())?;
+    let kept = kept(input.rank(), &axes);
+    let mut folded = vec![fold.neutral(result.element); shape.iter().product()];
+    // Visits every element once and folds it where it belongs.
+    Tensor::from_index_fn(input.element(), &input.shape, |index| {
+        let place = kept.iter().zip(&shape).fold(0, |linear, (axis, extent)| linear * extent + index[*axis]);
+        let x = input.at(index);
+        folded[place] = fold.eval(folded[place], x);
+        x
+    });
+    Ok(vec![Tensor::from_fn(result.element, &shape, |i: usize| -> Scalar { folded[i] })])
+}
+
+fn lower<'c>(cx: &mut LowerContext<'c>, op: Op<'c>) -> Result<Vec<Val<'c>>, String> {
+    let (tensor, input) = cx.operand(op, 0)?;
+    let fold = Fold::parse(&Reduce(op).kind(), input.element)?;
+    let axes = check_axes(&Reduce(op).axes(), input.rank())?;
+    let kept = kept(input.rank(), &axes);
+    let value = accumulate(
+        cx,
+        op,
+        |element| fold.neutral(element),
+        |cx, output| {
+            // Kept axes are the outer loops, so that the result is walked in order.
+            let mut map = cx.identity(input.rank());
+            for (position, axis) in kept.iter().chain(&axes).enumerate() {
+                map[*axis] = cx.loop_dim(position);
+            }
+            let reduction: Vec<bool> = (0..input.rank()).map(|position| position >= kept.len()).collect();
+            let part = Part { tensor, element: input.element, map };
+            let element = output.element;
+            Ok(cx.generic(&[part], &[output], &reduction, |b, x| vec![fold.lower(b, element, x[1], b.widen(input.element, x[0]))])[0])
+        },
+    )?;
+    Ok(vec![value])
+}
