@@ -11,6 +11,8 @@ pub mod lower;
 pub mod op;
 pub mod ops;
 pub mod tensor;
+#[cfg(feature = "testing")]
+pub mod testing;
 pub mod types;
 
 pub use op::register;

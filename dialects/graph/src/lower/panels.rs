@@ -7,11 +7,7 @@ use super::{
 use crate::dim::Dim;
 use winze_mlir::{
     attributes::{self, AttributeValue},
-    melior::ir::{
-        AffineExpr, Attribute, ValueLike,
-        attribute::DenseI64ArrayAttribute,
-        operation::OperationResult,
-    },
+    melior::ir::{AffineExpr, Attribute, ValueLike, attribute::DenseI64ArrayAttribute, operation::OperationResult},
 };
 
 /// Attribute of the contraction among the operations of a kernel.

@@ -15,10 +15,10 @@ pub mod reshape;
 pub mod slice;
 pub mod transpose;
 
-pub mod packed_conv;
-pub mod packed_dot;
 pub mod conv;
 pub mod dot_general;
+pub mod packed_conv;
+pub mod packed_dot;
 pub mod reduce;
 pub mod reduce_window;
 pub mod softmax;

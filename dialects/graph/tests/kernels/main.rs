@@ -337,3 +337,16 @@ fn control_flow_is_evaluated() {
     let r = jit::evaluate(text, &[Tensor::scalar(ElementType::I64, Scalar::Signed(5))], &[]).unwrap();
     assert_eq!(r, [Tensor::scalar(ElementType::I64, Scalar::Signed(15)), Tensor::scalar(ElementType::I64, Scalar::Signed(0))]);
 }
+
+#[test]
+fn random_graphs_compile_to_what_they_evaluate_to() {
+    for seed in 0..40 {
+        let graph = winze_graph::testing::random_graph(seed, 8);
+        let expected = jit::evaluate(&graph.text, &graph.inputs, &graph.symbols).unwrap_or_else(|e| panic!("seed {seed}: {e}"));
+        let found = jit::execute_unchecked(&graph.text, &graph.inputs, &graph.symbols).unwrap_or_else(|e| panic!("seed {seed}: {e}"));
+        for (expected, found) in expected.iter().zip(&found) {
+            let error = jit::distance(expected, found);
+            assert!(error <= 4.0, "seed {seed}: {error} tolerances\n{}expected {expected:?}\nfound {found:?}", graph.text);
+        }
+    }
+}
