@@ -12,6 +12,8 @@ pub mod kernel_unit;
 
 pub mod kernels;
 
+pub mod linalg;
+
 pub mod schedule;
 
 pub mod vector;
@@ -23,3 +25,9 @@ pub mod gpu;
 pub mod spirv;
 
 pub mod launch;
+
+mod parallel;
+
+pub mod compile;
+
+pub mod driver;

@@ -2,3 +2,10 @@
 
 pub mod form_kernels;
 pub mod outline_kernels;
+pub mod pack_weights;
+
+/// Registers the passes of this stage.
+pub fn register_passes() {
+    winze_mlir::pass::register::<pack_weights::PackWeights>();
+    winze_mlir::pass::register::<form_kernels::FormKernels>();
+}

@@ -25,7 +25,7 @@ use winze_runtime::artifact::{
 /// What the artifact knows that the IR does not.
 pub trait Resolver {
     /// How a target stores elements of a type.
-    fn storage(&self, element: ElementType) -> Storage;
+    fn storage(&self, element: ElementType) -> Result<Storage, String>;
     /// Index in the manifest of the constant that an op names.
     fn constant(&mut self, op: launch::Constant) -> Result<u32, String>;
     /// Index in the variant of a dispatch: kernel name and the nodes it computes.
@@ -163,7 +163,7 @@ impl Encoder<'_> {
     }
 
     fn buffer(&mut self, value: Value, dims: Vec<Dim>, place: Place) -> Result<(), String> {
-        let storage = self.resolver.storage(ElementType::from_type(extents::element_of(value.r#type()))?);
+        let storage = self.resolver.storage(ElementType::from_type(extents::element_of(value.r#type()))?)?;
         let dims: Vec<Expr> = dims.iter().map(expr_of).collect();
         self.buffers.insert(value.to_raw().ptr, self.table.len() as BufferId);
         self.table.push(Buffer { storage, capacities: dims.clone(), dims, place });

@@ -15,3 +15,9 @@ pub const KERNEL_ATTRIBUTE: &str = "winze.kernel";
 pub const SYMBOLS_ATTRIBUTE: &str = "winze.symbols";
 /// Pairs (input, output) that may be one buffer, flattened.
 pub const IN_PLACE_ATTRIBUTE: &str = "winze.in_place";
+
+/// Registers the passes of this stage.
+pub fn register_passes() {
+    winze_mlir::pass::register::<convert_graph_to_launch::ConvertGraphToLaunch>();
+    winze_mlir::pass::register::<plan_arena::PlanArena>();
+}

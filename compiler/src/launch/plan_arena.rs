@@ -21,8 +21,8 @@ use winze_mlir::{
 pub struct PlanArena {
     /// Every offset is a multiple of this many bytes.
     align: i64,
-    /// Bytes that a bool takes.
-    bool_bytes: i64,
+    /// Fewest bytes that an element takes.
+    min_bytes: i64,
     /// Whether dispatches may run in place.
     in_place: bool,
 }
@@ -33,7 +33,7 @@ impl RustPass for PlanArena {
     const ANCHOR: &'static str = "launch.program";
     const OPTIONS: &'static [PassOption] = &[
         PassOption { name: "align", description: "bytes that offsets are multiples of", default: "64" },
-        PassOption { name: "bool-bytes", description: "bytes per stored bool: 1 on CPU, 4 on Vulkan", default: "1" },
+        PassOption { name: "min-bytes", description: "fewest bytes per stored element: 1 on CPU, 4 on Vulkan", default: "1" },
         PassOption { name: "in-place", description: "let declared pairs share a buffer: true or false", default: "true" },
     ];
 
@@ -47,7 +47,7 @@ impl RustPass for PlanArena {
                 .ok_or_else(|| format!("option '{name}': '{}' is no positive number", values[i]))
         };
         let in_place = values[2].parse().map_err(|_| format!("option 'in-place': '{}' is neither true nor false", values[2]))?;
-        Ok(Self { align: number(0)?, bool_bytes: number(1)?, in_place })
+        Ok(Self { align: number(0)?, min_bytes: number(1)?, in_place })
     }
 
     fn run(&self, program: OperationRef<'_, '_>) -> Result<(), String> {
@@ -102,8 +102,7 @@ impl PlanArena {
 
     fn element_bytes(&self, memref: Type) -> Result<i64, String> {
         match attributes::bit_width(extents::element_of(memref)) {
-            Some(1) => Ok(self.bool_bytes),
-            Some(bits) => Ok(i64::from(bits.div_ceil(8))),
+            Some(bits) => Ok(i64::from(bits.div_ceil(8)).max(self.min_bytes)),
             None => Err(format!("plan-arena: {memref} has elements of unknown size")),
         }
     }

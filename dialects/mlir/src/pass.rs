@@ -7,7 +7,7 @@ use melior::{
     ir::{OperationRef, operation::OperationLike, r#type::TypeId},
 };
 use mlir_sys::{MlirDialectHandle, MlirOperation, MlirStringCallback, MlirStringRef, MlirTypeID};
-use std::ffi::c_void;
+use std::{collections::BTreeMap, ffi::c_void, sync::Mutex};
 
 /// One option of a pass: `name=value` in a textual pipeline, a flag on the command line.
 pub struct PassOption {
@@ -63,8 +63,18 @@ unsafe extern "C" {
     fn winzeRegisterPass(description: *const RawDescription);
 }
 
-/// Puts `P` into MLIR's global registry. Call once per process and pass, before pipelines are parsed.
+static REGISTERED: Mutex<BTreeMap<&'static str, &'static str>> = Mutex::new(BTreeMap::new());
+
+/// Names and descriptions of the registered Rust passes, sorted.
+pub fn registered() -> Vec<(&'static str, &'static str)> {
+    REGISTERED.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).iter().map(|(name, description)| (*name, *description)).collect()
+}
+
+/// Puts `P` into MLIR's global registry, before pipelines are parsed. Registering a name again changes nothing.
 pub fn register<P: RustPass>() {
+    if REGISTERED.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).insert(P::ARGUMENT, P::DESCRIPTION).is_some() {
+        return;
+    }
     // The registry keeps pointers for the life of the process, so the description is leaked on purpose.
     #[repr(align(16))]
     struct Identity(#[allow(dead_code)] u64);

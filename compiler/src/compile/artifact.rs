@@ -1,0 +1,215 @@
+//! Compiled kernels, launch programs and the constant store -> the parts of an artifact.
+
+use super::{CompileError, Target};
+use crate::{
+    constants::{ConstantStore, Expression},
+    launch::{
+        encode::{Resolver, encode, expr_of},
+        extents,
+    },
+};
+use melior::ir::{
+    Attribute, AttributeLike, BlockLike, Module, OperationRef, Value, ValueLike,
+    attribute::{ArrayAttribute, StringAttribute},
+    operation::OperationLike,
+};
+use std::collections::HashMap;
+use winze_graph::types::{ElementType, TensorType, symbol_names};
+use winze_launch as launch;
+use winze_mlir::{attributes, walk};
+use winze_runtime::artifact::{
+    manifest::{Device, Dispatch, ElementType as Storage, Function, Kernel, Port, Symbol, Variant},
+    writer::Writer,
+};
+
+/// Code of a variant.
+pub struct Compiled {
+    pub kernels: Vec<Kernel>,
+    /// ELF image or SPIR-V modules.
+    pub image: Vec<u8>,
+    pub features: Vec<String>,
+}
+
+/// Attribute of a function's arguments and results: the name of the model's input or output.
+const NAME: &str = "graph.name";
+/// Attributes of a function: bounds of its symbols, in order; an upper bound of -1 is none.
+const SYMBOL_MAXIMA: &str = "graph.symbol_max";
+
+/// Entry points of a graph module.
+pub fn functions(module: &Module) -> Result<Vec<Function>, CompileError> {
+    walk::operations(module.body())
+        .filter(|op| op.name().as_string_ref().as_str() == Ok("func.func"))
+        .map(|func| function(func).map_err(CompileError::Failed))
+        .collect()
+}
+
+fn function(func: OperationRef) -> Result<Function, String> {
+    let block = walk::blocks(func).into_iter().next().ok_or("artifact: a function without a body")?;
+    let maxima: Vec<i64> = attributes::get(func, SYMBOL_MAXIMA).unwrap_or_default();
+    let symbols = symbol_names(func)
+        .into_iter()
+        .enumerate()
+        .map(|(i, name)| Symbol { name, min: 0, max: maxima.get(i).copied().filter(|max| *max >= 0) })
+        .collect();
+    let inputs = (0..block.argument_count())
+        .map(|i| port(func, "arg_attrs", "input", i, block.argument(i).map_err(|e| e.to_string())?.into()))
+        .collect::<Result<_, String>>()?;
+    let terminator = block.terminator().ok_or("artifact: a function without a terminator")?;
+    let outputs =
+        terminator.operands().enumerate().map(|(i, value)| port(func, "res_attrs", "output", i, value)).collect::<Result<_, String>>()?;
+    Ok(Function { name: attributes::get(func, "sym_name").unwrap_or_else(|| "main".into()), symbols, inputs, outputs })
+}
+
+fn port(func: OperationRef, list: &str, kind: &str, i: usize, value: Value) -> Result<Port, String> {
+    let TensorType { element, dims } = TensorType::of(value)?;
+    let list = attributes::get::<Attribute>(func, list).and_then(|a| ArrayAttribute::try_from(a).ok());
+    let name = list.and_then(|list| list.element(i).ok()).and_then(|dictionary| {
+        // SAFETY: argument and result attributes are dictionaries; a missing entry is a null attribute.
+        let raw = unsafe { mlir_sys::mlirDictionaryAttrGetElementByName(dictionary.to_raw(), melior::StringRef::new(NAME).to_raw()) };
+        (!raw.ptr.is_null()).then(|| unsafe { Attribute::from_raw(raw) })
+    });
+    let name = name.and_then(|name| StringAttribute::try_from(name).ok()).map(|name| name.value().to_string());
+    Ok(Port { name: name.unwrap_or_else(|| format!("{kind}_{i}")), element: storage_of(element), dims: dims.iter().map(expr_of).collect() })
+}
+
+/// The runtime's name of an element type.
+pub fn storage_of(element: ElementType) -> Storage {
+    match element {
+        ElementType::F64 => Storage::F64,
+        ElementType::F32 => Storage::F32,
+        ElementType::F16 => Storage::F16,
+        ElementType::BF16 => Storage::BF16,
+        ElementType::I64 => Storage::I64,
+        ElementType::I32 => Storage::I32,
+        ElementType::I16 => Storage::I16,
+        ElementType::I8 => Storage::I8,
+        ElementType::U64 => Storage::U64,
+        ElementType::U32 => Storage::U32,
+        ElementType::U16 => Storage::U16,
+        ElementType::U8 => Storage::U8,
+        ElementType::Bool => Storage::Bool,
+    }
+}
+
+/// Writes constants and code of a variant and encodes its programs.
+pub fn variant(
+    host: &Module,
+    store: &mut ConstantStore,
+    target: &Target,
+    compiled: Compiled,
+    writer: &mut Writer,
+) -> Result<Variant, CompileError> {
+    let kernel_index = compiled.kernels.iter().enumerate().map(|(i, kernel)| (kernel.name.clone(), i as u32)).collect();
+    let names = walk::operations(host.body()).filter_map(launch::Program::cast).map(|program| program.sym_name()).collect();
+    let mut linker = Linker { store, target, writer, kernel_index, names, dispatches: vec![] };
+    let mut programs = vec![];
+    for op in walk::operations(host.body()) {
+        if let Some(program) = launch::Program::cast(op) {
+            programs.push(encode(program, &mut linker).map_err(CompileError::Failed)?);
+        }
+    }
+    let dispatches = linker.dispatches;
+    let device = match target {
+        Target::Cpu(cpu) => {
+            Device::Cpu { triple: cpu.triple.clone(), features: compiled.features, image: writer.cpu_image(compiled.image) }
+        }
+        Target::Vulkan(profile) => Device::Vulkan {
+            profile: profile.name.clone(),
+            api_version: profile.packed_api_version(),
+            features: compiled.features,
+            spirv: writer.spirv(compiled.image),
+        },
+    };
+    Ok(Variant { target: target.to_string(), device, kernels: compiled.kernels, dispatches, programs })
+}
+
+/// Resolves what launch programs name.
+struct Linker<'a> {
+    store: &'a mut ConstantStore,
+    target: &'a Target,
+    writer: &'a mut Writer,
+    kernel_index: HashMap<String, u32>,
+    names: Vec<String>,
+    dispatches: Vec<Dispatch>,
+}
+
+impl Resolver for Linker<'_> {
+    fn storage(&self, element: ElementType) -> Result<Storage, String> {
+        match self.target {
+            Target::Cpu(_) => Ok(storage_of(element)),
+            Target::Vulkan(profile) => profile.storage(storage_of(element)),
+        }
+    }
+
+    fn constant(&mut self, op: launch::Constant) -> Result<u32, String> {
+        let element = ElementType::from_type(extents::element_of(op.result().r#type()))?;
+        let storage = self.storage(element)?;
+        let (dims, bytes) = match op.value() {
+            Some(value) => {
+                let tensor = winze_graph::ops::constant::read_constant(value)?;
+                (tensor.shape.iter().map(|extent| *extent as i64).collect(), tensor.to_bytes())
+            }
+            None => {
+                let id = resolve(self.store, &op.id())?;
+                let dims = self.store.type_of(&id).map_err(|e| e.to_string())?.dims.clone();
+                if storage.bytes() == element.bytes() {
+                    let extents: Vec<u64> = dims.iter().map(|extent| *extent as u64).collect();
+                    let store = &*self.store;
+                    let written = self.writer.constant_from(storage, &extents, |out| store.write(&id, out).map_err(std::io::Error::other));
+                    return written.map_err(|e| e.to_string());
+                }
+                (dims, self.store.read(&id).map_err(|e| e.to_string())?.into_owned())
+            }
+        };
+        let extents: Vec<u64> = dims.iter().map(|extent: &i64| *extent as u64).collect();
+        let bytes = widen(element, storage, bytes)?;
+        self.writer.constant(storage, &extents, &bytes).map_err(|e| e.to_string())
+    }
+
+    fn dispatch(&mut self, kernel: &str, nodes: Vec<String>) -> Result<u32, String> {
+        let kernel = *self.kernel_index.get(kernel).ok_or_else(|| format!("kernel @{kernel} was not compiled"))?;
+        self.dispatches.push(Dispatch { kernel, nodes });
+        Ok(self.dispatches.len() as u32 - 1)
+    }
+
+    fn function(&self, name: &str) -> Result<u32, String> {
+        self.names.iter().position(|known| known == name).map(|i| i as u32).ok_or_else(|| format!("there is no program @{name}"))
+    }
+}
+
+/// Elements as a target stores them.
+fn widen(element: ElementType, storage: Storage, bytes: Vec<u8>) -> Result<Vec<u8>, String> {
+    match (element.bytes(), storage.bytes()) {
+        (from, to) if from == to => Ok(bytes),
+        (from, 4) if !element.is_float() && from < 4 => {
+            let signed = element.class() == winze_graph::types::Class::Signed;
+            let widened = bytes.chunks_exact(from).flat_map(|chunk| {
+                let mut word = if signed && chunk[from - 1] & 0x80 != 0 { [0xff; 4] } else { [0; 4] };
+                word[..from].copy_from_slice(chunk);
+                word
+            });
+            Ok(widened.collect())
+        }
+        (from, to) => Err(format!("constants of {from} bytes per element cannot be stored with {to}")),
+    }
+}
+
+/// The id in the store of a weight whose name ends in packing steps: `fc1.weight|transpose:1,0|panels:32`.
+fn resolve(store: &mut ConstantStore, id: &str) -> Result<String, String> {
+    if store.contains(id) {
+        return Ok(id.to_string());
+    }
+    let (base, step) =
+        id.rsplit_once('|').ok_or_else(|| format!("there is no constant '{id}'; give the side file that belongs to this module"))?;
+    let input = resolve(store, base)?;
+    let (name, argument) = step.split_once(':').unwrap_or((step, ""));
+    let malformed = || format!("constant '{id}' ends in '{step}', which is no packing step");
+    let numbers: Vec<i64> = argument.split(',').map(|n| n.parse().map_err(|_| malformed())).collect::<Result<_, _>>()?;
+    let expression = match (name, &numbers[..]) {
+        ("transpose", permutation) => Expression::Transpose { input, permutation: permutation.iter().map(|axis| *axis as usize).collect() },
+        ("panels", [panel]) => Expression::PackMatrix { input, panel: *panel },
+        ("filter_panels", [panel]) => Expression::PackFilter { input, panel: *panel },
+        _ => return Err(malformed()),
+    };
+    store.add_expression(id, expression).map_err(|e| e.to_string())
+}

@@ -1,0 +1,166 @@
+//! A model file -> a `.wz` file: all stages, one variant per target.
+
+mod artifact;
+mod cpu;
+mod dump;
+mod error;
+mod target;
+mod verify;
+mod vulkan;
+
+pub use dump::{Dump, Emit};
+pub use error::CompileError;
+pub use target::Target;
+
+use crate::{
+    constants::ConstantStore,
+    context::new_context,
+    import::{DimSetting, ImportOptions, import_onnx},
+    kernel_unit::KernelUnit,
+    kernels::outline_kernels::outline_kernels,
+    linalg::lower_kernels,
+    stage::Stage,
+};
+use melior::{
+    Context,
+    ir::{
+        Module,
+        operation::{OperationLike, OperationPrintingFlags},
+    },
+};
+use std::path::Path;
+use winze_mlir::{pass_manager::PassManager, walk};
+use winze_runtime::artifact::{
+    manifest::{Manifest, Variant},
+    writer::Writer,
+};
+
+/// What the user asks for.
+#[derive(Clone, Debug)]
+pub struct CompileOptions {
+    pub targets: Vec<Target>,
+    pub dims: Vec<DimSetting>,
+    pub jobs: usize,
+    /// Stages to write out.
+    pub emit: Option<Emit>,
+}
+
+/// `graph` stage: what every target shares.
+pub const GRAPH_PIPELINE: &str = "builtin.module(canonicalize,cse,canonicalize,symbol-dce)";
+
+/// `launch` stage, after kernels are outlined.
+fn launch_pipeline(align: u32, min_bytes: u32) -> String {
+    format!("builtin.module(convert-graph-to-launch,launch.program(plan-arena{{align={align} min-bytes={min_bytes}}}))")
+}
+
+/// Compiles `model` (`.onnx`, or `.mlir` of the graph dialect with its side file) to `out`. Returns warnings.
+pub fn compile(model: &Path, out: Option<&Path>, options: &CompileOptions) -> Result<Vec<String>, CompileError> {
+    let context = new_context();
+    let mut dump = Dump::new(options.emit.clone())?;
+    let (mut module, mut store, warnings) = load(&context, model, options)?;
+    dump.module(Stage::Import, None, &module)?;
+    verify::locations(&module, Stage::Import)?;
+    run(&context, &mut module, Stage::Graph, GRAPH_PIPELINE)?;
+    dump.module(Stage::Graph, None, &module)?;
+    verify::locations(&module, Stage::Graph)?;
+    if dump.done_after(Stage::Graph) {
+        return Ok(warnings);
+    }
+
+    let functions = artifact::functions(&module)?;
+    let mut writer = out.map(Writer::create).transpose()?;
+    let mut variants = vec![];
+    for target in &options.targets {
+        let variant = compile_variant(&context, &module, &mut store, target, options, &mut dump, writer.as_mut())?;
+        variants.extend(variant);
+    }
+    if let Some(writer) = writer {
+        let manifest = Manifest {
+            version: winze_runtime::artifact::manifest::MANIFEST_VERSION,
+            producer: format!("winze {}", env!("CARGO_PKG_VERSION")),
+            functions,
+            constants: vec![],
+            variants,
+        };
+        writer.finish(manifest)?;
+    }
+    Ok(warnings)
+}
+
+/// The model as a graph module.
+fn load<'c>(
+    context: &'c Context,
+    model: &Path,
+    options: &CompileOptions,
+) -> Result<(Module<'c>, ConstantStore, Vec<String>), CompileError> {
+    if model.extension().is_some_and(|extension| extension == "mlir") {
+        let text = std::fs::read_to_string(model).map_err(|e| CompileError::failed(format!("import: {}: {e}", model.display())))?;
+        let (module, diagnostics) = winze_mlir::diagnostics::collect(context, || Module::parse(context, &text));
+        let module = module.ok_or_else(|| {
+            let lines: Vec<String> = diagnostics.iter().map(ToString::to_string).collect();
+            CompileError::failed(format!("import: {} does not parse: {}", model.display(), lines.join("; ")))
+        })?;
+        let mut store = ConstantStore::new();
+        let side = model.with_extension("safetensors");
+        if side.exists() {
+            crate::constants::side_file::read(&mut store, &side).map_err(|e| CompileError::failed(e.to_string()))?;
+        }
+        return Ok((module, store, vec![]));
+    }
+    let imported = import_onnx(context, model, &ImportOptions { dims: options.dims.clone() })?;
+    Ok((imported.module, imported.store, imported.warnings))
+}
+
+fn compile_variant(
+    context: &Context,
+    module: &Module,
+    store: &mut ConstantStore,
+    target: &Target,
+    options: &CompileOptions,
+    dump: &mut Dump,
+    writer: Option<&mut Writer>,
+) -> Result<Option<Variant>, CompileError> {
+    let name = target.to_string();
+    let mut host =
+        Module::from_operation(walk::copy(module.as_operation())).ok_or_else(|| CompileError::internal("the module has no copy"))?;
+    run(context, &mut host, Stage::Kernels, &target.kernels_pipeline())?;
+    let mut units: Vec<KernelUnit> = vec![];
+    for func in walk::operations(host.body()) {
+        for unit in outline_kernels(context, func).map_err(CompileError::failed)? {
+            if !units.iter().any(|known| known.name == unit.name) {
+                units.push(unit);
+            }
+        }
+    }
+    dump.module(Stage::Kernels, Some(&name), &host)?;
+    verify::locations(&host, Stage::Kernels)?;
+    if dump.done_after(Stage::Kernels) {
+        return Ok(None);
+    }
+    let units = lower_kernels(&units, target.bool_bits(), options.jobs).map_err(CompileError::failed)?;
+    let compiled = match target {
+        Target::Cpu(cpu) => cpu::compile(&units, cpu, options.jobs, &dump.observer(&name))?,
+        Target::Vulkan(profile) => vulkan::compile(&units, profile, options.jobs, &dump.observer(&name))?,
+    };
+    run(context, &mut host, Stage::Launch, &launch_pipeline(target.arena_alignment(), target.bool_bits() / 8))?;
+    dump.module(Stage::Launch, Some(&name), &host)?;
+    verify::locations(&host, Stage::Launch)?;
+    dump.check()?;
+    match writer {
+        Some(writer) => artifact::variant(&host, store, target, compiled, writer).map(Some),
+        None => Ok(None),
+    }
+}
+
+/// Runs a pipeline; errors name the stage.
+fn run<'c>(context: &'c Context, module: &mut Module<'c>, stage: Stage, pipeline: &str) -> Result<(), CompileError> {
+    let manager = PassManager::parse(context, pipeline).map_err(|e| CompileError::failed(format!("{stage}: {e}")))?;
+    manager.run(module).map_err(|e| CompileError::failed(format!("{stage}: {e}")))?;
+    Ok(())
+}
+
+/// A module as text with locations.
+fn text_of(module: &Module) -> Result<String, CompileError> {
+    let flags = OperationPrintingFlags::new().enable_debug_info(true, false);
+    module.as_operation().to_string_with_flags(flags).map_err(|e| CompileError::failed(e.to_string()))
+}

@@ -1,0 +1,191 @@
+//! `winze-compiler`: the commands that need MLIR. `winze` hands them over with the same words.
+//!
+//! `main_with` takes extensions, so that a program out of this tree is the same compiler with more ops and passes.
+
+use crate::{
+    compile::{CompileError, CompileOptions, Emit, Target, compile},
+    context,
+    import::{DimSetting, ImportOptions, import_onnx},
+    stage::Stage,
+};
+use clap::{Args, Parser, Subcommand};
+use std::{path::PathBuf, process::ExitCode};
+use winze_mlir::melior::dialect::DialectRegistry;
+
+/// Adds dialects to a registry, and ops and passes to the process.
+pub type Extension = fn(&DialectRegistry);
+
+#[derive(Parser)]
+#[command(name = "winze-compiler", version, about = "The compiling half of winze; use `winze`, which passes its words on")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Compile a model (.onnx, .mlir) to an artifact (.wz)
+    Compile(CompileArguments),
+    /// List everything of a model that is unsupported, at once, per target
+    Check(CheckArguments),
+    /// Everything mlir-opt does, with Winze's dialects and passes
+    #[command(disable_help_flag = true)]
+    Opt {
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        words: Vec<String>,
+    },
+    /// List the passes of Winze
+    Passes,
+    /// List the targets
+    Targets,
+}
+
+#[derive(Args)]
+#[command(after_help = "Examples:
+  winze compile model.onnx -o model.wz
+  winze compile model.onnx -o model.wz --target cpu=x86-64-v3 --target vulkan
+  winze compile model.onnx --dim batch=1 --emit kernels
+  winze compile model.onnx -o model.wz --emit all --emit-folder stages")]
+struct CompileArguments {
+    /// The model: .onnx, or .mlir of the graph dialect with its weights in a .safetensors file of the same name
+    model: PathBuf,
+    /// Where the artifact goes; needed unless --emit is given
+    #[arg(short, long)]
+    output: Option<PathBuf>,
+    /// cpu[=NAME] or vulkan[=PROFILE]; may be repeated [default: cpu=native]
+    #[arg(long = "target", value_name = "TARGET")]
+    targets: Vec<Target>,
+    /// NAME=N fixes a symbolic dim, 'NAME<=N' bounds it; may be repeated
+    #[arg(long = "dim", value_name = "DIM")]
+    dims: Vec<DimSetting>,
+    /// Print a stage: import, graph, kernels, linalg, schedule, vector, llvm, gpu, spirv, launch, or all
+    #[arg(long, value_name = "STAGE")]
+    emit: Option<String>,
+    /// Only kernels with this text in their name
+    #[arg(long, value_name = "TEXT")]
+    emit_kernel: Option<String>,
+    /// Write stages to files in this folder instead of printing them
+    #[arg(long, value_name = "DIR")]
+    emit_folder: Option<PathBuf>,
+    /// Optimization level 0 to 3; all levels compile alike so far
+    #[arg(short = 'O', value_name = "LEVEL", default_value_t = 3, value_parser = clap::value_parser!(u8).range(0..=3))]
+    level: u8,
+    /// Threads that compile [default: all]
+    #[arg(long)]
+    jobs: Option<usize>,
+    /// Say nothing but errors
+    #[arg(short, long)]
+    quiet: bool,
+}
+
+#[derive(Args)]
+struct CheckArguments {
+    model: PathBuf,
+    /// May be repeated [default: cpu=native]
+    #[arg(long = "target", value_name = "TARGET")]
+    targets: Vec<Target>,
+    #[arg(long = "dim", value_name = "DIM")]
+    dims: Vec<DimSetting>,
+    /// One object on stdout
+    #[arg(long)]
+    json: bool,
+}
+
+/// The whole program; the exit codes are 0 ok, 1 failed, 2 bad arguments, 3 unsupported.
+pub fn main_with(extensions: &[Extension]) -> ExitCode {
+    context::extend(extensions);
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let code = if error.use_stderr() { 2 } else { 0 };
+            // Nothing can be done when the terminal is gone.
+            let _ = error.print();
+            return ExitCode::from(code);
+        }
+    };
+    let result = std::panic::catch_unwind(|| run(cli.command)).unwrap_or_else(|_| Err(CompileError::internal("the compiler panicked")));
+    match result {
+        Ok(code) => code,
+        Err(error) => {
+            match &error {
+                CompileError::Unsupported(lines) => lines.iter().for_each(|line| eprintln!("{line}")),
+                other => eprintln!("error: {other}"),
+            }
+            ExitCode::from(error.exit_code() as u8)
+        }
+    }
+}
+
+fn run(command: Command) -> Result<ExitCode, CompileError> {
+    match command {
+        Command::Compile(arguments) => compile_command(arguments)?,
+        Command::Check(arguments) => return check(arguments),
+        Command::Opt { words } => {
+            let code = winze_mlir::tools::opt_main("winze opt", &words, &context::registry());
+            return Ok(ExitCode::from(u8::from(code != 0)));
+        }
+        Command::Passes => {
+            context::register_passes();
+            for (name, description) in winze_mlir::pass::registered() {
+                println!("{name:<28} {description}");
+            }
+        }
+        Command::Targets => Target::names().iter().for_each(|name| println!("{name}")),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn or_native(targets: Vec<Target>) -> Result<Vec<Target>, CompileError> {
+    if targets.is_empty() { Ok(vec!["cpu".parse().map_err(CompileError::Usage)?]) } else { Ok(targets) }
+}
+
+fn compile_command(arguments: CompileArguments) -> Result<(), CompileError> {
+    if arguments.output.is_none() && arguments.emit.is_none() {
+        return Err(CompileError::Usage("compile: give -o OUT.wz, or --emit STAGE to look at a stage".into()));
+    }
+    let emit = arguments.emit.as_deref().map(|stage| -> Result<Emit, CompileError> {
+        let stage = if stage == "all" { Ok(None) } else { stage.parse::<Stage>().map(Some) };
+        Ok(Emit {
+            stage: stage.map_err(|e| CompileError::Usage(format!("--emit: {e}, or `all`")))?,
+            kernel: arguments.emit_kernel.clone(),
+            folder: arguments.emit_folder.clone(),
+        })
+    });
+    let jobs = arguments.jobs.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
+    let options =
+        CompileOptions { targets: or_native(arguments.targets)?, dims: arguments.dims, jobs: jobs.max(1), emit: emit.transpose()? };
+    let warnings = compile(&arguments.model, arguments.output.as_deref(), &options)?;
+    if !arguments.quiet {
+        warnings.iter().for_each(|warning| eprintln!("warning: {warning}"));
+    }
+    Ok(())
+}
+
+/// Import finds what no target supports; compiling without writing finds what one target lacks.
+fn check(arguments: CheckArguments) -> Result<ExitCode, CompileError> {
+    let mut gaps: Vec<(String, String)> = vec![];
+    let context = context::new_context();
+    let options = ImportOptions { dims: arguments.dims.clone() };
+    match import_onnx(&context, &arguments.model, &options).map_err(CompileError::from) {
+        Err(CompileError::Unsupported(lines)) => gaps.extend(lines.into_iter().map(|line| ("any".to_string(), line))),
+        Err(other) => return Err(other),
+        Ok(_) => {
+            for target in or_native(arguments.targets)? {
+                let name = target.to_string();
+                let options = CompileOptions { targets: vec![target], dims: arguments.dims.clone(), jobs: 1, emit: None };
+                match compile(&arguments.model, None, &options) {
+                    Ok(_) => {}
+                    Err(CompileError::Unsupported(lines)) => gaps.extend(lines.into_iter().map(|line| (name.clone(), line))),
+                    Err(other) => gaps.push((name, other.to_string())),
+                }
+            }
+        }
+    }
+    if arguments.json {
+        let gaps: Vec<_> = gaps.iter().map(|(target, reason)| serde_json::json!({ "target": target, "reason": reason })).collect();
+        println!("{}", serde_json::json!({ "supported": gaps.is_empty(), "gaps": gaps }));
+    } else {
+        gaps.iter().for_each(|(target, reason)| eprintln!("{reason} [target {target}]"));
+    }
+    Ok(ExitCode::from(if gaps.is_empty() { 0 } else { 3 }))
+}

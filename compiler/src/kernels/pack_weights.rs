@@ -1,0 +1,157 @@
+//! `pack-weights`: dot_general and conv with constant weights -> packed_dot and packed_conv on weights in panels.
+//!
+//! The packed weight is a `graph.weight` whose id ends in the steps that make it (`fc1.weight|transpose:1,0|panels:32`); the constant store carries
+//! them out when the artifact is written. Panel widths come from the target's schedules. Leaves everything else as it is: batched or integer
+//! products, groups, transposed convolutions, weights that are small constants.
+
+use crate::{llvm::CpuTarget, schedule::panel_width};
+use melior::{
+    Context,
+    ir::{
+        BlockLike, Location, OperationRef, Value, ValueLike,
+        operation::{OperationLike, OperationResult},
+    },
+};
+use winze_graph::{
+    dialect::{Constant, Conv, DotGeneral, PackedConv, PackedDot, Pad, Weight},
+    dim::Dim,
+    tensor::{Scalar, Tensor},
+    types::TensorType,
+};
+use winze_mlir::{
+    context::context_of,
+    pass::{PassOption, RustPass},
+    walk,
+};
+
+/// The pass.
+pub struct PackWeights {
+    target: CpuTarget,
+}
+
+impl RustPass for PackWeights {
+    const ARGUMENT: &'static str = "pack-weights";
+    const DESCRIPTION: &'static str = "Store constant weights of contractions in the panels that the target's schedules want";
+    const ANCHOR: &'static str = "func.func";
+    const OPTIONS: &'static [PassOption] =
+        &[PassOption { name: "target", description: "CPU target: native, x86-64-v3, x86-64-v4", default: "native" }];
+
+    fn from_options(values: &[&str]) -> Result<Self, String> {
+        Ok(Self { target: CpuTarget::named(values[0])? })
+    }
+
+    fn run(&self, func: OperationRef<'_, '_>) -> Result<(), String> {
+        let mut contractions = vec![];
+        walk::walk(func, &mut |op| -> Result<(), String> {
+            if DotGeneral::cast(op).is_some() || Conv::cast(op).is_some() {
+                contractions.push(op);
+            }
+            Ok(())
+        })?;
+        for op in contractions {
+            if let Some(dot) = DotGeneral::cast(op) {
+                self.pack_dot(dot)?;
+            } else if let Some(conv) = Conv::cast(op) {
+                self.pack_conv(conv)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The weight behind a value, if it is one.
+fn weight_of<'c, 'a>(value: Value<'c, 'a>) -> Option<Weight<'c, 'a>> {
+    // SAFETY: the op lives as long as its result.
+    let owner = unsafe { OperationRef::from_raw(OperationResult::try_from(value).ok()?.owner().to_raw()) };
+    Weight::cast(owner)
+}
+
+impl PackWeights {
+    fn pack_dot(&self, dot: DotGeneral) -> Result<(), String> {
+        let (lhs, rhs) = (TensorType::of(dot.lhs())?, TensorType::of(dot.rhs())?);
+        let Some(weight) = weight_of(dot.rhs()) else { return Ok(()) };
+        let (Some([rows, columns]), true) = (fixed::<2>(&rhs), lhs.rank() >= 2 && rhs.element.is_float() && dot.accumulate().is_none())
+        else {
+            return Ok(());
+        };
+        let last = lhs.rank() as i64 - 1;
+        if !dot.lhs_batch().is_empty() || dot.lhs_contract() != [last] || lhs.element != rhs.element {
+            return Ok(());
+        }
+        let (depth, width, steps) = match dot.rhs_contract()[..] {
+            [0] => (rows, columns, String::new()),
+            [1] => (columns, rows, "|transpose:1,0".to_string()),
+            _ => return Ok(()),
+        };
+        if depth == 0 || width == 0 {
+            return Ok(());
+        }
+        let panel = panel_width(width, rhs.element.bits(), &self.target)?;
+        let packed = TensorType::fixed(rhs.element, &[(width + panel - 1) / panel, depth, panel]);
+        let op = dot.op();
+        let packed = insert_weight(op, weight, &format!("{}{steps}|panels:{panel}", weight.id()), &packed);
+        let new = PackedDot::create(context_of(op), op.location(), dot.lhs(), packed, width)?;
+        replace(op, new)
+    }
+
+    fn pack_conv(&self, conv: Conv) -> Result<(), String> {
+        let (input, filter) = (TensorType::of(conv.input())?, TensorType::of(conv.filter())?);
+        let Some(weight) = weight_of(conv.filter()) else { return Ok(()) };
+        let Some(shape) = filter.static_shape().filter(|shape| shape.iter().all(|extent| *extent > 0)) else { return Ok(()) };
+        let plain = conv.groups() == 1 && conv.input_dilation().iter().all(|d| *d == 1) && conv.accumulate().is_none();
+        if !plain || !filter.element.is_float() || input.element != filter.element {
+            return Ok(());
+        }
+        let (op, width) = (conv.op(), shape[0]);
+        let context = context_of(op);
+        let panel = panel_width(width, filter.element.bits(), &self.target)?;
+        let packed: Vec<i64> = [&[(width + panel - 1) / panel][..], &shape[2..], &[shape[1], panel]].concat();
+        let packed =
+            insert_weight(op, weight, &format!("{}|filter_panels:{panel}", weight.id()), &TensorType::fixed(filter.element, &packed));
+        let (low, high) = (conv.low(), conv.high());
+        let padded = if low.iter().chain(&high).all(|n| *n == 0) {
+            conv.input()
+        } else {
+            let around = |amounts: &[i64]| match conv.channels_last() {
+                true => [&[0][..], amounts, &[0]].concat(),
+                false => [&[0, 0][..], amounts].concat(),
+            };
+            let zero = winze_graph::ops::constant::write_constant(context, &Tensor::scalar(input.element, Scalar::Float(0.0)));
+            let scalar = TensorType::new(input.element, Vec::<Dim>::new()).to_type(context);
+            let zero = insert(op, Constant::create(context, op.location(), zero, &[scalar]));
+            insert(op, Pad::create(context, op.location(), conv.input(), zero, around(&low), around(&high), vec![0; input.rank()])?)
+        };
+        let (strides, dilation, last) = (conv.strides(), conv.filter_dilation(), conv.channels_last());
+        let new = PackedConv::create(context, op.location(), padded, packed, width, strides, dilation, last)?;
+        replace(op, new)
+    }
+}
+
+/// Static extents of a tensor of rank N.
+fn fixed<const N: usize>(tensor: &TensorType) -> Option<[i64; N]> {
+    tensor.static_shape()?.try_into().ok()
+}
+
+/// Inserts an op before `before` and returns its result.
+fn insert<'c, 'a>(before: OperationRef<'c, 'a>, op: melior::ir::Operation<'c>) -> Value<'c, 'a> {
+    let op = before.block().expect("ops of a function stand in blocks").insert_operation_before(before, op);
+    // SAFETY: the result lives as long as the block.
+    unsafe { Value::from_raw(op.result(0).expect("the op has a result").to_raw()) }
+}
+
+fn insert_weight<'c, 'a>(before: OperationRef<'c, 'a>, weight: Weight<'c, 'a>, id: &str, r#type: &TensorType) -> Value<'c, 'a> {
+    let context: &Context = context_of(before);
+    let location: Location = weight.op().location();
+    insert(before, Weight::create(context, location, id.to_string(), None, &[r#type.to_type(context)]))
+}
+
+fn replace<'c>(old: OperationRef<'c, '_>, new: melior::ir::Operation<'c>) -> Result<(), String> {
+    let new = insert(old, new);
+    let result: Value = old.result(0).map_err(|e| e.to_string())?.into();
+    if result.r#type() != new.r#type() {
+        return Err(format!("pack-weights: internal error: {} became {} at {}", result.r#type(), new.r#type(), old.location()));
+    }
+    walk::replace_all_uses(result, new);
+    walk::erase(old);
+    Ok(())
+}

@@ -1,0 +1,182 @@
+//! Kernel at the `linalg` stage -> the loops of its root, as `select_schedule` wants them.
+
+use crate::{
+    launch::{encode::expr_of, extents},
+    schedule::{LoopRole, OpClass, RootLoop},
+};
+use melior::ir::{
+    AffineMap, Attribute, AttributeLike, BlockLike, Module, OperationRef, Type, TypeLike, Value, ValueLike,
+    attribute::ArrayAttribute,
+    block::BlockArgument,
+    operation::{OperationLike, OperationResult},
+};
+use winze_graph::{
+    dim::Dim,
+    lower::{DIMS, ROOT},
+};
+use winze_mlir::{attributes, walk};
+use winze_runtime::artifact::expr::Expr;
+
+/// What the schedule of a kernel depends on.
+pub struct RootInfo {
+    pub class: OpClass,
+    pub loops: Vec<RootLoop>,
+    /// Bits of the widest element among the kernel's tensors.
+    pub element_bits: u32,
+}
+
+/// Reads the root of a kernel of class `class` (as form-kernels names it).
+pub fn read_root(module: &Module, class: &str) -> Result<RootInfo, String> {
+    let func = crate::schedule::kernel(module)?;
+    let block = walk::blocks(func).into_iter().next().ok_or("linalg: a kernel without a body")?;
+    let mut element_bits = 8;
+    for i in 0..block.argument_count() {
+        let r#type = block.argument(i).expect("in range").r#type();
+        if is_tensor(r#type) {
+            element_bits = element_bits.max(attributes::bit_width(extents::element_of(r#type)).unwrap_or(8));
+        }
+    }
+    let ops: Vec<OperationRef> = walk::operations(block).collect();
+    let sequential = RootInfo { class: OpClass::Sequential, loops: vec![], element_bits };
+    let Some(root) = ops.iter().copied().find(|op| op.has_attribute(ROOT)) else { return Ok(sequential) };
+    let Some((extents, reductions)) = loops_of(func, root)? else { return Ok(sequential) };
+    if extents.is_empty() {
+        return Ok(sequential);
+    }
+
+    let packed = ops.iter().find(|op| name_of(**op) == "linalg.unpack").and_then(|unpack| {
+        let position: Vec<i64> = attributes::get(*unpack, "inner_dims_pos")?;
+        position.first().map(|axis| *axis as usize)
+    });
+    let has_pad = ops.iter().any(|op| name_of(*op) == "tensor.pad");
+    let class = match class {
+        "contraction" if packed.is_some() => OpClass::Contraction,
+        "contraction" | "reduction" => OpClass::Reduction,
+        "window" => OpClass::Pooling,
+        "softmax" => OpClass::Normalization,
+        _ if has_pad => OpClass::Pad,
+        "copy" => OpClass::Copy,
+        _ => OpClass::Elementwise,
+    };
+    let mut whole = reductions;
+    for op in &ops {
+        // A dim that a producer with the same loops reduces must be whole in every tile.
+        if op.to_raw().ptr != root.to_raw().ptr && class != OpClass::Contraction {
+            let inner = iterators(*op);
+            if inner.len() == whole.len() {
+                for (whole, inner) in whole.iter_mut().zip(inner) {
+                    *whole |= inner;
+                }
+            }
+        }
+    }
+    let loops = extents
+        .into_iter()
+        .zip(whole)
+        .enumerate()
+        .map(|(i, (extent, whole))| {
+            let role = match () {
+                () if class == OpClass::Contraction && packed == Some(i) => LoopRole::Panel,
+                () if whole => LoopRole::Whole,
+                () => LoopRole::Free,
+            };
+            RootLoop { extent, role }
+        })
+        .collect();
+    Ok(RootInfo { class, loops, element_bits })
+}
+
+fn name_of(op: OperationRef) -> String {
+    op.name().as_string_ref().as_str().unwrap_or("").to_string()
+}
+
+fn is_tensor(r#type: Type) -> bool {
+    // SAFETY: a live type.
+    unsafe { mlir_sys::mlirTypeIsARankedTensor(r#type.to_raw()) }
+}
+
+/// Which loops of a `linalg.generic` are reductions; empty for other ops.
+fn iterators(op: OperationRef) -> Vec<bool> {
+    let Some(array) = attributes::get::<Attribute>(op, "iterator_types").and_then(|a| ArrayAttribute::try_from(a).ok()) else {
+        return vec![];
+    };
+    (0..array.len()).map(|i| array.element(i).is_ok_and(|iterator| iterator.to_string().contains("reduction"))).collect()
+}
+
+/// Extents and reductions of the root's loops; `None` if it is no op with loops or an extent is not known from the arguments.
+fn loops_of(func: OperationRef, root: OperationRef) -> Result<Option<(Vec<Expr>, Vec<bool>)>, String> {
+    if name_of(root) == "linalg.unpack" {
+        let target = root.operand(root.operand_count() - 1).map_err(|e| e.to_string())?;
+        let Some(dims) = known_dims(func, target)? else { return Ok(None) };
+        let extents: Option<Vec<Expr>> = dims.iter().map(|dim| dim.as_ref().map(expr_of)).collect();
+        return Ok(extents.map(|extents| (vec![false; extents.len()], extents)).map(|(reductions, extents)| (extents, reductions)));
+    }
+    let reductions = iterators(root);
+    let Some(maps) = attributes::get::<Attribute>(root, "indexing_maps").and_then(|a| ArrayAttribute::try_from(a).ok()) else {
+        return Ok(None);
+    };
+    let mut extents: Vec<Option<Expr>> = vec![None; reductions.len()];
+    for i in (0..maps.len()).rev() {
+        let attribute = maps.element(i).map_err(|e| e.to_string())?;
+        // SAFETY: indexing maps are affine maps.
+        let map = unsafe { AffineMap::from_raw(mlir_sys::mlirAffineMapAttrGetValue(attribute.to_raw())) };
+        let Some(dims) = known_dims(func, root.operand(i).map_err(|e| e.to_string())?)? else { continue };
+        for (axis, dim) in dims.iter().enumerate() {
+            let expr = map.result(axis).map_err(|e| e.to_string())?;
+            if expr.is_dim()
+                && let Some(dim) = dim
+            {
+                extents[expr.dim_position()].get_or_insert_with(|| expr_of(dim));
+            }
+        }
+    }
+    Ok(extents.into_iter().collect::<Option<Vec<_>>>().map(|extents| (extents, reductions)))
+}
+
+/// Extents of a tensor over the kernel's dims, as far as they are known: static ones always, others for arguments and what is made in their place.
+fn known_dims(func: OperationRef, mut tensor: Value) -> Result<Option<Vec<Option<Dim>>>, String> {
+    if !is_tensor(tensor.r#type()) {
+        return Ok(None);
+    }
+    let r#type = tensor.r#type();
+    // SAFETY: a live tensor type; axes are below its rank.
+    let extents: Vec<i64> = unsafe {
+        (0..mlir_sys::mlirShapedTypeGetRank(r#type.to_raw()))
+            .map(|i| mlir_sys::mlirShapedTypeGetDimSize(r#type.to_raw(), i as isize))
+            .collect()
+    };
+    // A linalg op's result has the shape of its last operand, its destination.
+    while let Ok(result) = OperationResult::try_from(tensor) {
+        let owner = result.owner();
+        let count = owner.operand_count();
+        if count == 0 || !name_of(owner).starts_with("linalg.") {
+            break;
+        }
+        // SAFETY: operands live as long as the function.
+        tensor = unsafe { Value::from_raw(owner.operand(count - 1).map_err(|e| e.to_string())?.to_raw()) };
+    }
+    let mut dynamic = match BlockArgument::try_from(tensor) {
+        Ok(argument) => argument_dims(func, argument.argument_number())?.map(Vec::into_iter),
+        Err(_) => None,
+    };
+    Ok(Some(
+        extents
+            .into_iter()
+            .map(|extent| if extent >= 0 { Some(Dim::from(extent)) } else { dynamic.as_mut().and_then(Iterator::next) })
+            .collect(),
+    ))
+}
+
+/// Dynamic extents of a kernel argument.
+fn argument_dims(func: OperationRef, argument: usize) -> Result<Option<Vec<Dim>>, String> {
+    let Some(list) = attributes::get::<Attribute>(func, "arg_attrs").and_then(|a| ArrayAttribute::try_from(a).ok()) else {
+        return Ok(None);
+    };
+    let dictionary = list.element(argument).map_err(|e| e.to_string())?;
+    // SAFETY: argument attributes are dictionaries; a missing entry is a null attribute.
+    let dims = unsafe {
+        let raw = mlir_sys::mlirDictionaryAttrGetElementByName(dictionary.to_raw(), melior::StringRef::new(DIMS).to_raw());
+        (!raw.ptr.is_null()).then(|| Attribute::from_raw(raw))
+    };
+    dims.map(extents::from_attribute).transpose()
+}
