@@ -140,6 +140,7 @@ pub fn run(quick: bool) -> Result<()> {
         }
         total += step("lit tests", Report::Lit, &mut lit(&root))?;
         if !quick {
+            total += step("minimal runner", Report::Libtest, &mut cargo("test -p winze-runtime --test minimal_runner -- --ignored"))?;
             total += examples(&root)?;
         }
     }

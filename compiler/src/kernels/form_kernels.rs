@@ -188,7 +188,7 @@ fn outline(ops: &[OperationRef], group: &Group) -> Result<(), String> {
                         }
                         None => {
                             inputs.push(operand);
-                            body.add_argument(operand.r#type(), locations::of_value(operand)).into()
+                            body.add_argument(operand.r#type(), locations::of_value(operand))
                         }
                     };
                     // SAFETY: the value lives as long as the block that now holds it.

@@ -320,6 +320,7 @@ impl Add for &Dim {
 impl Mul for &Dim {
     type Output = Dim;
 
+    #[expect(clippy::suspicious_arithmetic_impl, reason = "a product of sums is a sum of products")]
     fn mul(self, other: Self) -> Dim {
         let mut product = Dim::default();
         for (a, ka) in &self.terms {

@@ -1,4 +1,4 @@
 //! Generated: registration, typed wrappers, constructors and reference of the dialect.
-#![allow(unused_imports, unused_variables)]
+#![allow(unused_imports, unused_variables, clippy::all)]
 
 include!(concat!(env!("OUT_DIR"), "/ops.rs"));

@@ -47,7 +47,7 @@ const TAIL: [f64; 9] = [
 
 /// Inverse of erf; infinite at 1 and -1, NaN outside.
 pub fn erf_inv(x: f64) -> f64 {
-    if !(x.abs() < 1.0) {
+    if x.is_nan() || x.abs() >= 1.0 {
         return if x.abs() == 1.0 { x * f64::INFINITY } else { f64::NAN };
     }
     let w = -(-x * x).ln_1p();

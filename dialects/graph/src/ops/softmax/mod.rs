@@ -71,8 +71,9 @@ fn lower<'c>(cx: &mut LowerContext<'c>, op: Op<'c>) -> Result<Vec<Val<'c>>, Stri
         |b: &ScalarBuilder<'c>, x: Val<'c>, max: Val<'c>| b.same("math.exp", &[b.same("arith.subf", &[b.widen(input.element, x), max])]);
 
     let maximum = start(Fold::Max)?;
-    let max = cx
-        .generic(&[part.clone()], &[maximum], &reduction, |b, x| vec![Fold::Max.lower(b, element, x[1], b.widen(input.element, x[0]))])[0];
+    let max = cx.generic(std::slice::from_ref(&part), &[maximum], &reduction, |b, x| {
+        vec![Fold::Max.lower(b, element, x[1], b.widen(input.element, x[0]))]
+    })[0];
     let max = Part { tensor: max, element, map: cx.identity(outer.len()) };
     let total = start(Fold::Add)?;
     let sum = cx.generic(&[part, max.clone()], &[total], &reduction, |b, x| vec![Fold::Add.lower(b, element, x[2], exp(b, x[0], x[1]))])[0];
