@@ -4,23 +4,14 @@ RUN lines use `winze-opt`, `winze-compiler`, `winze`, `FileCheck`, `not`, `split
 `lit -v FOLDER_OR_FILE...` runs some; `cargo xtask test` runs all; `-Dbuild=release` takes another build than target/debug.
 """
 import os
-
-import lit.formats
+import sys
 
 LLVM_TOOLS = "/usr/lib/llvm-22/bin"
 
-
-class MlirTest(lit.formats.ShTest):
-    """Elsewhere than in lit-tests/, a .mlir file without a RUN line is data (schedules, libraries), not a broken test."""
-
-    def getTestsForPath(self, testSuite, path_in_suite, litConfig, localConfig):
-        for test in super().getTestsForPath(testSuite, path_in_suite, litConfig, localConfig):
-            with open(test.getSourcePath(), encoding="utf-8") as file:
-                if path_in_suite[0] == "lit-tests" or "RUN:" in file.read():
-                    yield test
-
-
 root = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, os.path.join(root, "lit-tests"))
+from mlir_format import MlirTest
+
 target = os.path.abspath(os.environ.get("CARGO_TARGET_DIR", os.path.join(root, "target")))
 build = os.path.join(target, lit_config.params.get("build", "debug"))
 

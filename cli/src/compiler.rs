@@ -15,8 +15,8 @@ const NAME: &str = "winze-compiler";
 
 /// Runs `winze-compiler COMMAND WORDS`.
 pub fn forward(command: &str, words: &Forwarded, console: &Console) -> Result<(), Failure> {
-    let flags = console.flags().into_iter().map(OsString::from);
-    execute(command, flags.chain(words.words.iter().cloned()))
+    let quiet = (console.is_quiet() && command == "compile").then(|| OsString::from("--quiet"));
+    execute(command, quiet.into_iter().chain(words.words.iter().cloned()))
 }
 
 pub fn execute(command: &str, words: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Result<(), Failure> {

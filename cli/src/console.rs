@@ -46,18 +46,6 @@ impl Console {
         Self { color, verbose: general.verbose, quiet: general.quiet }
     }
 
-    /// Flags that make another program of Winze behave like this one.
-    pub fn flags(&self) -> Vec<&'static str> {
-        let mut flags = Vec::new();
-        if self.verbose {
-            flags.push("--verbose");
-        }
-        if self.quiet {
-            flags.push("--quiet");
-        }
-        flags
-    }
-
     pub fn is_quiet(&self) -> bool {
         self.quiet
     }
