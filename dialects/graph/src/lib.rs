@@ -11,7 +11,6 @@ pub mod lower;
 pub mod op;
 pub mod ops;
 pub mod tensor;
-#[cfg(feature = "testing")]
 pub mod testing;
 pub mod types;
 

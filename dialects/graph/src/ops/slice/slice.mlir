@@ -1,0 +1,28 @@
+// RUN: winze-opt %s --split-input-file --verify-diagnostics | FileCheck %s
+// RUN: winze-opt %s --split-input-file --canonicalize --verify-diagnostics | FileCheck %s --check-prefix=CANONICAL
+
+// CHECK-LABEL: @symbolic
+func.func @symbolic(%a: tensor<?x8xf32, affine_map<()[s0] -> (s0)>>) -> tensor<1x3xf32> {
+  // The last element of a symbolic axis.
+  // CHECK: graph.slice %{{.*}} starts [-1, 1] limits [9223372036854775807, 7] strides [1, 2] : tensor<?x8xf32, #map>
+  %0 = graph.slice %a starts [-1, 1] limits [9223372036854775807, 7] strides [1, 2] : tensor<?x8xf32, affine_map<()[s0] -> (s0)>>
+  return %0 : tensor<1x3xf32>
+}
+
+// CANONICAL-LABEL: @everything
+func.func @everything(%a: tensor<4xf32>) -> tensor<4xf32> {
+  // CANONICAL-NOT: graph.slice
+  %0 = graph.slice %a starts [0] limits [9] strides [1] : tensor<4xf32>
+  // CHECK: graph.reverse %{{.*}} axes []
+  // CANONICAL-NOT: graph.reverse
+  %1 = graph.reverse %0 axes [] : tensor<4xf32>
+  return %1 : tensor<4xf32>
+}
+
+// -----
+
+func.func @strides_are_positive(%a: tensor<4xf32>) -> tensor<4xf32> {
+  // expected-error@+1 {{'strides' holds 0; entries are at least 1}}
+  %0 = graph.slice %a starts [0] limits [4] strides [0] : tensor<4xf32>
+  return %0 : tensor<4xf32>
+}
