@@ -15,8 +15,8 @@ use std::collections::BTreeMap;
 use winze_mlir::pass::register;
 use winze_runtime::artifact::expr::Expr;
 
-/// After the script.
-pub const SCHEDULED_PIPELINE: &str = "builtin.module(func.func(resolve-argument-dims),canonicalize,cse)";
+/// After the script. The first canonicalization leads `tensor.dim` of a filled destination back to the argument.
+pub const SCHEDULED_PIPELINE: &str = "builtin.module(canonicalize,func.func(resolve-argument-dims),canonicalize,cse)";
 
 /// Puts the passes of this stage into MLIR's registry.
 pub fn register_passes() {
