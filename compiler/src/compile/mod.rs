@@ -55,8 +55,15 @@ fn launch_pipeline(align: u32, min_bytes: u32) -> String {
 
 /// Compiles `model` (`.onnx`, or `.mlir` of the graph dialect with its side file) to `out`. Returns warnings.
 pub fn compile(model: &Path, out: Option<&Path>, options: &CompileOptions) -> Result<Vec<String>, CompileError> {
-    let context = new_context();
     let mut dump = Dump::new(options.emit.clone())?;
+    let result = compile_stages(model, out, options, &mut dump);
+    // What was written before a failure shows where it came from.
+    dump.check()?;
+    result
+}
+
+fn compile_stages(model: &Path, out: Option<&Path>, options: &CompileOptions, dump: &mut Dump) -> Result<Vec<String>, CompileError> {
+    let context = new_context();
     let (mut module, mut store, warnings) = load(&context, model, options)?;
     dump.module(Stage::Import, None, &module)?;
     verify::locations(&module, Stage::Import)?;
@@ -71,7 +78,7 @@ pub fn compile(model: &Path, out: Option<&Path>, options: &CompileOptions) -> Re
     let mut writer = out.map(Writer::create).transpose()?;
     let mut variants = vec![];
     for target in &options.targets {
-        let variant = compile_variant(&context, &module, &mut store, target, options, &mut dump, writer.as_mut())?;
+        let variant = compile_variant(&context, &module, &mut store, target, options, dump, writer.as_mut())?;
         variants.extend(variant);
     }
     if let Some(writer) = writer {

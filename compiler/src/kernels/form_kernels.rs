@@ -84,17 +84,13 @@ fn group(ops: &[OperationRef]) -> Result<Vec<Group>, String> {
     for (i, op) in ops.iter().enumerate() {
         let Some(role) = kernel_role(*op)? else { continue };
         let mut merged = Group { ops: BTreeSet::from([i]), role };
-        for operand in op.operands() {
-            let Some(j) = producer(operand).and_then(|p| group_of.get(&p).copied()) else { continue };
-            let Some(candidate) = &groups[j] else { continue };
-            let last = *candidate.ops.last().expect("groups are not empty");
-            if producer(operand) == Some(last) && only_used_by(ops[last], *op) && fuses(candidate, &merged, ops[last], *op) {
-                let candidate = groups[j].take().expect("checked above");
-                if candidate.role != Role::Elementwise {
-                    merged.role = candidate.role;
-                }
-                merged.ops.extend(candidate.ops);
+        // A producer whose users have all joined may join too, so this goes on until nothing joins.
+        while let Some(index) = joining(ops, &merged, &groups, &group_of, producer) {
+            let candidate = groups[index].take().expect("only existing groups join");
+            if candidate.role != Role::Elementwise {
+                merged.role = candidate.role;
             }
+            merged.ops.extend(candidate.ops);
         }
         let index = groups.len();
         for &op in &merged.ops {
@@ -105,6 +101,30 @@ fn group(ops: &[OperationRef]) -> Result<Vec<Group>, String> {
     let mut groups: Vec<Group> = groups.into_iter().flatten().collect();
     groups.sort_by_key(|group| *group.ops.last().expect("groups are not empty"));
     Ok(groups)
+}
+
+/// A group whose result only `merged` uses, and that fuses into it.
+fn joining(
+    ops: &[OperationRef],
+    merged: &Group,
+    groups: &[Option<Group>],
+    group_of: &HashMap<usize, usize>,
+    producer: impl Fn(Value) -> Option<usize>,
+) -> Option<usize> {
+    for &member in &merged.ops {
+        for operand in ops[member].operands() {
+            let Some(made_by) = producer(operand).filter(|made_by| !merged.ops.contains(made_by)) else { continue };
+            let Some(index) = group_of.get(&made_by).copied() else { continue };
+            let Some(candidate) = &groups[index] else { continue };
+            let users: Vec<OperationRef> = ops[made_by].results().flat_map(|result| walk::users(result.into())).collect();
+            let joined = |user: &OperationRef| merged.ops.iter().any(|&i| ops[i] == *user);
+            let last = candidate.ops.last() == Some(&made_by);
+            if last && users.iter().all(joined) && users.iter().all(|user| fuses(candidate, merged, ops[made_by], *user)) {
+                return Some(index);
+            }
+        }
+    }
+    None
 }
 
 /// Gives every user of a broadcast its own copy, so that it fuses into each of them.
@@ -131,22 +151,21 @@ fn kernel_role(op: OperationRef) -> Result<Option<Role>, String> {
         .ok_or_else(|| format!("form-kernels: no op definition for '{name}' at {}; register one (docs/add-an-op.md)", op.location()))?;
     Ok(match definition.role {
         Role::Constant | Role::Control => None,
+        Role::View if name == Broadcast::NAME => Some(Role::Elementwise),
+        Role::View => Some(Role::DataMovement),
         role => Some(role),
     })
 }
 
-/// Whether `producer`, the last op of `candidate`, may join the group of `consumer`.
+/// Whether `producer`, the last op of `candidate`, may join `group`, where `consumer` uses it.
 fn fuses(candidate: &Group, group: &Group, producer: OperationRef, consumer: OperationRef) -> bool {
-    let elementwise = |role| matches!(role, Role::Elementwise | Role::View);
-    let consumer_role = op::find(consumer.name().as_string_ref().as_str().unwrap_or("")).map(|definition| definition.role);
-    match (elementwise(candidate.role), consumer_role) {
-        (true, Some(Role::Elementwise | Role::View)) => true,
+    let Ok(Some(consumer_role)) = kernel_role(consumer) else { return false };
+    match (candidate.role, consumer_role) {
+        (Role::Elementwise, Role::Elementwise) => true,
         // A prologue is computed where the root reads it; data movement, windows and contractions would compute it more than once.
-        (true, Some(Role::Reduction)) => true,
+        (Role::Elementwise, Role::Reduction) => true,
         // An epilogue has the shape of the root, and only contraction schedules know one. A group has one root.
-        (false, Some(Role::Elementwise)) => {
-            candidate.role == Role::Contraction && elementwise(group.role) && shape(producer) == shape(consumer)
-        }
+        (Role::Contraction, Role::Elementwise) => group.role == Role::Elementwise && shape(producer) == shape(consumer),
         _ => false,
     }
 }
@@ -159,11 +178,6 @@ fn shape(op: OperationRef) -> Option<String> {
     let extents = &dims[..dims.split([',', '>']).next()?.len() - element];
     let encoding = dims.split_once(',').map_or("", |(_, encoding)| encoding);
     Some(format!("{extents}{encoding}"))
-}
-
-/// Whether every use of `producer`'s results is by `consumer`.
-fn only_used_by(producer: OperationRef, consumer: OperationRef) -> bool {
-    producer.results().all(|result| walk::users(result.into()).all(|user| user == consumer))
 }
 
 /// Clones a group into a kernel in place of its last op.

@@ -3,7 +3,31 @@
 use crate::{camel_case, record::Op};
 use std::fmt::Write;
 
-const PROLOGUE: &str = r#"#include "mlir/Bytecode/BytecodeOpInterface.h"
+const PROLOGUE: &str = r#"#include "mlir/Support/TypeID.h"
+
+// MLIR knows a trait by the printed name of `Trait<Empty>`, where Empty is local to TypeID::get. clang prints the local type as `Empty`, g++ with
+// its whole scope, so traits of a dialect that g++ compiles would be strangers to a libMLIR that clang compiled.
+#if defined(__GNUC__) && !defined(__clang__)
+#include <string>
+namespace mlir::detail {
+template <template <typename> class Trait, typename Dummy>
+class TypeIDResolver<Trait<Dummy>, std::enable_if_t<std::is_empty_v<Dummy> && !InlineTypeIDResolver::has_resolve_typeid<Trait<Dummy>>::value>>
+    : public FallbackTypeIDResolver {
+public:
+  static TypeID resolveTypeID() {
+    static const std::string name = [] {
+      std::string printed = llvm::getTypeName<Trait<Dummy>>().str();
+      size_t local = printed.find("<mlir::TypeID::get<");
+      return local == std::string::npos ? printed : printed.substr(0, local) + "<Empty>";
+    }();
+    static TypeID id = registerImplicitTypeID(name);
+    return id;
+  }
+};
+} // namespace mlir::detail
+#endif
+
+#include "mlir/Bytecode/BytecodeOpInterface.h"
 #include "mlir/CAPI/IR.h"
 #include "mlir/CAPI/Registration.h"
 #include "mlir/CAPI/Rewrite.h"
