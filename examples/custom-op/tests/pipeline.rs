@@ -1,6 +1,6 @@
-//! The op and the pass in Winze's pipeline: recognised, evaluated, lowered; and on the command line.
+//! The op and the pass in Winze's pipeline: recognised, evaluated, lowered; and in a compiler that makes an artifact which runs.
 
-use std::process::Command;
+use std::{path::Path, process::Command};
 use winze_graph::{
     eval::{EvalContext, eval_function},
     lower,
@@ -15,6 +15,7 @@ use winze_mlir::{
     },
     pass_manager::PassManager,
 };
+use winze_runtime::{DeviceChoice, Program, Session, SessionOptions, TensorView};
 
 const SOURCE: &str = r#"
 func.func @main(%x: tensor<2x3xf32>, %y: tensor<2x3xf32>) -> tensor<2x3xf32> {
@@ -79,18 +80,24 @@ fn the_verifier_comes_from_the_td_file() {
     );
 }
 
-#[test]
-fn the_tool_runs_both() {
-    let folder = std::env::temp_dir().join(format!("custom-op-{}", std::process::id()));
-    std::fs::create_dir_all(&folder).unwrap();
-    let file = folder.join("square.mlir");
-    std::fs::write(&file, SOURCE).unwrap();
-    let output = Command::new(env!("CARGO_BIN_EXE_custom-opt"))
-        .arg("--pass-pipeline=builtin.module(func.func(custom-recognize-square))")
-        .arg(&file)
-        .output();
-    let output = output.unwrap();
-    std::fs::remove_dir_all(&folder).unwrap();
+fn custom_compiler(folder: &Path, words: &[&str]) -> String {
+    let output = Command::new(env!("CARGO_BIN_EXE_custom-compiler")).args(words).current_dir(folder).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    assert!(String::from_utf8_lossy(&output.stdout).contains("custom.square %arg0 : tensor<2x3xf32>"));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+fn the_compiler_knows_both() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("mul.mlir"), SOURCE).unwrap();
+    let text = custom_compiler(folder.path(), &["opt", "--pass-pipeline=builtin.module(func.func(custom-recognize-square))", "mul.mlir"]);
+    assert!(text.contains("custom.square %arg0 : tensor<2x3xf32>"), "{text}");
+    std::fs::write(folder.path().join("square.mlir"), text).unwrap();
+    custom_compiler(folder.path(), &["compile", "square.mlir", "-o", "square.wz"]);
+
+    let program = Program::open(folder.path().join("square.wz")).unwrap();
+    let mut session = Session::new(&program, &DeviceChoice::Cpu, SessionOptions::default()).unwrap();
+    let (x, y) = ([1f32, -2.0, 3.0, 0.5, 0.0, -0.25], [2f32; 6]);
+    let outputs = session.run(&[TensorView::of(&[2, 3], &x), TensorView::of(&[2, 3], &y)]).unwrap();
+    assert_eq!(outputs.get(0).unwrap().as_slice::<f32>().unwrap(), [2.0, 8.0, 18.0, 0.5, 0.0, 0.125]);
 }
