@@ -69,8 +69,7 @@ impl RustPass for ConvertGraphToLinalg {
     }
 
     fn run(&self, function: OperationRef<'_, '_>) -> Result<(), String> {
-        // SAFETY: the context outlives the pass.
-        let context = unsafe { function.context().to_ref() };
+        let context = winze_mlir::context::context_of(function);
         let function = lasting_op(function);
         let region = function.region(0).map_err(|e| format!("{PASS}: {e}"))?;
         let Some(old) = region.first_block().map(lasting_block) else { return Ok(()) };

@@ -52,8 +52,7 @@ impl RustPass for PlaceInDestinations {
             // Updating replaces the op.
             let root = end.operand(i).ok().and_then(|operand| defining(lasting(operand)));
             if let (0, Some(root)) = (i, root) {
-                // SAFETY: the context outlives the pass.
-                attributes::set(root, ROOT, Attribute::unit(unsafe { root.context().to_ref() }));
+                attributes::set(root, ROOT, Attribute::unit(winze_mlir::context::context_of(root)));
             }
         }
         Ok(())
@@ -119,8 +118,7 @@ fn place_slice(insert: Op) {
     if !dominates || !has_one_use(source) || !op.operand(position).is_ok_and(|init| is_empty(lasting(init))) {
         return;
     }
-    // SAFETY: the context outlives the pass.
-    let context = unsafe { insert.context().to_ref() };
+    let context = winze_mlir::context::context_of(insert);
     let b = Builder { context, location: insert.location(), block };
     let names = ["static_offsets", "static_sizes", "static_strides"];
     let Ok(mut attributes) = names.iter().map(|name| insert.attribute(name).map(|a| (*name, a))).collect::<Result<Vec<_>, _>>() else {
@@ -217,8 +215,7 @@ fn is_private(mut value: Val) -> bool {
 
 /// `op` without input `i`, which becomes its output.
 fn rebuild<'c>(op: Op<'c>, i: usize, inputs: usize, maps: &ArrayAttribute<'c>) -> Result<(), String> {
-    // SAFETY: the context outlives the pass.
-    let context = unsafe { op.context().to_ref() };
+    let context = winze_mlir::context::context_of(op);
     let block = lasting_block(op.block().ok_or("place-in-destinations: op outside a block")?);
     let input = lasting(op.operand(i).map_err(|e| e.to_string())?);
     let kept: Vec<usize> = (0..inputs).filter(|k| *k != i).collect();

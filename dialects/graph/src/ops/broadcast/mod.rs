@@ -65,8 +65,7 @@ fn canonicalize(patterns: &mut PatternSet) {
         }
         let (inner, outer) = (Broadcast(producer).axes(), broadcast.axes());
         let axes = inner.iter().map(|axis| outer[*axis as usize]).collect();
-        // SAFETY: the context outlives the pattern.
-        let context = unsafe { op.context().to_ref() };
+        let context = winze_mlir::context::context_of(op);
         let source = producer.operand(0).map_err(|e| e.to_string())?;
         let joined = rewriter.insert(Broadcast::create(context, op.location(), source, axes, &[result_type]));
         rewriter.replace_op_with_operation(op, joined);

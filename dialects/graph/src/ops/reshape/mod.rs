@@ -56,8 +56,7 @@ fn canonicalize(patterns: &mut PatternSet) {
         if op_name(producer) != "graph.reshape" {
             return Ok(false);
         }
-        // SAFETY: the context outlives the pattern.
-        let context = unsafe { op.context().to_ref() };
+        let context = winze_mlir::context::context_of(op);
         let source = producer.operand(0).map_err(|e| e.to_string())?;
         let joined = rewriter.insert(Reshape::create(context, op.location(), source, &[result_type]));
         rewriter.replace_op_with_operation(op, joined);

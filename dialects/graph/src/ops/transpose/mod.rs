@@ -48,8 +48,7 @@ fn canonicalize(patterns: &mut PatternSet) {
         }
         let inner = Transpose(producer).permutation();
         let joined = permutation.iter().map(|axis| inner[*axis as usize]).collect();
-        // SAFETY: the context outlives the pattern.
-        let context = unsafe { op.context().to_ref() };
+        let context = winze_mlir::context::context_of(op);
         let source = producer.operand(0).map_err(|e| e.to_string())?;
         let joined = rewriter.insert(Transpose::create(context, op.location(), source, joined)?);
         rewriter.replace_op_with_operation(op, joined);

@@ -15,8 +15,7 @@ fn verify(op: OperationRef) -> Result<(), String> {
     if carried != results {
         return Err("carried values and results differ in type; a loop keeps the types of its initial values".into());
     }
-    // SAFETY: the context outlives the op.
-    let condition = TensorType::new(ElementType::Bool, vec![]).to_type(unsafe { op.context().to_ref() });
+    let condition = TensorType::new(ElementType::Bool, vec![]).to_type(winze_mlir::context::context_of(op));
     check_region(op, 0, "before", &carried, &[condition])?;
     check_region(op, 1, "body", &carried, &carried)
 }
