@@ -32,8 +32,8 @@ pub struct Compiled {
 
 /// Attribute of a function's arguments and results: the name of the model's input or output.
 const NAME: &str = "graph.name";
-/// Attributes of a function: bounds of its symbols, in order; an upper bound of -1 is none.
-const SYMBOL_MAXIMA: &str = "graph.symbol_max";
+/// Attribute of a function: largest values of its symbols, in order; the largest i64 is no bound.
+const SYMBOL_BOUNDS: &str = "graph.symbol_bounds";
 
 /// Entry points of a graph module.
 pub fn functions(module: &Module) -> Result<Vec<Function>, CompileError> {
@@ -45,11 +45,11 @@ pub fn functions(module: &Module) -> Result<Vec<Function>, CompileError> {
 
 fn function(func: OperationRef) -> Result<Function, String> {
     let block = walk::blocks(func).into_iter().next().ok_or("artifact: a function without a body")?;
-    let maxima: Vec<i64> = attributes::get(func, SYMBOL_MAXIMA).unwrap_or_default();
+    let bounds: Vec<i64> = attributes::get(func, SYMBOL_BOUNDS).unwrap_or_default();
     let symbols = symbol_names(func)
         .into_iter()
         .enumerate()
-        .map(|(i, name)| Symbol { name, min: 0, max: maxima.get(i).copied().filter(|max| *max >= 0) })
+        .map(|(i, name)| Symbol { name, min: 0, max: bounds.get(i).copied().filter(|max| *max < i64::MAX) })
         .collect();
     let inputs = (0..block.argument_count())
         .map(|i| port(func, "arg_attrs", "input", i, block.argument(i).map_err(|e| e.to_string())?.into()))
