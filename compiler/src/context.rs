@@ -13,6 +13,7 @@ pub fn register_passes() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         register_all_passes();
+        crate::graph::register_passes();
         crate::kernels::register_passes();
         crate::schedule::register_passes();
         crate::vector::register_passes();

@@ -8,6 +8,8 @@ pub mod constants;
 
 pub mod import;
 
+pub mod graph;
+
 pub mod kernel_unit;
 
 pub mod kernels;

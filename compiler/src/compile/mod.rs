@@ -45,9 +45,6 @@ pub struct CompileOptions {
     pub emit: Option<Emit>,
 }
 
-/// `graph` stage: what every target shares.
-pub const GRAPH_PIPELINE: &str = "builtin.module(canonicalize,cse,canonicalize,symbol-dce)";
-
 /// `launch` stage, after kernels are outlined.
 fn launch_pipeline(align: u32, min_bytes: u32) -> String {
     format!("builtin.module(convert-graph-to-launch,launch.program(plan-arena{{align={align} min-bytes={min_bytes}}}))")
@@ -67,7 +64,7 @@ fn compile_stages(model: &Path, out: Option<&Path>, options: &CompileOptions, du
     let (mut module, mut store, warnings) = load(&context, model, options)?;
     dump.module(Stage::Import, None, &module)?;
     verify::locations(&module, Stage::Import)?;
-    run(&context, &mut module, Stage::Graph, GRAPH_PIPELINE)?;
+    run(&context, &mut module, Stage::Graph, crate::graph::PIPELINE)?;
     dump.module(Stage::Graph, None, &module)?;
     verify::locations(&module, Stage::Graph)?;
     if dump.done_after(Stage::Graph) {
