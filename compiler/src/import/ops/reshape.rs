@@ -198,7 +198,12 @@ fn space_to_depth<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
     let split = vec![n.clone(), c.clone(), h.clone(), b.clone(), w.clone(), b.clone()];
     let merged = vec![n.clone(), &(c * &b) * &b, h, w];
     let x = cx.reshape(&x, split)?;
-    let x = cx.transpose(&x, vec![0, 3, 5, 1, 2, 4])?;
+    let permutation = match cx.string_or("mode", "DCR")?.as_str() {
+        "DCR" => vec![0, 3, 5, 1, 2, 4],
+        "CRD" => vec![0, 1, 3, 5, 2, 4],
+        other => return Err(Failure::Invalid(format!("the mode is '{other}'; it is DCR or CRD")).into()),
+    };
+    let x = cx.transpose(&x, permutation)?;
     Ok(vec![cx.reshape(&x, merged)?])
 }
 

@@ -103,17 +103,14 @@ fn lower_slice<'c>(cx: &mut LowerContext<'c>, op: Op<'c>) -> Result<Vec<Val<'c>>
     let strides = slice.strides();
     let bounds = all_bounds(&input, slice.starts(), slice.limits(), slice.strides())?;
     let offsets: Vec<Dim> = bounds.into_iter().map(|(first, _)| first).collect();
-    let unit = strides.iter().all(|stride| *stride == 1);
-    let from_front = offsets.iter().all(|offset| *offset == Dim::from(0));
     let destination = cx.destination(op, 0)?;
-    // An offset stands in a slice of the operand: tiles of the generic then start at their own offsets only.
-    let tensor = if from_front {
-        tensor
-    } else {
-        let sizes: Vec<Dim> = offsets.iter().zip(&input.dims).map(|(offset, extent)| extent - offset).collect();
-        let sizes = if unit { result.dims.clone() } else { sizes };
-        cx.slice(tensor, None, &offsets, &sizes, &vec![1; input.rank()])?
-    };
+    // What an axis without a stride reads has the extent of the result, and offsets stand in a slice of the operand: so loops and operands agree, and
+    // tiles of the generic start at their own offsets only.
+    let sizes: Vec<Dim> = (0..input.rank())
+        .map(|i| if strides[i] == 1 { result.dims[i].clone() } else { &input.dims[i] - &offsets[i] })
+        .collect();
+    let whole = sizes == input.dims && offsets.iter().all(|offset| *offset == Dim::from(0));
+    let tensor = if whole { tensor } else { cx.slice(tensor, None, &offsets, &sizes, &vec![1; input.rank()])? };
     let map = strides.iter().enumerate().map(|(i, stride)| cx.loop_dim(i) * AffineExpr::constant(cx.context(), *stride)).collect();
     Ok(vec![cx.map(&[Part { tensor, element: input.element, map }], destination, input.element, |_, x| x[0])])
 }
