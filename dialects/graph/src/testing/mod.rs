@@ -77,6 +77,12 @@ pub fn random_graph(seed: u64, ops: usize) -> RandomGraph {
         arguments.push(format!("%in{i}: {}", r#type.to_type(&context)));
         g.values.push(Value { name: format!("%in{i}"), r#type });
     }
+    // Determines both symbols, whatever dims the other inputs have.
+    let extents = TensorType::new(ElementType::U8, vec![Dim::symbol(0), Dim::symbol(1)]);
+    let shape = extents.shape(&symbols).expect("two symbols");
+    inputs.push(Tensor::from_fn(ElementType::U8, &shape, |i| Scalar::Unsigned(i as u64)));
+    arguments.push(format!("%extents: {}", extents.to_type(&context)));
+    g.values.push(Value { name: "%extents".into(), r#type: extents });
     for _ in 0..ops {
         g.step();
     }

@@ -1,0 +1,219 @@
+//! Small ONNX models with control flow or symbolic dims -> one artifact -> values computed here or by the reference evaluation.
+
+#[allow(dead_code)]
+mod pipeline;
+
+use pipeline::{CPU, DESKTOP, MIN, compile_model, difference, evaluate, has_vulkan, run, session};
+use prost::Message;
+use winze_compiler::{
+    context::new_context,
+    import::{
+        ImportOptions, import_onnx,
+        proto::{
+            AttributeProto, DimensionProto, DimensionValue, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto,
+            TensorShapeProto, TensorTypeProto, TypeProto, TypeValue, ValueInfoProto, attribute_type, data_type,
+        },
+    },
+};
+use winze_graph::tensor::Tensor;
+
+const TARGETS: [&str; 3] = [CPU, MIN, DESKTOP];
+
+/// A dim that is no number is a symbol.
+fn info(name: &str, element: i32, dims: &[&str]) -> ValueInfoProto {
+    let dim = |text: &&str| DimensionProto {
+        value: Some(text.parse().map_or_else(|_| DimensionValue::Param((*text).into()), DimensionValue::Value)),
+    };
+    let shape = Some(TensorShapeProto { dim: dims.iter().map(dim).collect() });
+    let value = Some(TypeValue::Tensor(TensorTypeProto { elem_type: element, shape }));
+    ValueInfoProto { name: name.into(), r#type: Some(TypeProto { value }) }
+}
+
+fn node(op: &str, inputs: &[&str], output: &str, attribute: Vec<AttributeProto>) -> NodeProto {
+    NodeProto {
+        name: format!("{output}_node"),
+        op_type: op.into(),
+        input: inputs.iter().map(ToString::to_string).collect(),
+        output: vec![output.into()],
+        attribute,
+        ..Default::default()
+    }
+}
+
+fn ints(name: &str, values: &[i64]) -> AttributeProto {
+    AttributeProto { name: name.into(), r#type: attribute_type::INTS, ints: values.to_vec(), ..Default::default() }
+}
+
+fn body(name: &str, graph: GraphProto) -> AttributeProto {
+    AttributeProto { name: name.into(), r#type: attribute_type::GRAPH, g: Some(graph), ..Default::default() }
+}
+
+fn floats(name: &str, dims: &[i64], values: &[f32]) -> TensorProto {
+    let raw: Vec<u8> = values.iter().flat_map(|x| x.to_le_bytes()).collect();
+    TensorProto { name: name.into(), dims: dims.to_vec(), data_type: data_type::FLOAT, raw_data: Some(raw.into()), ..Default::default() }
+}
+
+fn graph(nodes: Vec<NodeProto>, inputs: Vec<ValueInfoProto>, outputs: Vec<ValueInfoProto>, initializer: Vec<TensorProto>) -> GraphProto {
+    GraphProto { node: nodes, name: "g".into(), initializer, input: inputs, output: outputs, ..Default::default() }
+}
+
+fn write(graph: GraphProto) -> (tempfile::TempDir, std::path::PathBuf) {
+    let model = ModelProto {
+        ir_version: 10,
+        opset_import: vec![OperatorSetIdProto { domain: String::new(), version: 21 }],
+        graph: Some(graph),
+        functions: vec![],
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.onnx");
+    std::fs::write(&path, model.encode_to_vec()).unwrap();
+    (folder, path)
+}
+
+/// Runs every case on one session per device: 1 and 2 threads, and Vulkan with each profile.
+fn check(test: &str, graph: GraphProto, cases: &[(Vec<Tensor>, Vec<Tensor>)], tolerance: f64) {
+    let (_folder, model) = write(graph);
+    let all = compile_model(&model, &TARGETS, 2);
+    let mut runs = vec![("cpu, 1 thread", all.clone(), Some(1)), ("cpu, 2 threads", all, Some(2))];
+    if has_vulkan(test) {
+        // One artifact per profile, since a device that suits both would never run the smaller.
+        runs.extend([MIN, DESKTOP].map(|profile| (profile, compile_model(&model, &[profile], 2), None)));
+    }
+    for (device, artifact, threads) in runs {
+        let mut session = session(&artifact, threads).unwrap_or_else(|e| panic!("{device}: {e}"));
+        for (case, (inputs, expected)) in cases.iter().enumerate() {
+            let actual = run(&mut session, inputs).unwrap_or_else(|e| panic!("{device}, case {case}: {e}"));
+            if let Some(difference) = difference(&actual, expected, tolerance) {
+                panic!("{device}, case {case}: {difference}");
+            }
+        }
+    }
+}
+
+/// Values of both signs, the same on every run.
+fn values(count: usize, seed: u64) -> Vec<f32> {
+    let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
+    (0..count)
+        .map(|_| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 40) as f32 / (1u64 << 23) as f32 - 1.0
+        })
+        .collect()
+}
+
+/// y = c ? -(x + x) : |x| * x, where only one branch uses an op of its own.
+#[test]
+fn if_takes_one_branch() {
+    let output = |name: &str| vec![info(name, data_type::FLOAT, &["n", "3"])];
+    let then = graph(vec![node("Add", &["x", "x"], "d", vec![]), node("Neg", &["d"], "a", vec![])], vec![], output("a"), vec![]);
+    let r#else = graph(vec![node("Abs", &["x"], "m", vec![]), node("Mul", &["m", "x"], "b", vec![])], vec![], output("b"), vec![]);
+    let graph = graph(
+        vec![node("If", &["c"], "y", vec![body("then_branch", then), body("else_branch", r#else)])],
+        vec![info("c", data_type::BOOL, &[]), info("x", data_type::FLOAT, &["n", "3"])],
+        output("y"),
+        vec![],
+    );
+    let mut cases = vec![];
+    for (rows, taken) in [(2, true), (2, false), (5, true), (5, false)] {
+        let x = values(rows * 3, 1);
+        let y: Vec<f32> = x.iter().map(|x| if taken { -(x + x) } else { x.abs() * x }).collect();
+        cases.push((vec![Tensor::new(&[], &[taken]), Tensor::new(&[rows, 3], &x)], vec![Tensor::new(&[rows, 3], &y)]));
+    }
+    check("if_takes_one_branch", graph, &cases, 0.0);
+}
+
+/// Doubles x until its sum reaches the limit; how often depends on the values.
+#[test]
+fn loop_ends_when_the_data_says_so() {
+    let iteration = graph(
+        vec![
+            node("Add", &["v", "v"], "w", vec![]),
+            node(
+                "ReduceSum",
+                &["w"],
+                "sum",
+                vec![AttributeProto { i: Some(0), r#type: attribute_type::INT, name: "keepdims".into(), ..Default::default() }],
+            ),
+            node("Less", &["sum", "limit"], "on", vec![]),
+        ],
+        vec![info("i", data_type::INT64, &[]), info("go", data_type::BOOL, &[]), info("v", data_type::FLOAT, &["3"])],
+        vec![info("on", data_type::BOOL, &[]), info("w", data_type::FLOAT, &["3"])],
+        vec![],
+    );
+    let graph = graph(
+        vec![node("Loop", &["trips", "start", "x"], "y", vec![body("body", iteration)])],
+        vec![
+            info("trips", data_type::INT64, &[]),
+            info("start", data_type::BOOL, &[]),
+            info("x", data_type::FLOAT, &["3"]),
+            info("limit", data_type::FLOAT, &[]),
+        ],
+        vec![info("y", data_type::FLOAT, &["3"])],
+        vec![],
+    );
+    let mut cases = vec![];
+    for (trips, start, limit) in [(100i64, true, 50.0f32), (100, true, 5.0), (2, true, 50.0), (100, false, 50.0), (0, true, 50.0)] {
+        let x = [0.25f32, 0.5, 1.0];
+        let (mut y, mut on, mut i) = (x, start, 0);
+        while on && i < trips {
+            y = y.map(|v| v + v);
+            on = y.iter().sum::<f32>() < limit;
+            i += 1;
+        }
+        let inputs = vec![Tensor::new(&[], &[trips]), Tensor::new(&[], &[start]), Tensor::new(&[3], &x), Tensor::new(&[], &[limit])];
+        cases.push((inputs, vec![Tensor::new(&[3], &y)]));
+    }
+    check("loop_ends_when_the_data_says_so", graph, &cases, 0.0);
+}
+
+fn convnet() -> GraphProto {
+    graph(
+        vec![
+            node("Conv", &["x", "filter", "filter_bias"], "c", vec![ints("pads", &[1, 1, 1, 1])]),
+            node("PRelu", &["c", "slope"], "p", vec![]),
+            node("MaxPool", &["p"], "m", vec![ints("kernel_shape", &[2, 2]), ints("strides", &[2, 2])]),
+            node("Flatten", &["m"], "f", vec![]),
+            node("Gemm", &["f", "weight", "bias"], "g", vec![]),
+            node("Softmax", &["g"], "y", vec![]),
+        ],
+        vec![info("x", data_type::FLOAT, &["batch", "2", "6", "8"])],
+        vec![info("y", data_type::FLOAT, &["batch", "5"])],
+        vec![
+            floats("filter", &[4, 2, 3, 3], &values(72, 2)),
+            floats("filter_bias", &[4], &values(4, 3)),
+            floats("slope", &[4, 1, 1], &values(4, 4)),
+            floats("weight", &[48, 5], &values(240, 5)),
+            floats("bias", &[5], &values(5, 6)),
+        ],
+    )
+}
+
+/// What the imported model evaluates to, its weights being constants.
+fn reference(graph: GraphProto, inputs: &[Tensor], symbols: &[i64]) -> Vec<Tensor> {
+    let (_folder, model) = write(graph);
+    let context = new_context();
+    let imported = import_onnx(&context, &model, &ImportOptions::default()).unwrap_or_else(|e| panic!("{e}"));
+    evaluate(&imported.module, &imported.store, inputs, symbols).unwrap_or_else(|e| panic!("{e}"))
+}
+
+#[test]
+fn one_artifact_serves_every_batch() {
+    let cases: Vec<_> = [1usize, 3, 8]
+        .into_iter()
+        .map(|batch| {
+            let inputs = vec![Tensor::new(&[batch, 2, 6, 8], &values(batch * 96, batch as u64))];
+            let expected = reference(convnet(), &inputs, &[batch as i64]);
+            assert_eq!(expected[0].shape, [batch, 5]);
+            (inputs, expected)
+        })
+        .collect();
+    check("one_artifact_serves_every_batch", convnet(), &cases, 1e-5);
+}
+
+#[test]
+fn artifacts_are_reproducible() {
+    let (_folder, model) = write(convnet());
+    let first = compile_model(&model, &TARGETS, 1);
+    assert!(compile_model(&model, &TARGETS, 1) == first, "a second run gave other bytes");
+    assert!(compile_model(&model, &TARGETS, 2) == first, "two jobs gave other bytes than one");
+}

@@ -1,0 +1,56 @@
+//! Random graphs -> artifacts -> the same values as the reference evaluation, on the CPU and on a Vulkan device.
+//!
+//! A failure names its seed; `random_graph(SEED, OPS)` gives the graph again.
+
+#[allow(dead_code)]
+mod pipeline;
+
+use pipeline::{CPU, DESKTOP, MIN, compile_model, difference, evaluate_text, has_vulkan, mlir_file, run, session};
+use std::fmt::Write;
+use winze_graph::testing::{RandomGraph, random_graph};
+
+const OPS: usize = 10;
+/// f32 through a few dozen ops with bounded results.
+const TOLERANCE: f64 = 2e-5;
+
+/// Compiles and runs the graph of each seed; fails with every seed that differs.
+fn check(seeds: impl IntoIterator<Item = u64>, targets: &[&str], threads: &[Option<usize>]) {
+    let mut failures = String::new();
+    for seed in seeds {
+        let graph = random_graph(seed, OPS);
+        let outcome = std::panic::catch_unwind(|| try_seed(&graph, targets, threads));
+        let outcome = outcome.unwrap_or_else(|panic| Some(panic.downcast_ref::<String>().cloned().unwrap_or_else(|| "panicked".into())));
+        if let Some(why) = outcome {
+            writeln!(failures, "seed {seed}, symbols {:?}: {why}\n{}", graph.symbols, graph.text).unwrap();
+        }
+    }
+    assert!(failures.is_empty(), "{targets:?}\n{failures}");
+}
+
+fn try_seed(graph: &RandomGraph, targets: &[&str], threads: &[Option<usize>]) -> Option<String> {
+    let expected = evaluate_text(&graph.text, &graph.inputs, &graph.symbols);
+    let (_folder, model) = mlir_file(&graph.text);
+    let artifact = compile_model(&model, targets, 1);
+    threads.iter().find_map(|threads| {
+        let actual = session(&artifact, *threads).and_then(|mut session| run(&mut session, &graph.inputs));
+        match actual {
+            Ok(actual) => difference(&actual, &expected, TOLERANCE),
+            Err(why) => Some(why),
+        }
+    })
+}
+
+#[test]
+fn cpu_agrees_with_the_reference() {
+    check(0..25, &[CPU], &[Some(1), Some(2)]);
+}
+
+/// The profile `vulkan1.1-min` has no f64 and refuses graphs with it.
+#[test]
+fn vulkan_agrees_with_the_reference() {
+    if has_vulkan("random_graphs") {
+        let without_f64 = (100..).filter(|seed| !random_graph(*seed, OPS).text.contains("f64"));
+        check(without_f64.take(5), &[MIN], &[None]);
+        check(200..204, &[DESKTOP], &[None]);
+    }
+}
