@@ -150,6 +150,12 @@ fn views_and_movement_match_evaluation() {
           %v = graph.reshape %e : tensor<4x6xf32> -> tensor<4x2x3xf32> %r = graph.neg %v : tensor<4x2x3xf32> return %r : tensor<4x2x3xf32> }", &[&[4, 6]]),
         ("(%a: tensor<7x6xf32>) -> tensor<3x4xf32> { %r = graph.slice %a starts [1, -4] limits [7, 9] strides [2, 1] : tensor<7x6xf32>
           return %r : tensor<3x4xf32> }", &[&[7, 6]]),
+        ("(%a: tensor<7x6xf32>) -> tensor<3x6xf32> { %r = graph.slice %a starts [0, 0] limits [3, 6] strides [1, 1] : tensor<7x6xf32>
+          return %r : tensor<3x6xf32> }", &[&[7, 6]]),
+        ("(%a: tensor<7x6xf32>) -> tensor<3x3xf32> { %r = graph.slice %a starts [0, 0] limits [3, 6] strides [1, 2] : tensor<7x6xf32>
+          return %r : tensor<3x3xf32> }", &[&[7, 6]]),
+        ("(%a: tensor<7x6xf32>) -> tensor<7x0xf32> { %r = graph.slice %a starts [0, 6] limits [7, 6] strides [1, 1] : tensor<7x6xf32>
+          return %r : tensor<7x0xf32> }", &[&[7, 6]]),
         ("(%a: tensor<3x5xf32>) -> tensor<3x5xf32> { %r = graph.reverse %a axes [1] : tensor<3x5xf32> return %r : tensor<3x5xf32> }", &[&[3, 5]]),
         ("(%a: tensor<2x3xf32>, %b: tensor<2x4xf32>) -> tensor<2x10xf32> { %n = graph.neg %b : tensor<2x4xf32>
           %r = graph.concat %a, %n, %a axis 1 : tensor<2x3xf32>, tensor<2x4xf32>, tensor<2x3xf32> return %r : tensor<2x10xf32> }", &[&[2, 3], &[2, 4]]),

@@ -106,9 +106,11 @@ fn lower_slice<'c>(cx: &mut LowerContext<'c>, op: Op<'c>) -> Result<Vec<Val<'c>>
     let destination = cx.destination(op, 0)?;
     // What an axis without a stride reads has the extent of the result, and offsets stand in a slice of the operand: so loops and operands agree, and
     // tiles of the generic start at their own offsets only.
-    let sizes: Vec<Dim> = (0..input.rank())
-        .map(|i| if strides[i] == 1 { result.dims[i].clone() } else { &input.dims[i] - &offsets[i] })
-        .collect();
+    let sizes: Vec<Dim> =
+        (0..input.rank()).map(|i| if strides[i] == 1 { result.dims[i].clone() } else { &input.dims[i] - &offsets[i] }).collect();
+    // An empty slice may start beyond the end, which tensor.extract_slice refuses.
+    let offsets: Vec<Dim> =
+        offsets.into_iter().zip(&sizes).map(|(offset, size)| if *size == Dim::from(0) { Dim::from(0) } else { offset }).collect();
     let whole = sizes == input.dims && offsets.iter().all(|offset| *offset == Dim::from(0));
     let tensor = if whole { tensor } else { cx.slice(tensor, None, &offsets, &sizes, &vec![1; input.rank()])? };
     let map = strides.iter().enumerate().map(|(i, stride)| cx.loop_dim(i) * AffineExpr::constant(cx.context(), *stride)).collect();
