@@ -8,11 +8,35 @@ use melior::ir::{
     r#type::{MemRefType, RankedTensorType, ShapedTypeLike},
 };
 use mlir_sys::mlirAffineMapAttrGetValue;
-use std::collections::HashMap;
+use std::{collections::HashMap, convert::Infallible};
 use winze_mlir::{
     attributes::{self, segment_sizes},
+    pass::PassOption,
     walk,
 };
+
+/// Option of the passes that make vectors.
+pub const REGISTER_BITS: PassOption = PassOption { name: "bits", description: "width of a vector register", default: "256" };
+
+/// Value of [`REGISTER_BITS`].
+pub fn parse_register_bits(text: &str) -> Result<i64, String> {
+    match text.parse() {
+        Ok(bits @ (128 | 256 | 512)) => Ok(bits),
+        _ => Err(format!("option 'bits': '{text}' is not 128, 256 or 512")),
+    }
+}
+
+/// Every `linalg.generic` in a function, listed before any is rewritten.
+pub fn generics_in<'c>(func: OperationRef<'c, '_>) -> Vec<OperationRef<'c, 'c>> {
+    let mut found = vec![];
+    let Ok(()) = walk::walk::<Infallible>(func, &mut |op| {
+        if op.name().as_string_ref().as_str() == Ok("linalg.generic") {
+            found.push(lasting_op(op));
+        }
+        Ok(())
+    });
+    found
+}
 
 /// The parts of a `linalg.generic` with memref operands.
 pub struct Generic<'c> {

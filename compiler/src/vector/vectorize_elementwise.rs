@@ -7,17 +7,16 @@
 //! Rests run at the next smaller power of two, down to scalars, so nothing is read or written outside the operands.
 
 use super::{
-    build::{Builder, V, lasting_op},
-    generic::Generic,
+    build::{Builder, V},
+    generic::{Generic, REGISTER_BITS, generics_in, parse_register_bits},
 };
 use melior::{
     dialect::DialectHandle,
-    ir::{AffineExpr, AffineMap, OperationRef, Type, attribute::DenseI64ArrayAttribute, operation::OperationLike},
+    ir::{AffineExpr, AffineMap, OperationRef, Type, attribute::DenseI64ArrayAttribute},
 };
 use winze_mlir::{
     attributes::bit_width,
     pass::{PassOption, RustPass},
-    walk,
 };
 
 /// Widest block that is transposed in registers.
@@ -31,28 +30,18 @@ impl RustPass for VectorizeElementwise {
     const ARGUMENT: &'static str = "vectorize-elementwise";
     const DESCRIPTION: &'static str = "Turn bufferized elementwise operations and transpositions into vector loops";
     const ANCHOR: &'static str = "func.func";
-    const OPTIONS: &'static [PassOption] = &[PassOption { name: "bits", description: "width of a vector register", default: "256" }];
+    const OPTIONS: &'static [PassOption] = &[REGISTER_BITS];
 
     fn dialects() -> Vec<DialectHandle> {
         vec![DialectHandle::affine(), DialectHandle::arith(), DialectHandle::memref(), DialectHandle::scf(), super::vector_dialect()]
     }
 
     fn from_options(values: &[&str]) -> Result<Self, String> {
-        match values[0].parse() {
-            Ok(bits @ (128 | 256 | 512)) => Ok(Self { bits }),
-            _ => Err(format!("option 'bits': '{}' is not 128, 256 or 512", values[0])),
-        }
+        Ok(Self { bits: parse_register_bits(values[0])? })
     }
 
     fn run(&self, func: OperationRef<'_, '_>) -> Result<(), String> {
-        let mut found = vec![];
-        walk::walk::<String>(func, &mut |op| {
-            if op.name().as_string_ref().as_str() == Ok("linalg.generic") {
-                found.push(lasting_op(op));
-            }
-            Ok(())
-        })?;
-        for op in found {
+        for op in generics_in(func) {
             let generic = Generic::read(op).map_err(|e| format!("vectorize-elementwise: {e}"))?;
             if let Some(plan) = Plan::find(&generic, self.bits) {
                 plan.rewrite().map_err(|e| format!("vectorize-elementwise: {e}"))?;

@@ -6,7 +6,7 @@
 
 use super::{
     build::{Builder, V, lasting, lasting_op},
-    generic::{Generic, vector_of, widen},
+    generic::{Generic, REGISTER_BITS, generics_in, parse_register_bits, vector_of, widen},
 };
 use melior::{
     dialect::DialectHandle,
@@ -18,7 +18,6 @@ use melior::{
 use winze_mlir::{
     attributes::bit_width,
     pass::{PassOption, RustPass},
-    walk,
 };
 
 /// Registers of partial results in the main loop, to hide the latency of the combining operation.
@@ -32,28 +31,18 @@ impl RustPass for VectorizeReductions {
     const ARGUMENT: &'static str = "vectorize-reductions";
     const DESCRIPTION: &'static str = "Turn bufferized reductions along contiguous dims into vector loops";
     const ANCHOR: &'static str = "func.func";
-    const OPTIONS: &'static [PassOption] = &[PassOption { name: "bits", description: "width of a vector register", default: "256" }];
+    const OPTIONS: &'static [PassOption] = &[REGISTER_BITS];
 
     fn dialects() -> Vec<DialectHandle> {
         vec![DialectHandle::affine(), DialectHandle::arith(), DialectHandle::memref(), DialectHandle::scf(), super::vector_dialect()]
     }
 
     fn from_options(values: &[&str]) -> Result<Self, String> {
-        match values[0].parse() {
-            Ok(bits @ (128 | 256 | 512)) => Ok(Self { bits }),
-            _ => Err(format!("option 'bits': '{}' is not 128, 256 or 512", values[0])),
-        }
+        Ok(Self { bits: parse_register_bits(values[0])? })
     }
 
     fn run(&self, func: OperationRef<'_, '_>) -> Result<(), String> {
-        let mut found = vec![];
-        walk::walk::<String>(func, &mut |op| {
-            if op.name().as_string_ref().as_str() == Ok("linalg.generic") {
-                found.push(lasting_op(op));
-            }
-            Ok(())
-        })?;
-        for op in found {
+        for op in generics_in(func) {
             let generic = Generic::read(op).map_err(|e| format!("vectorize-reductions: {e}"))?;
             if let Some(reduction) = Reduction::find(&generic, self.bits) {
                 reduction.rewrite().map_err(|e| format!("vectorize-reductions: {e}"))?;
