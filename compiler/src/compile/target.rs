@@ -39,7 +39,7 @@ impl fmt::Display for Target {
 impl Target {
     /// Every target that has a name.
     pub fn names() -> Vec<String> {
-        let cpus = ["native".to_string()].into_iter().chain(CpuTarget::names()).map(|name| format!("cpu={name}"));
+        let cpus = CpuTarget::names().into_iter().map(|name| format!("cpu={name}"));
         cpus.chain(VulkanProfile::names().map(|name| format!("vulkan={name}"))).collect()
     }
 
