@@ -3,7 +3,7 @@
 use crate::str_to_raw;
 use melior::{
     Context,
-    diagnostic::{Diagnostic as RawDiagnostic, DiagnosticSeverity},
+    diagnostic::{Diagnostic as RawDiagnostic, DiagnosticHandlerId, DiagnosticSeverity},
     ir::Location,
 };
 use mlir_sys::{MlirLocation, MlirStringRef};
@@ -52,20 +52,32 @@ impl fmt::Display for Diagnostic {
     }
 }
 
-/// Runs `action` and returns its result with every diagnostic that `context` emitted meanwhile, from any of its threads.
+/// Runs `action` and returns its result with every diagnostic that `context` emitted meanwhile, from any of its threads. Of nested
+/// collectors the innermost gets a diagnostic.
 pub fn collect<R>(context: &Context, action: impl FnOnce() -> R) -> (R, Vec<Diagnostic>) {
     let collected = Arc::new(Mutex::new(vec![]));
     let sink = Arc::clone(&collected);
-    let handler = context.attach_diagnostic_handler(move |raw| {
-        if let Ok(mut diagnostics) = sink.lock() {
-            diagnostics.push(Diagnostic::from_raw(&raw));
-        }
-        true
-    });
+    let _handler = Attached(
+        context,
+        context.attach_diagnostic_handler(move |raw| {
+            if let Ok(mut diagnostics) = sink.lock() {
+                diagnostics.push(Diagnostic::from_raw(&raw));
+            }
+            true
+        }),
+    );
     let result = action();
-    context.detach_diagnostic_handler(handler);
     let diagnostics = collected.lock().map(|mut d| std::mem::take(&mut *d)).unwrap_or_default();
     (result, diagnostics)
+}
+
+/// A handler that is detached when the collector ends, also by a panic.
+struct Attached<'c>(&'c Context, DiagnosticHandlerId);
+
+impl Drop for Attached<'_> {
+    fn drop(&mut self) {
+        self.0.detach_diagnostic_handler(self.1);
+    }
 }
 
 unsafe extern "C" {
