@@ -7,7 +7,7 @@ use melior::{
 };
 use mlir_sys::{
     MlirContext, MlirFrozenRewritePatternSet, MlirOperation, MlirRewritePatternSet, MlirRewriterBase, MlirStringRef, MlirType, MlirValue,
-    mlirFreezeRewritePattern, mlirFrozenRewritePatternSetDestroy, mlirRewritePatternSetCreate,
+    mlirFreezeRewritePattern, mlirFrozenRewritePatternSetDestroy, mlirRewritePatternSetCreate, mlirRewritePatternSetDestroy,
 };
 use std::{any::Any, ffi::c_void, marker::PhantomData};
 
@@ -55,7 +55,7 @@ pub enum Converted<'c> {
 /// Converts a type inside a pattern; `None` if it has no legal form.
 pub type ConvertType<'x> = dyn Fn(Type<'x>) -> Option<Type<'x>> + 'x;
 
-/// A conversion being described. `apply` runs it and frees everything.
+/// A conversion being described. `apply` runs it once; everything is freed with it.
 pub struct Conversion<'c> {
     types: Raw,
     target: Raw,
@@ -141,16 +141,25 @@ impl<'c> Conversion<'c> {
 
     /// Converts what is inside `op`: everything (`full`) or only what is illegal.
     pub fn apply(self, op: OperationRef<'c, '_>, full: bool) -> Result<(), String> {
-        // SAFETY: freezing consumes the set; all objects are destroyed once, after use.
+        // SAFETY: freezing empties the set; the frozen set is destroyed here, before the converter its patterns point at.
         let converted = unsafe {
             let frozen = mlirFreezeRewritePattern(self.set);
             let converted = winzeApplyConversion(op.to_raw(), self.target, frozen, full);
             mlirFrozenRewritePatternSetDestroy(frozen);
-            winzeTargetDestroy(self.target);
-            winzeTypeConverterDestroy(self.types);
             converted
         };
         if converted { Ok(()) } else { Err("dialect conversion failed".into()) }
+    }
+}
+
+impl Drop for Conversion<'_> {
+    fn drop(&mut self) {
+        // SAFETY: all three were made in `new` and are destroyed once, patterns first; `callbacks` go last.
+        unsafe {
+            mlirRewritePatternSetDestroy(self.set);
+            winzeTargetDestroy(self.target);
+            winzeTypeConverterDestroy(self.types);
+        }
     }
 }
 

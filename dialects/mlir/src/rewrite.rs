@@ -11,17 +11,28 @@ use mlir_sys::{
     MlirContext, MlirLogicalResult, MlirOperation, MlirPatternRewriter, MlirRewritePattern, MlirRewritePatternCallbacks,
     MlirRewritePatternSet, mlirApplyPatternsAndFoldGreedilyWithOp, mlirFreezeRewritePattern, mlirFrozenRewritePatternSetDestroy,
     mlirGreedyRewriteDriverConfigCreate, mlirGreedyRewriteDriverConfigDestroy, mlirOpRewritePatternCreate, mlirRewritePatternSetAdd,
-    mlirRewritePatternSetCreate,
+    mlirRewritePatternSetCreate, mlirRewritePatternSetDestroy,
 };
-use std::{ffi::c_void, marker::PhantomData};
+use std::{
+    ffi::c_void,
+    marker::PhantomData,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
-/// Rewrites `op` through the rewriter; `Ok(false)` means the pattern does not apply and changed nothing.
-pub trait Pattern: for<'c, 'a> Fn(OperationRef<'c, 'a>, &RewriterBase<'c, 'a>) -> Result<bool, String> + 'static {}
-impl<F> Pattern for F where F: for<'c, 'a> Fn(OperationRef<'c, 'a>, &RewriterBase<'c, 'a>) -> Result<bool, String> + 'static {}
+/// Rewrites `op` through the rewriter; `Ok(false)` means the pattern does not apply and changed nothing. Canonicalization runs one pattern on
+/// several threads.
+pub trait Pattern: for<'c, 'a> Fn(OperationRef<'c, 'a>, &RewriterBase<'c, 'a>) -> Result<bool, String> + Send + Sync + 'static {}
+impl<F> Pattern for F where F: for<'c, 'a> Fn(OperationRef<'c, 'a>, &RewriterBase<'c, 'a>) -> Result<bool, String> + Send + Sync + 'static {}
 
 /// Patterns for one context.
 pub struct PatternSet<'c> {
     raw: MlirRewritePatternSet,
+    /// Whether MLIR owns the set.
+    borrowed: bool,
+    failed: Arc<AtomicBool>,
     context: MlirContext,
     _context: PhantomData<&'c Context>,
 }
@@ -30,19 +41,19 @@ impl<'c> PatternSet<'c> {
     pub fn new(context: &'c Context) -> Self {
         // SAFETY: the context outlives the set.
         let raw = unsafe { mlirRewritePatternSetCreate(context.to_raw()) };
-        Self { raw, context: context.to_raw(), _context: PhantomData }
+        Self { raw, borrowed: false, failed: Arc::default(), context: context.to_raw(), _context: PhantomData }
     }
 
     /// A set that MLIR owns, inside a canonicalization hook.
     pub(crate) fn borrowed(context: &'c Context, raw: MlirRewritePatternSet) -> Self {
-        Self { raw, context: context.to_raw(), _context: PhantomData }
+        Self { raw, borrowed: true, failed: Arc::default(), context: context.to_raw(), _context: PhantomData }
     }
 
     /// Adds a pattern for operations named `root`.
     pub fn add<F: Pattern>(&mut self, root: &str, benefit: u32, pattern: F) -> &mut Self {
         let callbacks =
             MlirRewritePatternCallbacks { construct: None, destruct: Some(destruct::<F>), matchAndRewrite: Some(match_and_rewrite::<F>) };
-        let user_data = Box::into_raw(Box::new(pattern)).cast();
+        let user_data = Box::into_raw(Box::new(Callback { pattern, failed: Arc::clone(&self.failed) })).cast();
         // SAFETY: the set takes the pattern, whose destructor frees the closure.
         unsafe {
             let pattern =
@@ -52,9 +63,10 @@ impl<'c> PatternSet<'c> {
         self
     }
 
-    /// Applies the patterns inside `op` until nothing changes, folding on the way.
+    /// Applies the patterns inside `op` until nothing changes, folding on the way. An error of a pattern, reported as a diagnostic where its op
+    /// is, does not stop the others but makes the result an error.
     pub fn apply_greedily(self, op: OperationRef<'c, '_>) -> Result<(), String> {
-        // SAFETY: freezing consumes the set; frozen set and configuration are destroyed here.
+        // SAFETY: freezing empties the set; frozen set and configuration are destroyed here, the set on drop.
         let converged = unsafe {
             let frozen = mlirFreezeRewritePattern(self.raw);
             let config = mlirGreedyRewriteDriverConfigCreate();
@@ -63,13 +75,31 @@ impl<'c> PatternSet<'c> {
             mlirFrozenRewritePatternSetDestroy(frozen);
             result.value != 0
         };
+        if self.failed.load(Ordering::Relaxed) {
+            return Err("a rewrite pattern failed".into());
+        }
         if converged { Ok(()) } else { Err("greedy rewriting did not converge".into()) }
     }
 }
 
+impl Drop for PatternSet<'_> {
+    fn drop(&mut self) {
+        if !self.borrowed {
+            // SAFETY: made in `new`, destroyed once; it frees the patterns that were not frozen.
+            unsafe { mlirRewritePatternSetDestroy(self.raw) }
+        }
+    }
+}
+
+/// What a pattern in MLIR owns.
+struct Callback<F> {
+    pattern: F,
+    failed: Arc<AtomicBool>,
+}
+
 unsafe extern "C" fn destruct<F>(user_data: *mut c_void) {
     // SAFETY: made by Box::into_raw in `add`, destroyed once by MLIR.
-    drop(unsafe { Box::from_raw(user_data.cast::<F>()) });
+    drop(unsafe { Box::from_raw(user_data.cast::<Callback<F>>()) });
 }
 
 unsafe extern "C" fn match_and_rewrite<F: Pattern>(
@@ -78,10 +108,12 @@ unsafe extern "C" fn match_and_rewrite<F: Pattern>(
     rewriter: MlirPatternRewriter,
     user_data: *mut c_void,
 ) -> MlirLogicalResult {
-    // SAFETY: the driver passes live objects; `user_data` is the boxed closure.
-    let (op, rewriter, pattern) = unsafe { (OperationRef::from_raw(op), PatternRewriter::from_raw(rewriter), &*user_data.cast::<F>()) };
+    // SAFETY: the driver passes live objects; `user_data` is the boxed callback.
+    let (op, rewriter, callback) =
+        unsafe { (OperationRef::from_raw(op), PatternRewriter::from_raw(rewriter), &*user_data.cast::<Callback<F>>()) };
     let location = op.location();
-    let applied = catch(|| pattern(op, &rewriter.as_rewriter_base())).and_then(|result| result).unwrap_or_else(|message| {
+    let applied = catch(|| (callback.pattern)(op, &rewriter.as_rewriter_base())).and_then(|result| result).unwrap_or_else(|message| {
+        callback.failed.store(true, Ordering::Relaxed);
         emit_error(location, &message);
         false
     });
