@@ -51,6 +51,12 @@ impl<'c> PassManager<'c> {
         let inner = melior::pass::PassManager::new(context);
         let (parsed, diagnostics) = diagnostics::collect(context, || parse_pass_pipeline(inner.as_operation_pass_manager(), pipeline));
         parsed.map_err(|error| PipelineError::Parse { pipeline: pipeline.into(), message: format!("{error}{}", render(&diagnostics)) })?;
+        // MLIR would refuse another anchor only when running, and blame no pass.
+        let anchored = inner.as_operation_pass_manager().to_string();
+        if !anchored.starts_with("builtin.module(") && !anchored.starts_with("any(") {
+            let message = "the outermost operation is not builtin.module; wrap it in `builtin.module(...)`".into();
+            return Err(PipelineError::Parse { pipeline: pipeline.into(), message });
+        }
         let manager = Self { context, inner, failed: Arc::default() };
         let failed = Arc::clone(&manager.failed);
         manager.add_hook(move |when, name, argument, _| {
