@@ -1,0 +1,50 @@
+// RUN: winze-opt --pass-pipeline='builtin.module(func.func(pack-weights{target=x86-64-v3}),canonicalize)' %s | FileCheck %s
+// RUN: not winze-opt --pass-pipeline='builtin.module(func.func(pack-weights{target=none}))' %s 2>&1 | FileCheck %s --check-prefix=TARGET
+
+// TARGET: none
+
+#n = affine_map<()[s0] -> (s0)>
+
+// The id says how the stored bytes are made.
+// CHECK-LABEL: func.func @product(
+// CHECK: graph.weight "fc|panels:16" : tensor<3x8x16xf32>
+// CHECK: graph.packed_dot %arg0, %{{.*}} width 40
+func.func @product(%x: tensor<?x8xf32, #n>) -> tensor<?x40xf32, #n> attributes {graph.symbols = ["n"]} {
+  %w = graph.weight "fc" : tensor<8x40xf32>
+  %0 = graph.dot_general %x, %w batch [] x [] contract [1] x [0] : tensor<?x8xf32, #n>, tensor<8x40xf32>
+  return %0 : tensor<?x40xf32, #n>
+}
+
+// CHECK-LABEL: func.func @transposed(
+// CHECK: graph.weight "fc|transpose:1,0|panels:16" : tensor<3x8x16xf32>
+func.func @transposed(%x: tensor<?x8xf32, #n>) -> tensor<?x40xf32, #n> attributes {graph.symbols = ["n"]} {
+  %w = graph.weight "fc" : tensor<40x8xf32>
+  %0 = graph.dot_general %x, %w batch [] x [] contract [1] x [1] : tensor<?x8xf32, #n>, tensor<40x8xf32>
+  return %0 : tensor<?x40xf32, #n>
+}
+
+// CHECK-LABEL: func.func @convolution(
+// CHECK: graph.weight "filter|{{.*}}filter_panels:
+// CHECK: graph.packed_conv
+func.func @convolution(%x: tensor<1x3x10x10xf32>) -> tensor<1x32x8x8xf32> {
+  %w = graph.weight "filter" : tensor<32x3x3x3xf32>
+  %0 = graph.conv %x, %w strides [1, 1] low [0, 0] high [0, 0] dilation [1, 1] x [1, 1] groups 1 : tensor<1x3x10x10xf32>, tensor<32x3x3x3xf32>
+  return %0 : tensor<1x32x8x8xf32>
+}
+
+// Nothing to pack: the right side is an input, or integer.
+// CHECK-LABEL: func.func @input(
+// CHECK: graph.dot_general
+func.func @input(%x: tensor<4x8xf32>, %w: tensor<8x40xf32>) -> tensor<4x40xf32> {
+  %0 = graph.dot_general %x, %w batch [] x [] contract [1] x [0] : tensor<4x8xf32>, tensor<8x40xf32>
+  return %0 : tensor<4x40xf32>
+}
+
+// CHECK-LABEL: func.func @integers(
+// CHECK: graph.weight "q" : tensor<8x40xi32>
+// CHECK: graph.dot_general
+func.func @integers(%x: tensor<4x8xi32>) -> tensor<4x40xi32> {
+  %w = graph.weight "q" : tensor<8x40xi32>
+  %0 = graph.dot_general %x, %w batch [] x [] contract [1] x [0] : tensor<4x8xi32>, tensor<8x40xi32>
+  return %0 : tensor<4x40xi32>
+}
