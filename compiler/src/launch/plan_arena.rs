@@ -66,7 +66,7 @@ impl RustPass for PlanArena {
             }
             error.take().map_or(Ok(()), Err)
         })?;
-        let shared = if self.in_place { share_in_place(program, &mut members, &spans) } else { (0..members.len()).collect() };
+        let shared = if self.in_place { share_in_place(program, &mut members, &spans)? } else { (0..members.len()).collect() };
 
         let roots: Vec<usize> = (0..members.len()).filter(|&i| shared[i] == i).collect();
         let lifetimes: Vec<plan::Lifetime> = roots.iter().map(|&i| members[i].lifetime.clone()).collect();
@@ -145,23 +145,29 @@ impl Spans {
 }
 
 /// Lets outputs take the buffer of an input that dies at the dispatch. Returns, per member, the member whose place it has.
-fn share_in_place(program: OperationRef, members: &mut [Member], spans: &Spans) -> Vec<usize> {
+fn share_in_place(program: OperationRef, members: &mut [Member], spans: &Spans) -> Result<Vec<usize>, String> {
     let mut shared: Vec<usize> = (0..members.len()).collect();
     let index: HashMap<*mut c_void, usize> = members.iter().enumerate().map(|(i, member)| (member.op.to_raw().ptr, i)).collect();
     let member_of = |buffer: Value| {
         let owner = OperationResult::try_from(root_of(buffer)).ok()?.owner();
         index.get(&owner.to_raw().ptr).copied()
     };
-    let _ = walk::walk(program, &mut |op| -> Result<(), ()> {
+    walk::walk(program, &mut |op| -> Result<(), String> {
         let Some(dispatch) = launch::Dispatch::cast(op) else { return Ok(()) };
         let pairs: Vec<i64> = attributes::get(op, IN_PLACE_ATTRIBUTE).unwrap_or_default();
         let buffers = dispatch.buffers();
         let inputs = buffers.len() - dispatch.outputs() as usize;
         let position = spans.0[&op.to_raw().ptr].0;
         for pair in pairs.chunks_exact(2) {
-            let (Some(input), Some(output)) = (member_of(buffers[pair[0] as usize]), member_of(buffers[inputs + pair[1] as usize])) else {
-                continue;
+            let buffer = |first: usize, i: i64| usize::try_from(i).ok().and_then(|i| buffers.get(first + i)).copied();
+            let (Some(from), Some(to)) = (buffer(0, pair[0]), buffer(inputs, pair[1])) else {
+                let kernel = dispatch.kernel();
+                return Err(format!(
+                    "plan-arena: {IN_PLACE_ATTRIBUTE} of \"{kernel}\" names input {} and output {}, which it lacks",
+                    pair[0], pair[1]
+                ));
             };
+            let (Some(input), Some(output)) = (member_of(from), member_of(to)) else { continue };
             // Another argument must not read the buffer that is overwritten.
             let other_reader =
                 (0..buffers.len()).any(|i| i != pair[0] as usize && member_of(buffers[i]).is_some_and(|m| shared[m] == shared[input]));
@@ -180,6 +186,6 @@ fn share_in_place(program: OperationRef, members: &mut [Member], spans: &Spans) 
             }
         }
         Ok(())
-    });
-    shared
+    })?;
+    Ok(shared)
 }

@@ -1,0 +1,82 @@
+// RUN: split-file %s %t
+// RUN: winze-opt --pass-pipeline='builtin.module(convert-graph-to-launch)' %t/programs.mlir | FileCheck %t/programs.mlir
+// RUN: not winze-opt --pass-pipeline='builtin.module(convert-graph-to-launch)' %t/bare_op.mlir 2>&1 | FileCheck %t/bare_op.mlir
+// RUN: not winze-opt --pass-pipeline='builtin.module(convert-graph-to-launch)' %t/not_outlined.mlir 2>&1 | FileCheck %t/not_outlined.mlir
+
+//--- programs.mlir
+#n = affine_map<()[s0] -> (s0)>
+
+// A dispatch per kernel; the last writes the output where it is wanted, what lies between has a buffer without a place.
+// CHECK-DAG: #[[NOWHERE:.*]] = affine_map<() -> (-1)>
+// CHECK-LABEL: launch.program @chain symbols ["n"]
+// CHECK: %[[X:.*]] = launch.input 0
+// CHECK: %[[Y:.*]] = launch.output 0
+// CHECK: %[[T:.*]] = launch.arena offset #[[NOWHERE]]
+// CHECK: launch.dispatch "first"(%[[X]], %[[T]]) outputs 1 symbols [0] nodes ["a"]
+// CHECK: launch.dispatch "second"(%[[T]], %[[Y]]) outputs 1 symbols [0] nodes ["b"]
+// CHECK-NOT: launch.copy
+func.func @chain(%x: tensor<?xf32, #n>) -> tensor<?xf32, #n> attributes {graph.symbols = ["n"]} {
+  %0 = graph.kernel "elementwise"(%x) attributes {nodes = ["a"], winze.kernel = "first", winze.symbols = array<i64: 0>} : (tensor<?xf32, #n>) -> tensor<?xf32, #n> {
+  ^bb0(%a: tensor<?xf32, #n>):
+    %2 = graph.exp %a : tensor<?xf32, #n>
+    graph.yield %2 : tensor<?xf32, #n>
+  }
+  %1 = graph.kernel "elementwise"(%0) attributes {nodes = ["b"], winze.kernel = "second", winze.symbols = array<i64: 0>} : (tensor<?xf32, #n>) -> tensor<?xf32, #n> {
+  ^bb0(%a: tensor<?xf32, #n>):
+    %2 = graph.neg %a : tensor<?xf32, #n>
+    graph.yield %2 : tensor<?xf32, #n>
+  }
+  return %1 : tensor<?xf32, #n>
+}
+
+// An input that is returned is copied, through a view of its new shape.
+// CHECK-LABEL: launch.program @view
+// CHECK: %[[X:.*]] = launch.input 0
+// CHECK: %[[Y:.*]] = launch.output 0
+// CHECK: %[[V:.*]] = launch.view %[[X]]
+// CHECK: launch.copy %[[V]] to %[[Y]]
+func.func @view(%x: tensor<2x3xf32>) -> tensor<6xf32> {
+  %0 = graph.reshape %x : tensor<2x3xf32> -> tensor<6xf32>
+  return %0 : tensor<6xf32>
+}
+
+// Both branches write the output of the program.
+// CHECK-LABEL: launch.program @branches
+// CHECK: %[[X:.*]] = launch.input 1
+// CHECK: %[[Y:.*]] = launch.output 0
+// CHECK: %[[C:.*]] = launch.load
+// CHECK: scf.if %[[C]]
+// CHECK-NEXT: launch.dispatch "exp"(%[[X]], %[[Y]])
+// CHECK: else
+// CHECK-NEXT: launch.copy %[[X]] to %[[Y]]
+func.func @branches(%c: tensor<i1>, %x: tensor<3xf32>) -> tensor<3xf32> {
+  %0 = graph.if %c : tensor<i1> -> tensor<3xf32> {
+    %1 = graph.kernel "elementwise"(%x) attributes {nodes = [], winze.kernel = "exp", winze.symbols = array<i64>} : (tensor<3xf32>) -> tensor<3xf32> {
+    ^bb0(%a: tensor<3xf32>):
+      %2 = graph.exp %a : tensor<3xf32>
+      graph.yield %2 : tensor<3xf32>
+    }
+    graph.yield %1 : tensor<3xf32>
+  } else {
+    graph.yield %x : tensor<3xf32>
+  }
+  return %0 : tensor<3xf32>
+}
+
+//--- bare_op.mlir
+// CHECK: convert-graph-to-launch: 'graph.exp' stands outside a kernel; run form-kernels first
+func.func @main(%x: tensor<3xf32>) -> tensor<3xf32> {
+  %0 = graph.exp %x : tensor<3xf32>
+  return %0 : tensor<3xf32>
+}
+
+//--- not_outlined.mlir
+// CHECK: convert-graph-to-launch: a graph.kernel is not outlined; run outline-kernels first
+func.func @main(%x: tensor<3xf32>) -> tensor<3xf32> {
+  %0 = graph.kernel "elementwise"(%x) attributes {nodes = []} : (tensor<3xf32>) -> tensor<3xf32> {
+  ^bb0(%a: tensor<3xf32>):
+    %1 = graph.exp %a : tensor<3xf32>
+    graph.yield %1 : tensor<3xf32>
+  }
+  return %0 : tensor<3xf32>
+}
