@@ -22,7 +22,7 @@ use crate::{
     stage::Stage,
 };
 use melior::{
-    Context,
+    Context, StringRef,
     ir::{
         Module,
         operation::{OperationLike, OperationPrintingFlags},
@@ -98,8 +98,13 @@ fn load<'c>(
     options: &CompileOptions,
 ) -> Result<(Module<'c>, ConstantStore, Vec<String>), CompileError> {
     if model.extension().is_some_and(|extension| extension == "mlir") {
-        let text = std::fs::read_to_string(model).map_err(|e| CompileError::failed(format!("import: {}: {e}", model.display())))?;
-        let (module, diagnostics) = winze_mlir::diagnostics::collect(context, || Module::parse(context, &text));
+        std::fs::File::open(model).map_err(|e| CompileError::failed(format!("import: {}: {e}", model.display())))?;
+        let name = model.to_str().ok_or_else(|| CompileError::failed(format!("import: {}: the path is not UTF-8", model.display())))?;
+        // Unlike parsing a text, this names the file in locations.
+        let (module, diagnostics) = winze_mlir::diagnostics::collect(context, || {
+            // SAFETY: the context and the name outlive the call; a null module is a parse error.
+            unsafe { Module::from_option_raw(mlir_sys::mlirModuleCreateParseFromFile(context.to_raw(), StringRef::new(name).to_raw())) }
+        });
         let module = module.ok_or_else(|| {
             let lines: Vec<String> = diagnostics.iter().map(ToString::to_string).collect();
             CompileError::failed(format!("import: {} does not parse: {}", model.display(), lines.join("; ")))
