@@ -43,7 +43,7 @@ launch.program @in_place symbols ["n"] arena #none {
   %a = launch.arena offset #nowhere extents #rows : memref<?x8xf32>
   %b = launch.arena offset #nowhere extents #rows : memref<?x8xf32>
   launch.dispatch "f"(%x, %a) outputs 1 symbols [0] nodes [] : memref<?x8xf32>, memref<?x8xf32>
-  launch.dispatch "g"(%a, %b) outputs 1 symbols [0] nodes [] {winze.in_place = array<i64: 0, 0>} : memref<?x8xf32>, memref<?x8xf32>
+  launch.dispatch "g"(%a, %b) outputs 1 symbols [0] nodes [] {winze.in_place = array<i64: 0, 1>} : memref<?x8xf32>, memref<?x8xf32>
   launch.dispatch "f"(%b, %y) outputs 1 symbols [0] nodes [] : memref<?x8xf32>, memref<?x8xf32>
 }
 

@@ -11,25 +11,32 @@ use crate::{
 use melior::ir::Module;
 use winze_runtime::artifact::manifest::{Access, Code, Kernel};
 
-/// Chooses a schedule per kernel and compiles all.
-pub fn compile(units: &[KernelUnit], target: &CpuTarget, jobs: usize, observer: &dyn StageObserver) -> Result<Compiled, CompileError> {
-    let scheduled = map_with(units, jobs, kernel_context, |context, unit| {
+/// Chooses a schedule per kernel and compiles all. `in_place` has a list of argument pairs per kernel.
+pub fn compile(
+    units: &[KernelUnit],
+    in_place: &[Vec<(u32, u32)>],
+    target: &CpuTarget,
+    jobs: usize,
+    observer: &dyn StageObserver,
+) -> Result<Compiled, CompileError> {
+    let paired: Vec<(&KernelUnit, &Vec<(u32, u32)>)> = units.iter().zip(in_place).collect();
+    let scheduled = map_with(&paired, jobs, kernel_context, |context, (unit, in_place)| {
         let text = std::str::from_utf8(&unit.module).map_err(|e| e.to_string())?;
         let module = Module::parse(context, text).ok_or_else(|| format!("schedule: kernel @{} does not parse", unit.name))?;
         let root = read_root(&module, &unit.class).map_err(|e| format!("kernel @{}: {e}", unit.name))?;
         let signature = Signature::read(&module)?;
         let shapes = Shapes { loops: root.loops, element_bits: root.element_bits };
         let schedule = select_schedule(root.class, &shapes, target).map_err(|e| format!("kernel @{}: {e}", unit.name))?;
-        Ok((CpuUnit { kernel: unit.clone(), schedule, in_place: vec![] }, signature))
+        Ok((CpuUnit { kernel: (*unit).clone(), schedule, in_place: (*in_place).clone() }, signature))
     });
     let scheduled: Vec<(CpuUnit, Signature)> = scheduled.into_iter().collect::<Result<_, String>>().map_err(CompileError::Failed)?;
     let (cpu_units, signatures): (Vec<CpuUnit>, Vec<Signature>) = scheduled.into_iter().unzip();
     let (image, kernels) = compile_kernels(&cpu_units, target, jobs, observer).map_err(CompileError::Failed)?;
     let kernels = kernels
         .into_iter()
-        .zip(units)
+        .zip(paired)
         .zip(signatures)
-        .map(|((kernel, unit), signature)| {
+        .map(|((kernel, (unit, in_place)), signature)| {
             let entry = *image.entries.get(&kernel.name).ok_or_else(|| CompileError::internal("a kernel is missing in the image"))?;
             Ok(Kernel {
                 name: kernel.name,
@@ -39,7 +46,7 @@ pub fn compile(units: &[KernelUnit], target: &CpuTarget, jobs: usize, observer: 
                 scalars: 0,
                 grid: kernel.grid,
                 workspace: kernel.workspace,
-                in_place: vec![],
+                in_place: in_place.clone(),
                 code: Code::Native { entry },
             })
         })

@@ -46,8 +46,11 @@ pub struct CompileOptions {
 }
 
 /// `launch` stage, after kernels are outlined.
-fn launch_pipeline(align: u32, min_bytes: u32) -> String {
-    format!("builtin.module(convert-graph-to-launch,launch.program(plan-arena{{align={align} min-bytes={min_bytes}}}))")
+fn launch_pipeline(target: &Target) -> String {
+    let (align, min_bytes) = (target.arena_alignment(), target.bool_bits() / 8);
+    // Vulkan kernels declare what they only read, which must not be what they write.
+    let in_place = matches!(target, Target::Cpu(_));
+    format!("builtin.module(convert-graph-to-launch,launch.program(plan-arena{{align={align} min-bytes={min_bytes} in-place={in_place}}}))")
 }
 
 /// Compiles `model` (`.onnx`, or `.mlir` of the graph dialect with its side file) to `out`. Returns warnings.
@@ -133,11 +136,12 @@ fn compile_variant(
     let mut host =
         Module::from_operation(walk::copy(module.as_operation())).ok_or_else(|| CompileError::internal("the module has no copy"))?;
     run(context, &mut host, Stage::Kernels, &target.kernels_pipeline())?;
-    let mut units: Vec<KernelUnit> = vec![];
+    let (mut units, mut in_place): (Vec<KernelUnit>, Vec<Vec<(u32, u32)>>) = (vec![], vec![]);
     for func in walk::operations(host.body()) {
-        for unit in outline_kernels(context, func).map_err(CompileError::failed)? {
-            if !units.iter().any(|known| known.name == unit.name) {
-                units.push(unit);
+        for outlined in outline_kernels(context, func).map_err(CompileError::failed)? {
+            if !units.iter().any(|known| known.name == outlined.unit.name) {
+                units.push(outlined.unit);
+                in_place.push(outlined.in_place);
             }
         }
     }
@@ -148,10 +152,10 @@ fn compile_variant(
     }
     let units = lower_kernels(&units, target.bool_bits(), options.jobs).map_err(CompileError::failed)?;
     let compiled = match target {
-        Target::Cpu(cpu) => cpu::compile(&units, cpu, options.jobs, &dump.observer(&name))?,
+        Target::Cpu(cpu) => cpu::compile(&units, &in_place, cpu, options.jobs, &dump.observer(&name))?,
         Target::Vulkan(profile) => vulkan::compile(&units, profile, options.jobs, &dump.observer(&name))?,
     };
-    run(context, &mut host, Stage::Launch, &launch_pipeline(target.arena_alignment(), target.bool_bits() / 8))?;
+    run(context, &mut host, Stage::Launch, &launch_pipeline(target))?;
     dump.module(Stage::Launch, Some(&name), &host)?;
     verify::locations(&host, Stage::Launch)?;
     dump.check()?;

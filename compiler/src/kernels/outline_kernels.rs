@@ -5,7 +5,7 @@
 
 use crate::{
     kernel_unit::KernelUnit,
-    launch::{KERNEL_ATTRIBUTE, SYMBOLS_ATTRIBUTE},
+    launch::{IN_PLACE_ATTRIBUTE, KERNEL_ATTRIBUTE, SYMBOLS_ATTRIBUTE},
 };
 use melior::{
     Context,
@@ -24,8 +24,14 @@ use winze_mlir::{
     walk,
 };
 
+/// A kernel and the (input argument, output argument) pairs that may be one buffer.
+pub struct Outlined {
+    pub unit: KernelUnit,
+    pub in_place: Vec<(u32, u32)>,
+}
+
 /// Makes the modules, in order of first use.
-pub fn outline_kernels(context: &Context, func: OperationRef) -> Result<Vec<KernelUnit>, String> {
+pub fn outline_kernels(context: &Context, func: OperationRef) -> Result<Vec<Outlined>, String> {
     let mut units: BTreeMap<String, usize> = BTreeMap::new();
     let mut ordered = vec![];
     walk::walk(func, &mut |op| -> Result<(), String> {
@@ -35,6 +41,10 @@ pub fn outline_kernels(context: &Context, func: OperationRef) -> Result<Vec<Kern
         let symbols = symbols_of(kernel)?;
         attributes::set(op, KERNEL_ATTRIBUTE, name.clone().to_attribute(context_of(op)));
         attributes::set(op, SYMBOLS_ATTRIBUTE, symbols.to_attribute(context_of(op)));
+        let pairs: Vec<i64> = in_place(kernel).into_iter().flat_map(|(input, output)| [i64::from(input), i64::from(output)]).collect();
+        if !pairs.is_empty() {
+            attributes::set(op, IN_PLACE_ATTRIBUTE, pairs.to_attribute(context_of(op)));
+        }
         units.entry(name.clone()).or_insert_with(|| {
             ordered.push((name.clone(), kernel.kind(), op));
             ordered.len() - 1
@@ -48,9 +58,18 @@ pub fn outline_kernels(context: &Context, func: OperationRef) -> Result<Vec<Kern
             let module = module_of(context, kernel, &name)?;
             let flags = OperationPrintingFlags::new().enable_debug_info(true, false);
             let text = module.as_operation().to_string_with_flags(flags).map_err(|e| format!("outline-kernels: {e}"))?;
-            Ok(KernelUnit { name, class, module: text.into_bytes() })
+            Ok(Outlined { unit: KernelUnit { name, class, module: text.into_bytes() }, in_place: in_place(kernel) })
         })
         .collect()
+}
+
+/// Pairs of an elementwise kernel: inputs of the result's type are read at the index that is written.
+fn in_place(kernel: Kernel) -> Vec<(u32, u32)> {
+    let inputs = kernel.inputs();
+    let op = kernel.op();
+    let (Ok(result), 1, "elementwise") = (op.result(0), op.result_count(), kernel.kind().as_str()) else { return vec![] };
+    let alike = |input: &Value| input.r#type() == result.r#type();
+    inputs.iter().enumerate().filter(|(_, input)| alike(input)).map(|(i, _)| (i as u32, inputs.len() as u32)).collect()
 }
 
 /// Symbols in the types of a kernel, ascending: what its dispatches pass as dims.

@@ -13,7 +13,7 @@ pub mod plan_arena;
 pub const KERNEL_ATTRIBUTE: &str = "winze.kernel";
 /// Function symbols that the kernel takes as dim arguments, in order.
 pub const SYMBOLS_ATTRIBUTE: &str = "winze.symbols";
-/// Pairs (input, output) that may be one buffer, flattened.
+/// Pairs of kernel arguments (input, output) that may be one buffer, flattened.
 pub const IN_PLACE_ATTRIBUTE: &str = "winze.in_place";
 
 /// Registers the passes of this stage.

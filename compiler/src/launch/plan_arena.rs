@@ -156,14 +156,13 @@ fn share_in_place(program: OperationRef, members: &mut [Member], spans: &Spans) 
         let Some(dispatch) = launch::Dispatch::cast(op) else { return Ok(()) };
         let pairs: Vec<i64> = attributes::get(op, IN_PLACE_ATTRIBUTE).unwrap_or_default();
         let buffers = dispatch.buffers();
-        let inputs = buffers.len() - dispatch.outputs() as usize;
         let position = spans.0[&op.to_raw().ptr].0;
         for pair in pairs.chunks_exact(2) {
-            let buffer = |first: usize, i: i64| usize::try_from(i).ok().and_then(|i| buffers.get(first + i)).copied();
-            let (Some(from), Some(to)) = (buffer(0, pair[0]), buffer(inputs, pair[1])) else {
+            let buffer = |i: i64| usize::try_from(i).ok().and_then(|i| buffers.get(i)).copied();
+            let (Some(from), Some(to)) = (buffer(pair[0]), buffer(pair[1])) else {
                 let kernel = dispatch.kernel();
                 return Err(format!(
-                    "plan-arena: {IN_PLACE_ATTRIBUTE} of \"{kernel}\" names input {} and output {}, which it lacks",
+                    "plan-arena: {IN_PLACE_ATTRIBUTE} of \"{kernel}\" names the arguments {} and {}, which it lacks",
                     pair[0], pair[1]
                 ));
             };
