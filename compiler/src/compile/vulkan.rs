@@ -14,8 +14,10 @@ use winze_runtime::artifact::{
 /// Compiles all kernels; their modules stand one after the other.
 pub fn compile(units: &[KernelUnit], profile: &VulkanProfile, jobs: usize, observer: &dyn StageObserver) -> Result<Compiled, CompileError> {
     let kernels = compile_kernels_observed(units, profile, jobs, observer).map_err(|errors| {
+        // What a profile lacks is said as `unsupported: <what>: <why>` somewhere in the message; the reasons stand for themselves.
         let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
-        CompileError::Failed(lines.join("\n"))
+        let reasons: Option<Vec<String>> = lines.iter().map(|line| line.find("unsupported: ").map(|at| line[at..].to_string())).collect();
+        reasons.map_or_else(|| CompileError::Failed(lines.join("\n")), CompileError::Unsupported)
     })?;
     let (mut modules, mut features) = (vec![], BTreeSet::new());
     let kernels = kernels
