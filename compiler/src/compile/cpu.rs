@@ -8,7 +8,8 @@ use crate::{
     parallel::map_with,
     schedule::{Shapes, select_schedule},
 };
-use melior::ir::Module;
+use melior::ir::{Attribute, BlockLike, Module, TypeLike, ValueLike, attribute::ArrayAttribute};
+use winze_mlir::{attributes, walk};
 use winze_runtime::artifact::manifest::{Access, Code, Kernel};
 
 /// Chooses a schedule per kernel and compiles all. `in_place` has a list of argument pairs per kernel.
@@ -63,15 +64,13 @@ struct Signature {
 impl Signature {
     /// Tensors are inputs, those that may be written outputs; indices are dims.
     fn read(module: &Module) -> Result<Self, String> {
-        use melior::ir::{Attribute, BlockLike, attribute::ArrayAttribute};
-        use winze_mlir::{attributes, walk};
         let func = crate::schedule::kernel(module)?;
         let block = walk::blocks(func).into_iter().next().ok_or("schedule: a kernel without a body")?;
         let list = attributes::get::<Attribute>(func, "arg_attrs").and_then(|a| ArrayAttribute::try_from(a).ok());
         let mut signature = Self { buffers: vec![], dims: 0 };
         for i in 0..block.argument_count() {
-            let r#type = melior::ir::ValueLike::r#type(&block.argument(i).map_err(|e| e.to_string())?);
-            if melior::ir::TypeLike::is_index(&r#type) {
+            let r#type = block.argument(i).map_err(|e| e.to_string())?.r#type();
+            if r#type.is_index() {
                 signature.dims += 1;
                 continue;
             }
