@@ -9,6 +9,7 @@ use crate::{
         sizes,
     },
     kernel_unit::{KernelUnit, NoObserver, StageObserver},
+    parallel::map_with,
     spirv,
     stage::Stage,
 };
@@ -16,13 +17,7 @@ use melior::{
     Context,
     ir::{BlockLike, Module, Type, ValueLike, operation::OperationLike},
 };
-use std::{
-    collections::HashMap,
-    sync::{
-        Mutex,
-        atomic::{AtomicUsize, Ordering},
-    },
-};
+use std::collections::HashMap;
 use winze_mlir::pass_manager::{PassManager, PipelineError};
 use winze_runtime::artifact::{
     expr::Expr,
@@ -68,33 +63,11 @@ pub fn compile_kernels_observed(
     jobs: usize,
     observer: &dyn StageObserver,
 ) -> Result<Vec<VulkanKernel>, Vec<CompileError>> {
-    let next = AtomicUsize::new(0);
-    let results: Vec<Mutex<Option<Result<VulkanKernel, CompileError>>>> = units.iter().map(|_| Mutex::new(None)).collect();
-    std::thread::scope(|scope| {
-        for _ in 0..jobs.clamp(1, units.len().max(1)) {
-            scope.spawn(|| {
-                let context = new_context();
-                loop {
-                    let position = next.fetch_add(1, Ordering::Relaxed);
-                    let Some(unit) = units.get(position) else { break };
-                    let result = compile(&context, unit, profile, observer);
-                    if let Ok(mut slot) = results[position].lock() {
-                        *slot = Some(result);
-                    }
-                }
-            });
-        }
-    });
     let (mut kernels, mut errors) = (vec![], vec![]);
-    for (unit, slot) in units.iter().zip(results) {
-        match slot.into_inner().ok().flatten() {
-            Some(Ok(kernel)) => kernels.push(kernel),
-            Some(Err(error)) => errors.push(error),
-            None => errors.push(CompileError::Failed {
-                stage: Stage::Linalg,
-                kernel: unit.name.clone(),
-                message: "its worker stopped; this is a fault of the compiler".into(),
-            }),
+    for result in map_with(units, jobs, new_context, |context, unit| compile(context, unit, profile, observer)) {
+        match result {
+            Ok(kernel) => kernels.push(kernel),
+            Err(error) => errors.push(error),
         }
     }
     if errors.is_empty() { Ok(kernels) } else { Err(errors) }

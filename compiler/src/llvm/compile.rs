@@ -4,6 +4,7 @@ use super::{CpuImage, CpuTarget, LlvmModule, image::link_image};
 use crate::{
     context::new_context,
     kernel_unit::{KernelUnit, StageObserver},
+    parallel::map_with,
     schedule::{self, SCHEDULED_PIPELINE, Schedule, apply_schedule, grid_of},
     stage::Stage,
     vector::{ABI_PIPELINE, VECTOR_PIPELINE, lower_kernel_abi::IN_PLACE, place_buffers::WORKSPACE},
@@ -15,10 +16,6 @@ use melior::{
         operation::{OperationLike, OperationMutLike, OperationRefMut},
     },
     utility::register_all_llvm_translations,
-};
-use std::sync::{
-    Mutex,
-    atomic::{AtomicUsize, Ordering},
 };
 use winze_mlir::pass_manager::PassManager;
 use winze_runtime::artifact::expr::Expr;
@@ -139,27 +136,8 @@ pub fn compile_kernels(
     jobs: usize,
     observer: &dyn StageObserver,
 ) -> Result<(CpuImage, Vec<CpuKernel>), String> {
-    let next = AtomicUsize::new(0);
-    let results: Vec<Mutex<Option<Result<CpuKernel, String>>>> = units.iter().map(|_| Mutex::new(None)).collect();
-    std::thread::scope(|scope| {
-        for _ in 0..jobs.clamp(1, units.len().max(1)) {
-            scope.spawn(|| {
-                let context = kernel_context();
-                loop {
-                    let index = next.fetch_add(1, Ordering::Relaxed);
-                    let Some(unit) = units.get(index) else { break };
-                    let result = lower_cpu(&context, unit, target, observer);
-                    *results[index].lock().unwrap_or_else(|e| e.into_inner()) = Some(result);
-                }
-            });
-        }
-    });
-    let kernels = results
-        .into_iter()
-        .map(|result| {
-            result.into_inner().unwrap_or_else(|e| e.into_inner()).unwrap_or_else(|| Err("llvm: a worker stopped early".to_owned()))
-        })
-        .collect::<Result<Vec<_>, _>>()?;
+    let kernels = map_with(units, jobs, kernel_context, |context, unit| lower_cpu(context, unit, target, observer));
+    let kernels = kernels.into_iter().collect::<Result<Vec<_>, _>>()?;
     let objects: Vec<_> = kernels.iter().map(|kernel| (kernel.name.clone(), kernel.object.clone())).collect();
     Ok((link_image(&objects, target)?, kernels))
 }
