@@ -42,7 +42,7 @@ fn try_seed(graph: &RandomGraph, targets: &[&str], threads: &[Option<usize>]) ->
 
 #[test]
 fn cpu_agrees_with_the_reference() {
-    check(0..25, &[CPU], &[Some(1), Some(2)]);
+    check((0..25).chain([493]), &[CPU], &[Some(1), Some(2)]);
 }
 
 /// The profile `vulkan1.1-min` has no f64 and refuses graphs with it.

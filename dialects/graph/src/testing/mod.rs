@@ -119,7 +119,7 @@ impl Generator<'_> {
         let x = self.random.choose(&self.values).clone();
         let (name, ty, rank) = (x.name.clone(), self.text(&x.r#type), x.r#type.rank());
         let float = x.r#type.element.is_float();
-        match self.random.below(12) {
+        match self.random.below(18) {
             0 | 1 if float => {
                 let op = *self.random.choose(&["neg", "abs", "tanh", "logistic", "sin", "erf", "atan"]);
                 self.push(op, &format!("{name} : {ty}"), x.r#type);
@@ -190,12 +190,144 @@ impl Generator<'_> {
                 let to = self.text(&result);
                 self.push("convert", &format!("{name} : {ty} -> {to}"), result);
             }
+            12 if rank > 0 => self.push_slice(&x),
+            13 if rank > 0 => self.push_pad(&x),
+            14 if rank > 0 => self.push_window(&x),
+            15 if float => self.push_conv(&x),
+            16 => self.push_if(&x),
+            17 => self.push_while(&x),
             _ if rank > 0 => {
                 let axis = self.random.below(rank);
                 self.push("reverse", &format!("{name} axes [{axis}] : {ty}"), x.r#type);
             }
             _ => {}
         }
+    }
+
+    /// Every second element of one axis, from a random start; a symbolic axis stays whole.
+    fn push_slice(&mut self, x: &Value) {
+        let (rank, axis) = (x.r#type.rank(), self.random.below(x.r#type.rank()));
+        let (mut starts, mut limits, mut strides) = (vec![0; rank], vec![i64::MAX; rank], vec![1; rank]);
+        let mut result = x.r#type.clone();
+        if let Some(extent) = result.dims[axis].as_static() {
+            starts[axis] = self.random.below(extent as usize + 1) as i64;
+            limits[axis] = extent;
+            strides[axis] = 2;
+            result.dims[axis] = Dim::from((extent - starts[axis] + 1) / 2);
+        }
+        let rest = format!("{} starts {starts:?} limits {limits:?} strides {strides:?} : {}", x.name, self.text(&x.r#type));
+        self.push("slice", &rest, result);
+    }
+
+    /// One element in front of an axis, and one behind each of its elements where their number is known.
+    fn push_pad(&mut self, x: &Value) {
+        let (rank, axis) = (x.r#type.rank(), self.random.below(x.r#type.rank()));
+        let value = TensorType::new(x.r#type.element, vec![]);
+        let text = self.text(&value);
+        let literal = if x.r#type.element.is_float() { "1.5" } else { "7" };
+        self.push("constant", &format!("dense<{literal}> : {text}"), value);
+        let (fill, ..) = self.last();
+        let (mut low, mut interior) = (vec![0; rank], vec![0; rank]);
+        let mut result = x.r#type.clone();
+        low[axis] = 1;
+        if let Some(extent @ 1..) = result.dims[axis].as_static() {
+            interior[axis] = 1;
+            result.dims[axis] = Dim::from(2 * extent);
+        } else {
+            result.dims[axis] = &result.dims[axis] + &Dim::from(1);
+        }
+        let high = vec![0; rank];
+        let rest = format!("{}, {fill} low {low:?} high {high:?} interior {interior:?} : {}, {text}", x.name, self.text(&x.r#type));
+        self.push("pad", &rest, result);
+    }
+
+    /// A window of two with a border of one along an axis, which grows by one.
+    fn push_window(&mut self, x: &Value) {
+        let (rank, axis) = (x.r#type.rank(), self.random.below(x.r#type.rank()));
+        let kind = *self.random.choose(&["add", "max", "min"]);
+        let (ones, zeros) = (vec![1; rank], vec![0; rank]);
+        let (mut window, mut border) = (ones.clone(), zeros);
+        window[axis] = 2;
+        border[axis] = 1;
+        let mut result = x.r#type.clone();
+        result.dims[axis] = &result.dims[axis] + &Dim::from(1);
+        let rest = format!(
+            "{kind:?} {} window {window:?} strides {ones:?} low {border:?} high {border:?} dilation {ones:?} : {}",
+            x.name,
+            self.text(&x.r#type)
+        );
+        self.push("reduce_window", &rest, result);
+        if x.r#type.element.is_float() {
+            // The window of an empty axis holds the neutral element alone, which may be infinite.
+            let (name, ty, r#type) = self.last();
+            self.push("tanh", &format!("{name} : {ty}"), r#type);
+        }
+    }
+
+    /// A convolution of two channels with a filter of the same values, both made by broadcasting.
+    fn push_conv(&mut self, x: &Value) {
+        let Some(extent) = x.r#type.dims.first().cloned().filter(|_| x.r#type.rank() == 1) else { return };
+        let element = x.r#type.element;
+        let image = TensorType::new(element, vec![Dim::from(2), Dim::from(2), extent.clone(), extent.clone()]);
+        let filter = TensorType::new(element, vec![Dim::from(4), Dim::from(2), Dim::from(3), Dim::from(3)]);
+        let (from, image_text, filter_text) = (self.text(&x.r#type), self.text(&image), self.text(&filter));
+        let axis = 2 + self.random.below(2);
+        self.push("broadcast", &format!("{} axes [{axis}] : {from} -> {image_text}", x.name), image);
+        let (image, ..) = self.last();
+        self.push("constant", &format!("dense<0.25> : {filter_text}"), filter);
+        let (filter, ..) = self.last();
+        let result = TensorType::new(element, vec![Dim::from(2), Dim::from(4), extent.clone(), extent]);
+        let rest = format!(
+            "{image}, {filter} strides [1, 1] low [1, 1] high [1, 1] dilation [1, 1] x [1, 1] groups 1 : {image_text}, {filter_text}"
+        );
+        self.push("conv", &rest, result);
+        let (name, ty, r#type) = self.last();
+        self.push("tanh", &format!("{name} : {ty}"), r#type);
+    }
+
+    /// A truth that only a run knows: whether the maximum of a value is less than a constant.
+    fn push_condition(&mut self, x: &Value) -> String {
+        let axes: Vec<usize> = (0..x.r#type.rank()).collect();
+        let scalar = TensorType::new(x.r#type.element, vec![]);
+        let text = self.text(&scalar);
+        self.push("reduce", &format!("\"max\" {} axes {axes:?} : {}", x.name, self.text(&x.r#type)), scalar.clone());
+        let (maximum, ..) = self.last();
+        let literal = if scalar.element.is_float() { "0.5" } else { "50" };
+        self.push("constant", &format!("dense<{literal}> : {text}"), scalar.clone());
+        let (limit, ..) = self.last();
+        // Not among the values: few ops take bools.
+        let condition = format!("%c{}", self.values.len());
+        writeln!(self.body, "  {condition} = graph.lt {maximum}, {limit} : {text}").expect("writing to a string");
+        condition
+    }
+
+    fn push_if(&mut self, x: &Value) {
+        let condition = self.push_condition(x);
+        let (ty, i) = (self.text(&x.r#type), self.values.len());
+        let name = &x.name;
+        let rest = format!(
+            "{condition} : tensor<i1> -> {ty} {{\n    %t{i} = graph.abs {name} : {ty}\n    graph.yield %t{i} : {ty}\n  }} else {{\n    \
+             graph.yield {name} : {ty}\n  }}"
+        );
+        self.push("if", &rest, x.r#type.clone());
+    }
+
+    /// Three steps of adding a value to a state that began as it.
+    fn push_while(&mut self, x: &Value) {
+        let counter = TensorType::new(ElementType::I64, vec![]);
+        self.push("constant", "dense<0> : tensor<i64>", counter.clone());
+        let (start, ..) = self.last();
+        let (ty, i, name) = (self.text(&x.r#type), self.values.len(), &x.name);
+        let rest = format!(
+            "{start}, {name} : tensor<i64>, {ty} while {{\n  ^bb0(%i{i}: tensor<i64>, %x{i}: {ty}):\n    \
+             %n{i} = graph.constant dense<3> : tensor<i64>\n    %m{i} = graph.lt %i{i}, %n{i} : tensor<i64>\n    \
+             graph.yield %m{i} : tensor<i1>\n  }} do {{\n  ^bb0(%i{i}: tensor<i64>, %x{i}: {ty}):\n    \
+             %o{i} = graph.constant dense<1> : tensor<i64>\n    %j{i} = graph.add %i{i}, %o{i} : tensor<i64>\n    \
+             %y{i} = graph.add %x{i}, {name} : {ty}\n    graph.yield %j{i}, %y{i} : tensor<i64>, {ty}\n  }} -> tensor<i64>, {ty}"
+        );
+        let state = format!("%w{i}#1");
+        writeln!(self.body, "  %w{i}:2 = graph.while {rest}").expect("writing to a string");
+        self.values.push(Value { name: state, r#type: x.r#type.clone() });
     }
 
     fn last(&self) -> (String, String, TensorType) {

@@ -59,7 +59,8 @@ fn eval(cx: &EvalContext, op: OperationRef, inputs: &[Tensor]) -> Result<Vec<Ten
     })])
 }
 
-/// Every operand is copied into its own slice of the destination, so nothing is stored twice and empty operands are harmless.
+/// Every operand is copied into its own slice of the destination, so nothing is stored twice. MLIR refuses a slice at the end of its tensor,
+/// so operands known to be empty are left out.
 fn lower<'c>(cx: &mut LowerContext<'c>, op: Op<'c>) -> Result<Vec<Val<'c>>, String> {
     let result = cx.result_type(op, 0)?;
     let axis = check_axis(Concat(op).axis(), result.rank())?;
@@ -67,6 +68,9 @@ fn lower<'c>(cx: &mut LowerContext<'c>, op: Op<'c>) -> Result<Vec<Val<'c>>, Stri
     let (strides, mut offsets) = (vec![1; result.rank()], vec![Dim::from(0); result.rank()]);
     for i in 0..op.operand_count() {
         let (tensor, input): (_, TensorType) = cx.operand(op, i)?;
+        if input.dims.iter().any(|dim| dim.as_static() == Some(0)) {
+            continue;
+        }
         let slice = cx.slice(value, None, &offsets, &input.dims, &strides)?;
         let filled = cx.copy(tensor, slice, input.element);
         value = cx.slice(filled, Some(value), &offsets, &input.dims, &strides)?;
