@@ -15,8 +15,14 @@ const NAME: &str = "winze-compiler";
 
 /// Runs `winze-compiler COMMAND WORDS`.
 pub fn forward(command: &str, words: &Forwarded, console: &Console) -> Result<(), Failure> {
-    let quiet = (console.is_quiet() && command == "compile").then(|| OsString::from("--quiet"));
-    execute(command, quiet.into_iter().chain(words.words.iter().cloned()))
+    let flags = if command == "compile" { loudness(console) } else { None };
+    execute(command, flags.into_iter().chain(words.words.iter().cloned()))
+}
+
+/// The flag of `compile` that says as much as this command does.
+pub fn loudness(console: &Console) -> Option<OsString> {
+    let flags = [(console.is_quiet(), "--quiet"), (console.is_verbose(), "--verbose")];
+    flags.into_iter().find_map(|(wanted, flag)| wanted.then(|| flag.into()))
 }
 
 pub fn execute(command: &str, words: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Result<(), Failure> {

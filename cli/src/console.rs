@@ -50,6 +50,10 @@ impl Console {
         self.quiet
     }
 
+    pub fn is_verbose(&self) -> bool {
+        self.verbose
+    }
+
     /// Text for stdout, complete with its newlines.
     pub fn result(&self, text: &str) -> Result<(), Failure> {
         let mut out = io::stdout().lock();

@@ -54,9 +54,7 @@ fn is_artifact(path: &Path) -> Result<bool, Failure> {
 
 fn compile_words(options: &ModelOptions, artifact: &Path, console: &Console) -> Vec<OsString> {
     let mut words: Vec<OsString> = vec![options.model.clone().into(), "-o".into(), artifact.into()];
-    if console.is_quiet() {
-        words.push("--quiet".into());
-    }
+    words.extend(compiler::loudness(console));
     let implied = if options.device.starts_with("vulkan") {
         // The CPU variant is what a run falls back to.
         if options.require_device { &["vulkan"][..] } else { &["cpu", "vulkan"] }

@@ -7,6 +7,10 @@ use crate::{
     context,
     import::{DimSetting, ImportOptions, import_onnx},
     stage::Stage,
+    steps::{
+        self,
+        progress::{Reporting, report},
+    },
 };
 use clap::{Args, Parser, Subcommand};
 use std::{path::PathBuf, process::ExitCode};
@@ -73,6 +77,12 @@ struct CompileArguments {
     /// Threads that compile [default: all]
     #[arg(long)]
     jobs: Option<usize>,
+    /// Write the time of every step and pass, as a Chrome trace
+    #[arg(long, value_name = "FILE")]
+    trace: Option<PathBuf>,
+    /// Say what each step takes
+    #[arg(short, long, conflicts_with = "quiet")]
+    verbose: bool,
     /// Say nothing but errors
     #[arg(short, long)]
     quiet: bool,
@@ -118,8 +128,14 @@ pub fn main_with(extensions: &[Extension]) -> ExitCode {
 
 fn run(command: Command) -> Result<ExitCode, CompileError> {
     match command {
-        Command::Compile(arguments) => compile_command(arguments)?,
-        Command::Check(arguments) => return check(arguments),
+        Command::Compile(arguments) => {
+            report_crashes();
+            compile_command(arguments)?;
+        }
+        Command::Check(arguments) => {
+            report_crashes();
+            return check(arguments);
+        }
         Command::Opt { words } => {
             let code = winze_mlir::tools::opt_main("winze opt", &words, &context::registry());
             return Ok(ExitCode::from(u8::from(code != 0)));
@@ -133,6 +149,11 @@ fn run(command: Command) -> Result<ExitCode, CompileError> {
         Command::Targets => Target::names().iter().for_each(|name| println!("{name}")),
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn report_crashes() {
+    steps::keep_reproducers(&std::env::temp_dir());
+    steps::crash::install();
 }
 
 fn or_native(targets: Vec<Target>) -> Result<Vec<Target>, CompileError> {
@@ -154,7 +175,10 @@ fn compile_command(arguments: CompileArguments) -> Result<(), CompileError> {
     let jobs = arguments.jobs.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
     let options =
         CompileOptions { targets: or_native(arguments.targets)?, dims: arguments.dims, jobs: jobs.max(1), emit: emit.transpose()? };
+    let reporting = Reporting { trace: arguments.trace.as_deref(), verbose: arguments.verbose, quiet: arguments.quiet };
+    let reports = report(reporting).map_err(CompileError::Failed)?;
     let warnings = compile(&arguments.model, arguments.output.as_deref(), &options)?;
+    drop(reports);
     if !arguments.quiet {
         warnings.iter().for_each(|warning| eprintln!("warning: {warning}"));
     }

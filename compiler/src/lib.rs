@@ -30,6 +30,8 @@ pub mod launch;
 
 mod parallel;
 
+pub mod steps;
+
 pub mod compile;
 
 pub mod driver;

@@ -20,6 +20,7 @@ use crate::{
     kernels::outline_kernels::outline_kernels,
     linalg::lower_kernels,
     stage::Stage,
+    steps::{Step, progress::announce_kernels, run_pipeline},
 };
 use melior::{
     Context, StringRef,
@@ -29,7 +30,7 @@ use melior::{
     },
 };
 use std::path::Path;
-use winze_mlir::{pass_manager::PassManager, walk};
+use winze_mlir::walk;
 use winze_runtime::artifact::{
     manifest::{Manifest, Variant},
     writer::Writer,
@@ -150,6 +151,7 @@ fn compile_variant(
     if dump.done_after(Stage::Kernels) {
         return Ok(None);
     }
+    announce_kernels(&name, units.len());
     let units = lower_kernels(&units, target.bool_bits(), options.jobs).map_err(CompileError::failed)?;
     let compiled = match target {
         Target::Cpu(cpu) => cpu::compile(&units, &in_place, cpu, options.jobs, &dump.observer(&name))?,
@@ -167,9 +169,7 @@ fn compile_variant(
 
 /// Runs a pipeline; errors name the stage.
 fn run<'c>(context: &'c Context, module: &mut Module<'c>, stage: Stage, pipeline: &str) -> Result<(), CompileError> {
-    let manager = PassManager::parse(context, pipeline).map_err(|e| CompileError::failed(format!("{stage}: {e}")))?;
-    manager.run(module).map_err(|e| CompileError::failed(format!("{stage}: {e}")))?;
-    Ok(())
+    run_pipeline(context, module, Step { stage, kernel: None }, pipeline).map_err(|e| CompileError::failed(format!("{stage}: {e}")))
 }
 
 /// A module as text with locations.

@@ -12,13 +12,14 @@ use crate::{
     parallel::map_with,
     spirv,
     stage::Stage,
+    steps::{Step, run_action, run_pipeline},
 };
 use melior::{
     Context,
     ir::{BlockLike, Module, Type, ValueLike, operation::OperationLike},
 };
 use std::collections::HashMap;
-use winze_mlir::pass_manager::{PassManager, PipelineError};
+use winze_mlir::pass_manager::PassManager;
 use winze_runtime::artifact::{
     expr::Expr,
     manifest::{Access, ElementType},
@@ -86,8 +87,7 @@ fn compile<'c>(
         }
     };
     let run = |stage: Stage, pipeline: &str, module: &mut Module<'c>| -> Result<(), CompileError> {
-        let result: Result<_, PipelineError> = PassManager::parse(context, pipeline).and_then(|manager| manager.run(module));
-        result.map_err(|e| failed(stage)(e.to_string()))?;
+        run_pipeline(context, module, Step { stage, kernel: Some(&unit.name) }, pipeline).map_err(failed(stage))?;
         show(stage, module);
         Ok(())
     };
@@ -99,9 +99,13 @@ fn compile<'c>(
     run(Stage::Gpu, &gpu::gpu_pipeline(profile), &mut module)?;
     run(Stage::Spirv, &gpu::spirv_pipeline(), &mut module)?;
     let access = spirv::buffer_access(&module, interface.storage.len()).map_err(failed(Stage::Spirv))?;
-    let serialized = PassManager::parse(context, "builtin.module(gpu-module-to-binary)").and_then(|manager| manager.run(&mut module));
-    serialized.map_err(|e| failed(Stage::Spirv)(e.to_string()))?;
-    let binary = spirv::binary(&module).map_err(failed(Stage::Spirv))?;
+    let step = Step { stage: Stage::Spirv, kernel: Some(&unit.name) };
+    let binary = run_action(&mut module, step, "serialization", |module| {
+        let manager = PassManager::parse(context, "builtin.module(gpu-module-to-binary)").map_err(|e| e.to_string())?;
+        manager.run(module).map_err(|e| e.to_string())?;
+        spirv::binary(module)
+    });
+    let binary = binary.map_err(failed(Stage::Spirv))?;
     let features = spirv::required_features(&binary, profile).map_err(failed(Stage::Spirv))?;
     Ok(VulkanKernel {
         name: unit.name.clone(),

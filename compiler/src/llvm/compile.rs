@@ -7,6 +7,7 @@ use crate::{
     parallel::map_with,
     schedule::{self, SCHEDULED_PIPELINE, Schedule, apply_schedule, grid_of},
     stage::Stage,
+    steps::{Step, run_action, run_pipeline},
     vector::{ABI_PIPELINE, VECTOR_PIPELINE, lower_kernel_abi::IN_PLACE, place_buffers::WORKSPACE},
 };
 use melior::{
@@ -17,7 +18,6 @@ use melior::{
     },
     utility::register_all_llvm_translations,
 };
-use winze_mlir::pass_manager::PassManager;
 use winze_runtime::artifact::expr::Expr;
 
 /// MLIR's and ours, from the kernel ABI to the LLVM dialect.
@@ -60,12 +60,16 @@ pub fn lower_cpu(context: &Context, unit: &CpuUnit, target: &CpuTarget, observer
     lower(context, unit, target, observer).map_err(|e| format!("kernel @{}: {e}", unit.kernel.name))
 }
 
-fn lower(context: &Context, unit: &CpuUnit, target: &CpuTarget, observer: &dyn StageObserver) -> Result<CpuKernel, String> {
+fn lower<'c>(context: &'c Context, unit: &CpuUnit, target: &CpuTarget, observer: &dyn StageObserver) -> Result<CpuKernel, String> {
     let name = &unit.kernel.name;
     let observe = |stage: Stage, text: &dyn Fn() -> String| {
         if observer.wants(stage, name) {
             observer.observe(stage, name, &text());
         }
+    };
+    let at = |stage| Step { stage, kernel: Some(name) };
+    let run = |module: &mut Module<'c>, stage: Stage, pipeline: &str| {
+        run_pipeline(context, module, at(stage), pipeline).map_err(|e| format!("{stage}: {e}"))
     };
     let (module, diagnostics) = winze_mlir::diagnostics::collect(context, || {
         let source = mlir_sys::MlirStringRef { data: unit.kernel.module.as_ptr().cast(), length: unit.kernel.module.len() };
@@ -78,15 +82,15 @@ fn lower(context: &Context, unit: &CpuUnit, target: &CpuTarget, observer: &dyn S
     })?;
     observe(Stage::Linalg, &|| module.as_operation().to_string());
 
-    apply_schedule(context, &module, &unit.schedule)?;
-    run(context, &mut module, "schedule", SCHEDULED_PIPELINE)?;
+    run_action(&mut module, at(Stage::Schedule), "apply-schedule", |module| apply_schedule(context, module, &unit.schedule))?;
+    run(&mut module, Stage::Schedule, SCHEDULED_PIPELINE)?;
     let grid = grid_of(&module)?;
     if let Some(announced) = &unit.schedule.grid {
         verify_grid(announced, &grid)?;
     }
     observe(Stage::Schedule, &|| module.as_operation().to_string());
 
-    run(context, &mut module, "vector", &schedule::fill(VECTOR_PIPELINE, &unit.schedule.params)?)?;
+    run(&mut module, Stage::Vector, &schedule::fill(VECTOR_PIPELINE, &unit.schedule.params)?)?;
     let func = schedule::kernel(&module)?;
     let workspace = func.attribute(WORKSPACE).map_err(|_| "vector: local buffers are not placed".to_owned())?;
     // SAFETY: place-buffers sets an affine map.
@@ -100,21 +104,19 @@ fn lower(context: &Context, unit: &CpuUnit, target: &CpuTarget, observer: &dyn S
     }
     observe(Stage::Vector, &|| module.as_operation().to_string());
 
-    run(context, &mut module, "llvm", ABI_PIPELINE)?;
-    run(context, &mut module, "llvm", LLVM_PIPELINE)?;
+    run(&mut module, Stage::Llvm, ABI_PIPELINE)?;
+    run(&mut module, Stage::Llvm, LLVM_PIPELINE)?;
     observe(Stage::Llvm, &|| module.as_operation().to_string());
-    let llvm = LlvmModule::from_mlir(module.as_operation(), target)?;
-    llvm.optimize()?;
-    observe(Stage::Llvm, &|| llvm.ir());
-    if observer.wants(Stage::Llvm, name) {
-        observer.observe(Stage::Llvm, name, &llvm.assembly()?);
-    }
-    Ok(CpuKernel { name: name.clone(), object: llvm.object()?, grid, workspace })
-}
-
-fn run<'c>(context: &'c Context, module: &mut Module<'c>, stage: &str, pipeline: &str) -> Result<(), String> {
-    let manager = PassManager::parse(context, pipeline).map_err(|e| format!("{stage}: {e}"))?;
-    manager.run(module).map(|_| ()).map_err(|e| format!("{stage}: {e}"))
+    let object = run_action(&mut module, at(Stage::Llvm), "code generation", |module| {
+        let llvm = LlvmModule::from_mlir(module.as_operation(), target)?;
+        llvm.optimize()?;
+        observe(Stage::Llvm, &|| llvm.ir());
+        if observer.wants(Stage::Llvm, name) {
+            observer.observe(Stage::Llvm, name, &llvm.assembly()?);
+        }
+        llvm.object()
+    })?;
+    Ok(CpuKernel { name: name.clone(), object, grid, workspace })
 }
 
 /// The announced and the derived grid are written differently, so they are compared at a few sizes.
