@@ -11,28 +11,37 @@ pub const OPS: &[Row] = &[row("Conv", conv)];
 
 fn conv<'c, 'a>(cx: &mut NodeContext<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
     let (x, filter) = (cx.input(0)?, cx.input(1)?);
+    let y = convolution(cx, &x, &filter)?;
+    Ok(vec![add_bias(cx, y)?])
+}
+
+/// The convolution that the node's attributes describe.
+pub fn convolution<'c, 'a>(
+    cx: &mut NodeContext<'_, '_, 'c, 'a>,
+    x: &Tensor<'c, 'a>,
+    filter: &Tensor<'c, 'a>,
+) -> Result<Tensor<'c, 'a>, Failure> {
     if x.rank() != filter.rank() || x.rank() < 3 {
-        return Ok(Failure::invalid(format!("an input of rank {} and a filter of rank {}", x.rank(), filter.rank()))?);
+        return Failure::invalid(format!("an input of rank {} and a filter of rank {}", x.rank(), filter.rank()));
     }
     if x.rank() > 5 {
-        return Ok(Failure::unsupported("more than 3 spatial axes")?);
+        return Failure::unsupported("more than 3 spatial axes");
     }
     let Some(kernel) = filter.dims()[2..].iter().map(Dim::as_static).collect::<Option<Vec<i64>>>() else {
-        return Ok(Failure::unsupported("a filter of symbolic size")?);
+        return Failure::unsupported("a filter of symbolic size");
     };
     if cx.ints("kernel_shape")?.is_some_and(|declared| declared != kernel) {
-        return Ok(Failure::invalid("kernel_shape differs from the shape of the filter")?);
+        return Failure::invalid("kernel_shape differs from the shape of the filter");
     }
     let window = Window::of(cx, &x.dims()[2..], &kernel)?;
     let groups = cx.int_or("group", 1)?;
     if groups < 1 {
-        return Ok(Failure::invalid(format!("group {groups} is not positive"))?);
+        return Failure::invalid(format!("group {groups} is not positive"));
     }
-    let (input, weights) = (cx.value(&x)?, cx.value(&filter)?);
+    let (input, weights) = (cx.value(x)?, cx.value(filter)?);
     let Window { strides, dilations, low, high } = window;
     let ones = vec![1; kernel.len()];
-    let y = cx.infer(|c, l| Conv::create(c, l, input, weights, strides, low, high, ones, dilations, groups, false, None))?;
-    Ok(vec![add_bias(cx, y)?])
+    cx.infer(|c, l| Conv::create(c, l, input, weights, strides, low, high, ones, dilations, groups, false, None))
 }
 
 /// Adds the optional bias, input 2, to axis 1.

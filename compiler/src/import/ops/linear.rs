@@ -36,27 +36,32 @@ fn dot<'c, 'a>(
 
 fn matmul<'c, 'a>(cx: &mut NodeContext<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
     let (a, b) = (cx.input(0)?, cx.input(1)?);
+    Ok(vec![product(cx, &a, &b)?])
+}
+
+/// The matrix product of operands of any ranks.
+pub fn product<'c, 'a>(cx: &mut NodeContext<'_, '_, 'c, 'a>, a: &Tensor<'c, 'a>, b: &Tensor<'c, 'a>) -> Result<Tensor<'c, 'a>, Failure> {
     let (ra, rb) = (a.rank(), b.rank());
     if ra == 0 || rb == 0 {
-        return Ok(Failure::invalid("an operand of rank 0")?);
+        return Failure::invalid("an operand of rank 0");
     }
     // Vectors and a single right matrix need no batch: the free axes come out in order.
     if rb <= 2 {
-        return Ok(vec![dot(cx, &a, &b, 0, (ra - 1, 0))?]);
+        return dot(cx, a, b, 0, (ra - 1, 0));
     }
     let (batch_b, matrix_b) = b.dims().split_at(rb - 2);
     let batch_a = &a.dims()[..ra.saturating_sub(2)];
     let batch = common_dims(batch_a, batch_b)?;
     let full = |matrix: &[Dim]| -> Vec<Dim> { batch.iter().chain(matrix).cloned().collect() };
-    let b = cx.broadcast_to(&b, &full(matrix_b))?;
+    let b = cx.broadcast_to(b, &full(matrix_b))?;
     let a = if ra == 1 {
         // The vector is repeated along the batch.
         let axes = [batch.len()];
-        cx.broadcast_along(&a, &axes, &full(a.dims()))?
+        cx.broadcast_along(a, &axes, &full(a.dims()))?
     } else {
-        cx.broadcast_to(&a, &full(&a.dims()[ra - 2..]))?
+        cx.broadcast_to(a, &full(&a.dims()[ra - 2..]))?
     };
-    Ok(vec![dot(cx, &a, &b, batch.len(), (a.rank() - 1, batch.len()))?])
+    dot(cx, &a, &b, batch.len(), (a.rank() - 1, batch.len()))
 }
 
 fn gemm<'c, 'a>(cx: &mut NodeContext<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {

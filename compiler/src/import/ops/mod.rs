@@ -8,6 +8,7 @@ mod elementwise;
 mod linear;
 mod normalization;
 mod pool;
+mod quantize;
 mod reduce;
 mod reshape;
 mod slice;
@@ -64,7 +65,7 @@ const fn row_until(op: &'static str, until: i64, import: ImportOp) -> Row {
     Row { op, since: 1, until, import }
 }
 
-const TABLES: [&[Row]; 11] = [
+const TABLES: [&[Row]; 12] = [
     activation::OPS,
     constant::OPS,
     control::OPS,
@@ -73,6 +74,7 @@ const TABLES: [&[Row]; 11] = [
     linear::OPS,
     normalization::OPS,
     pool::OPS,
+    quantize::OPS,
     reduce::OPS,
     reshape::OPS,
     slice::OPS,

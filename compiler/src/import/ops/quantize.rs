@@ -1,0 +1,411 @@
+//! Affine quantization, written out: QuantizeLinear, DequantizeLinear, DynamicQuantizeLinear, and integer products and convolutions.
+//!
+//! A real number is `(q - zero_point) * scale`. Quotients and products are computed in f32, rounded half to even and saturated. What is known is
+//! computed here, so that quantized weights reach contractions as constants. Refuses elements of less than 8 bits and quantized floats.
+
+use super::{OpResult, Row, conv, linear, row};
+use crate::{
+    constants::{ConstantType, Scalar, Source},
+    import::{
+        error::Failure,
+        node::{NodeContext, normalize_axis},
+        tensor::element_type,
+        value::{Data, Tensor},
+    },
+};
+use winze_graph::{
+    dialect::{Add, Div, Eq, Maximum, Minimum, Mul, Round, Sub},
+    dim::Dim,
+    types::{Class, ElementType},
+};
+
+pub const OPS: &[Row] = &[
+    row("QuantizeLinear", quantize_linear),
+    row("DequantizeLinear", dequantize_linear),
+    row("DynamicQuantizeLinear", dynamic_quantize_linear),
+    row("MatMulInteger", matmul_integer),
+    row("ConvInteger", conv_integer),
+    row("QLinearMatMul", qlinear_matmul),
+    row("QLinearConv", qlinear_conv),
+];
+
+type Cx<'x, 'p, 'c, 'a> = NodeContext<'x, 'p, 'c, 'a>;
+
+/// How the elements of a scale or zero point belong to those of a tensor.
+enum Granularity {
+    Tensor,
+    Axis(usize),
+    /// One per so many elements along an axis; the last block may be short.
+    Block(usize, i64),
+}
+
+impl Granularity {
+    fn of(cx: &Cx, x: &Tensor, scale: &Tensor) -> Result<Self, Failure> {
+        if scale.r#type.count().as_static() == Some(1) && scale.rank() <= 1 {
+            return Ok(Self::Tensor);
+        }
+        let axis = normalize_axis(cx.int_or("axis", 1)?, x.rank())?;
+        let block = cx.int_or("block_size", 0)?;
+        let fits = |axis: usize, extent: &Dim| *extent == x.dims()[axis];
+        if block == 0 {
+            return if scale.rank() == 1 && fits(axis, &scale.dims()[0]) {
+                Ok(Self::Axis(axis))
+            } else {
+                Failure::invalid(format!("a scale of shape {:?} for axis {axis} of {:?}", scale.dims(), x.dims()))
+            };
+        }
+        let (Some(extent), Some(blocks)) = (x.extent(axis), scale.rank().eq(&x.rank()).then(|| scale.extent(axis)).flatten()) else {
+            return Failure::unsupported("blocks along a symbolic axis");
+        };
+        let others = (0..x.rank()).all(|other| other == axis || fits(other, &scale.dims()[other]));
+        if block < 1 || !others || (extent as u64).div_ceil(block as u64) != blocks as u64 {
+            return Failure::invalid(format!(
+                "a scale of shape {:?} for blocks of {block} along axis {axis} of {:?}",
+                scale.dims(),
+                x.dims()
+            ));
+        }
+        Ok(Self::Block(axis, block))
+    }
+
+    /// Position of the parameter that belongs to element `i` of a tensor of this shape.
+    fn position(&self, shape: &[i64], i: usize) -> usize {
+        let inner = |axis: usize| shape[axis + 1..].iter().product::<i64>() as usize;
+        match *self {
+            Self::Tensor => 0,
+            Self::Axis(axis) => i / inner(axis) % shape[axis] as usize,
+            Self::Block(axis, block) => {
+                let (inner, extent) = (inner(axis), shape[axis] as usize);
+                let (outer, along, rest) = (i / inner / extent, i / inner % extent, i % inner);
+                (outer * extent.div_ceil(block as usize) + along / block as usize) * inner + rest
+            }
+        }
+    }
+
+    /// A parameter, repeated for each element of the tensor.
+    fn spread<'c, 'a>(
+        &self,
+        cx: &mut Cx<'_, '_, 'c, 'a>,
+        parameter: &Tensor<'c, 'a>,
+        x: &Tensor<'c, 'a>,
+    ) -> Result<Tensor<'c, 'a>, Failure> {
+        match *self {
+            Self::Tensor => {
+                let scalar = cx.reshape(parameter, vec![])?;
+                cx.broadcast_to(&scalar, x.dims())
+            }
+            Self::Axis(axis) => cx.broadcast_along(parameter, &[axis], x.dims()),
+            Self::Block(axis, block) => {
+                let mut dims = parameter.dims().to_vec();
+                dims.insert(axis + 1, Dim::from(block));
+                let axes: Vec<usize> = (0..dims.len()).filter(|i| *i != axis + 1).collect();
+                let repeated = cx.broadcast_along(parameter, &axes, &dims)?;
+                dims.remove(axis + 1);
+                dims[axis] = &dims[axis] * &Dim::from(block);
+                let joined = cx.reshape(&repeated, dims)?;
+                let Some(extent) = x.extent(axis) else { return Failure::unsupported("blocks along a symbolic axis") };
+                if joined.extent(axis) == Some(extent) { Ok(joined) } else { cx.slice_axis(&joined, axis, 0, extent) }
+            }
+        }
+    }
+}
+
+/// Elements of a constant.
+fn known(cx: &Cx, tensor: &Tensor) -> Option<Vec<Scalar>> {
+    match &tensor.data {
+        Data::Constant(id) => {
+            let bytes = cx.importer.store.read(id).ok()?;
+            Some(bytes.chunks_exact(tensor.element().bytes()).map(|bytes| Scalar::read(tensor.element(), bytes)).collect())
+        }
+        Data::Integers(items) => items.iter().map(|item| item.as_static().map(Scalar::Signed)).collect(),
+        Data::Value(_) => None,
+    }
+}
+
+/// Adds a constant of the shape of `x`.
+fn constant<'c, 'a>(
+    cx: &mut Cx<'_, '_, 'c, 'a>,
+    x: &Tensor,
+    element: ElementType,
+    items: impl Iterator<Item = Scalar>,
+) -> Result<Tensor<'c, 'a>, Failure> {
+    let mut bytes = vec![];
+    items.for_each(|item| item.write(element, &mut bytes));
+    let Some(shape) = x.r#type.static_shape() else { return Failure::invalid("a constant of symbolic shape") };
+    let id = cx.importer.store.add(cx.name, ConstantType::new(element, shape), Source::Inline(bytes));
+    let id = id.map_err(|error| Failure::Invalid(error.to_string()))?;
+    Ok(Tensor { r#type: x.r#type.with_element(element), data: Data::Constant(id) })
+}
+
+/// Scale, zero point and the way they belong to `x`.
+struct Parameters<'c, 'a> {
+    scale: Tensor<'c, 'a>,
+    zero: Option<Tensor<'c, 'a>>,
+    granularity: Granularity,
+}
+
+impl<'c, 'a> Parameters<'c, 'a> {
+    /// From inputs 1 and 2.
+    fn of(cx: &Cx<'_, '_, 'c, 'a>, x: &Tensor<'c, 'a>) -> Result<Self, Failure> {
+        let (scale, zero) = (cx.input(1)?, cx.optional(2));
+        if let Some(zero) = &zero
+            && zero.r#type.count() != scale.r#type.count()
+        {
+            return Failure::invalid(format!("a scale of shape {:?} and a zero point of shape {:?}", scale.dims(), zero.dims()));
+        }
+        let granularity = Granularity::of(cx, x, &scale)?;
+        Ok(Self { scale, zero, granularity })
+    }
+
+    /// Zero point and scale per element of `x`, if both are known.
+    #[allow(clippy::type_complexity)]
+    fn known(&self, cx: &Cx, x: &Tensor) -> Option<(Vec<Scalar>, Option<Vec<Scalar>>, Vec<i64>)> {
+        let zero = match &self.zero {
+            Some(zero) => Some(known(cx, zero)?),
+            None => None,
+        };
+        Some((known(cx, &self.scale)?, zero, x.r#type.static_shape()?))
+    }
+}
+
+fn is_quantized(element: ElementType) -> bool {
+    !element.is_float() && element != ElementType::Bool && element.bits() <= 16
+}
+
+fn output_element(cx: &Cx, default: ElementType) -> Result<ElementType, Failure> {
+    match cx.int_or("output_dtype", 0)? {
+        0 => Ok(default),
+        number => element_type(i32::try_from(number).unwrap_or(-1)),
+    }
+}
+
+fn quantize_linear<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
+    let x = cx.input(0)?;
+    let parameters = Parameters::of(cx, &x)?;
+    let element = match &parameters.zero {
+        Some(zero) => zero.element(),
+        None => output_element(cx, ElementType::U8)?,
+    };
+    if !is_quantized(element) {
+        return Ok(Failure::invalid(format!("a quantized type of {element}"))?);
+    }
+    if let (Some(items), Some((scales, zeros, shape))) = (known(cx, &x), parameters.known(cx, &x)) {
+        let quantized = items.into_iter().enumerate().map(|(i, x)| {
+            let at = parameters.granularity.position(&shape, i);
+            let zero = zeros.as_ref().map_or(0.0, |zeros| zeros[at].to_f64() as f32);
+            Scalar::Float(((x.to_f64() as f32 / scales[at].to_f64() as f32).round_ties_even() + zero).into())
+        });
+        return Ok(vec![constant(cx, &x, element, quantized)?]);
+    }
+    let wide = cx.convert(&x, ElementType::F32)?;
+    let scale = cx.convert(&parameters.scale, ElementType::F32)?;
+    let scale = parameters.granularity.spread(cx, &scale, &x)?;
+    let quotient = cx.binary(Div::create, &wide, &scale)?;
+    let zero = match &parameters.zero {
+        Some(zero) => {
+            let zero = cx.convert(zero, ElementType::F32)?;
+            Some(parameters.granularity.spread(cx, &zero, &x)?)
+        }
+        None => None,
+    };
+    Ok(vec![round_to(cx, &quotient, zero.as_ref(), element)?])
+}
+
+/// Rounds half to even, adds the zero point, saturates.
+fn round_to<'c, 'a>(
+    cx: &mut Cx<'_, '_, 'c, 'a>,
+    x: &Tensor<'c, 'a>,
+    zero: Option<&Tensor<'c, 'a>>,
+    element: ElementType,
+) -> Result<Tensor<'c, 'a>, Failure> {
+    let rounded = cx.unary(Round::create, x)?;
+    let shifted = match zero {
+        Some(zero) => cx.binary(Add::create, &rounded, zero)?,
+        None => rounded,
+    };
+    cx.convert(&shifted, element)
+}
+
+fn dequantize_linear<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
+    let x = cx.input(0)?;
+    let parameters = Parameters::of(cx, &x)?;
+    let element = output_element(cx, parameters.scale.element())?;
+    if (!is_quantized(x.element()) && x.element() != ElementType::I32) || !element.is_float() {
+        return Ok(Failure::invalid(format!("dequantizing {} to {element}", x.element()))?);
+    }
+    if let (Some(items), Some((scales, zeros, shape))) = (known(cx, &x), parameters.known(cx, &x)) {
+        let reals = items.into_iter().enumerate().map(|(i, x)| {
+            let at = parameters.granularity.position(&shape, i);
+            let zero = zeros.as_ref().map_or(0.0, |zeros| zeros[at].to_f64());
+            Scalar::Float(((x.to_f64() - zero) as f32 * scales[at].to_f64() as f32).into())
+        });
+        return Ok(vec![constant(cx, &x, element, reals)?]);
+    }
+    let difference = shifted(cx, &x, parameters.zero.as_ref(), &parameters.granularity)?;
+    let wide = cx.convert(&difference, ElementType::F32)?;
+    let scale = cx.convert(&parameters.scale, ElementType::F32)?;
+    let scale = parameters.granularity.spread(cx, &scale, &x)?;
+    let y = cx.binary(Mul::create, &wide, &scale)?;
+    Ok(vec![cx.convert(&y, element)?])
+}
+
+/// `x - zero` in i32.
+fn shifted<'c, 'a>(
+    cx: &mut Cx<'_, '_, 'c, 'a>,
+    x: &Tensor<'c, 'a>,
+    zero: Option<&Tensor<'c, 'a>>,
+    granularity: &Granularity,
+) -> Result<Tensor<'c, 'a>, Failure> {
+    let zeros = match zero {
+        Some(zero) => known(cx, zero),
+        None => Some(vec![]),
+    };
+    let all_zero = zeros.as_ref().is_some_and(|zeros| zeros.iter().all(|zero| zero.to_i64() == Some(0)));
+    if let (Some(items), Some(zeros), Some(shape)) = (known(cx, x), zeros, x.r#type.static_shape()) {
+        let integer = |x: Scalar| x.to_i64().unwrap_or_default();
+        let zero = |i: usize| zeros.get(granularity.position(&shape, i)).map_or(0, |zero| integer(*zero));
+        let items = items.into_iter().enumerate().map(|(i, x)| Scalar::Signed(integer(x).wrapping_sub(zero(i))));
+        return constant(cx, x, ElementType::I32, items);
+    }
+    let wide = cx.convert(x, ElementType::I32)?;
+    let Some(zero) = zero.filter(|_| !all_zero) else { return Ok(wide) };
+    let zero = cx.convert(zero, ElementType::I32)?;
+    let zero = granularity.spread(cx, &zero, x)?;
+    cx.binary(Sub::create, &wide, &zero)
+}
+
+/// The range of u8 over the values of `x` and 0.
+fn dynamic_quantize_linear<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
+    let x = cx.input(0)?;
+    let axes: Vec<usize> = (0..x.rank()).collect();
+    let (low, high) = (cx.reduce("min", &x, &axes)?, cx.reduce("max", &x, &axes)?);
+    let (low, high) = (cx.binary_scalar(Minimum::create, &low, 0.0)?, cx.binary_scalar(Maximum::create, &high, 0.0)?);
+    let range = cx.binary(Sub::create, &high, &low)?;
+    let steps = cx.binary_scalar(Div::create, &range, 255.0)?;
+    // Nothing but zeros has the scale 1, as in ONNX Runtime.
+    let (empty, one) = (cx.scalar(x.element(), 0.0)?, cx.scalar(x.element(), 1.0)?);
+    let empty = cx.compare(Eq::create, &range, &empty)?;
+    let scale = cx.select(&empty, &one, &steps)?;
+    let lowest = cx.binary(Div::create, &low, &scale)?;
+    let zero = cx.scalar(x.element(), 0.0)?;
+    let zero = cx.binary(Sub::create, &zero, &lowest)?;
+    let zero = round_to(cx, &zero, None, ElementType::U8)?;
+    let along = cx.broadcast_to(&scale, x.dims())?;
+    let quotient = cx.binary(Div::create, &x, &along)?;
+    let shift = cx.convert(&zero, x.element())?;
+    let y = round_to(cx, &quotient, Some(&shift), ElementType::U8)?;
+    Ok(vec![y, scale, zero])
+}
+
+/// A zero point of a matrix product: one, or one per row (`from_end` 2) or column (`from_end` 1) of the last two axes.
+fn matrix_zero<'c, 'a>(
+    cx: &mut Cx<'_, '_, 'c, 'a>,
+    x: &Tensor<'c, 'a>,
+    zero: Option<Tensor<'c, 'a>>,
+    from_end: usize,
+) -> Result<Tensor<'c, 'a>, Failure> {
+    let Some(mut zero) = zero else { return shifted(cx, x, None, &Granularity::Tensor) };
+    if zero.r#type.count().as_static() == Some(1) {
+        zero = cx.reshape(&zero, vec![])?;
+        return shifted(cx, x, Some(&zero), &Granularity::Tensor);
+    }
+    if zero.rank() == 1 && x.rank() >= from_end {
+        return shifted(cx, x, Some(&zero), &Granularity::Axis(x.rank() - from_end));
+    }
+    let (wide, zero) = (cx.convert(x, ElementType::I32)?, cx.convert(&zero, ElementType::I32)?);
+    cx.binary(Sub::create, &wide, &zero)
+}
+
+/// The product of two quantized matrices, less their zero points, in i32.
+fn integer_product<'c, 'a>(
+    cx: &mut Cx<'_, '_, 'c, 'a>,
+    [a, b]: [Tensor<'c, 'a>; 2],
+    [a_zero, b_zero]: [Option<Tensor<'c, 'a>>; 2],
+) -> Result<Tensor<'c, 'a>, Failure> {
+    let a = matrix_zero(cx, &a, a_zero, 2)?;
+    let b = matrix_zero(cx, &b, b_zero, 1)?;
+    linear::product(cx, &a, &b)
+}
+
+fn matmul_integer<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
+    let (operands, zeros) = ([cx.input(0)?, cx.input(1)?], [cx.optional(2), cx.optional(3)]);
+    check_quantized(&operands)?;
+    Ok(vec![integer_product(cx, operands, zeros)?])
+}
+
+fn check_quantized(operands: &[Tensor]) -> Result<(), Failure> {
+    match operands.iter().find(|x| x.element().bits() != 8 || matches!(x.element().class(), Class::Float | Class::Bool)) {
+        Some(x) => Failure::invalid(format!("an operand of {}; 8-bit integers are needed", x.element())),
+        None => Ok(()),
+    }
+}
+
+/// The convolution of an input with a filter, less their zero points, in i32. The padding is the zero point.
+fn integer_convolution<'c, 'a>(
+    cx: &mut Cx<'_, '_, 'c, 'a>,
+    [x, filter]: [Tensor<'c, 'a>; 2],
+    [x_zero, filter_zero]: [Option<Tensor<'c, 'a>>; 2],
+) -> Result<Tensor<'c, 'a>, Failure> {
+    let per_output = |zero: &Option<Tensor>| zero.as_ref().is_some_and(|zero| zero.r#type.count().as_static() != Some(1));
+    let granularity = if per_output(&filter_zero) { Granularity::Axis(0) } else { Granularity::Tensor };
+    let x = shifted(cx, &x, x_zero.as_ref(), &Granularity::Tensor)?;
+    let filter = shifted(cx, &filter, filter_zero.as_ref(), &granularity)?;
+    conv::convolution(cx, &x, &filter)
+}
+
+fn conv_integer<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
+    let (operands, zeros) = ([cx.input(0)?, cx.input(1)?], [cx.optional(2), cx.optional(3)]);
+    check_quantized(&operands)?;
+    Ok(vec![integer_convolution(cx, operands, zeros)?])
+}
+
+/// Brings an i32 accumulator to the scale of the result. Scales of the operands have one element, or one per index of an axis of the result.
+fn requantize<'c, 'a>(
+    cx: &mut Cx<'_, '_, 'c, 'a>,
+    sum: &Tensor<'c, 'a>,
+    operands: [(Tensor<'c, 'a>, usize); 2],
+    (scale, zero): (Tensor<'c, 'a>, Tensor<'c, 'a>),
+) -> Result<Tensor<'c, 'a>, Failure> {
+    let mut spread = |scale: &Tensor<'c, 'a>, axis: usize| -> Result<Tensor<'c, 'a>, Failure> {
+        let scale = cx.convert(scale, ElementType::F32)?;
+        let granularity = match scale.rank() {
+            _ if scale.r#type.count().as_static() == Some(1) => Granularity::Tensor,
+            1 => Granularity::Axis(axis),
+            _ => return cx.broadcast_to(&scale, sum.dims()),
+        };
+        granularity.spread(cx, &scale, sum)
+    };
+    let [a, b] = operands;
+    let (a, b, y) = (spread(&a.0, a.1)?, spread(&b.0, b.1)?, spread(&scale, 0)?);
+    let product = cx.binary(Mul::create, &a, &b)?;
+    let factor = cx.binary(Div::create, &product, &y)?;
+    let wide = cx.convert(sum, ElementType::F32)?;
+    let scaled = cx.binary(Mul::create, &wide, &factor)?;
+    let element = zero.element();
+    let zero = cx.convert(&zero, ElementType::F32)?;
+    let zero = Granularity::Tensor.spread(cx, &zero, sum)?;
+    round_to(cx, &scaled, Some(&zero), element)
+}
+
+fn qlinear_matmul<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
+    let operands = [cx.input(0)?, cx.input(3)?];
+    check_quantized(&operands)?;
+    let sum = integer_product(cx, operands, [cx.optional(2), cx.optional(5)])?;
+    let (rows, columns) = (sum.rank().saturating_sub(2), sum.rank().saturating_sub(1));
+    let scales = [(cx.input(1)?, rows), (cx.input(4)?, columns)];
+    let result = (cx.input(6)?, cx.input(7)?);
+    Ok(vec![requantize(cx, &sum, scales, result)?])
+}
+
+fn qlinear_conv<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
+    let operands = [cx.input(0)?, cx.input(3)?];
+    check_quantized(&operands)?;
+    let mut sum = integer_convolution(cx, operands, [cx.optional(2), cx.optional(5)])?;
+    if let Some(bias) = cx.optional(8) {
+        let bias = cx.broadcast_along(&bias, &[1], sum.dims())?;
+        sum = cx.binary(Add::create, &sum, &bias)?;
+    }
+    let scales = [(cx.input(1)?, 1), (cx.input(4)?, 1)];
+    let result = (cx.input(6)?, cx.input(7)?);
+    Ok(vec![requantize(cx, &sum, scales, result)?])
+}
