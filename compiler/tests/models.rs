@@ -210,6 +210,38 @@ fn one_artifact_serves_every_batch() {
     check("one_artifact_serves_every_batch", convnet(), &cases, 1e-5);
 }
 
+/// softmax(q x k^T) x v, where both sides of the products are known at run time only and no size is.
+#[test]
+fn attention_of_unknown_lengths() {
+    let attention = || {
+        graph(
+            vec![
+                node("Transpose", &["k"], "kt", vec![ints("perm", &[0, 2, 1])]),
+                node("MatMul", &["q", "kt"], "scores", vec![]),
+                node("Softmax", &["scores"], "p", vec![]),
+                node("MatMul", &["p", "v"], "y", vec![]),
+            ],
+            vec![
+                info("q", data_type::FLOAT, &["batch", "s", "9"]),
+                info("k", data_type::FLOAT, &["batch", "t", "9"]),
+                info("v", data_type::FLOAT, &["batch", "t", "37"]),
+            ],
+            vec![info("y", data_type::FLOAT, &["batch", "s", "37"])],
+            vec![],
+        )
+    };
+    let cases: Vec<_> = [(1usize, 1usize, 1usize), (2, 5, 33), (3, 21, 70), (1, 300, 40)]
+        .into_iter()
+        .map(|(batch, s, t)| {
+            let input = |shape: [usize; 3], seed| Tensor::new(&shape, &values(shape.iter().product(), seed));
+            let inputs = vec![input([batch, s, 9], 1), input([batch, t, 9], 2), input([batch, t, 37], 3)];
+            let expected = reference(attention(), &inputs, &[batch as i64, s as i64, t as i64]);
+            (inputs, expected)
+        })
+        .collect();
+    check("attention_of_unknown_lengths", attention(), &cases, 1e-5);
+}
+
 #[test]
 fn artifacts_are_reproducible() {
     let (_folder, model) = write(convnet());

@@ -97,7 +97,8 @@ fn check(case: &Case) {
     manager.run(&mut module).unwrap_or_else(|e| panic!("{}\n{e}", case.text));
     let lowered = module.as_operation().to_string();
     for target in targets() {
-        let schedule = select_schedule(case.class, &Shapes { loops: case.loops.clone(), element_bits: 32 }, &target).unwrap();
+        let schedule =
+            select_schedule(case.class, &Shapes { loops: case.loops.clone(), element_bits: 32, ..Shapes::default() }, &target).unwrap();
         let kernel = KernelUnit { name: "k".into(), class: case.class.name().into(), module: lowered.clone().into_bytes() };
         let loaded = std::panic::catch_unwind(|| load(&[CpuUnit { kernel, schedule, in_place: vec![] }], &target))
             .unwrap_or_else(|_| panic!("{}\n{lowered}", case.text));

@@ -48,3 +48,18 @@ func.func @integers(%x: tensor<4x8xi32>) -> tensor<4x40xi32> {
   %0 = graph.dot_general %x, %w batch [] x [] contract [1] x [0] : tensor<4x8xi32>, tensor<8x40xi32>
   return %0 : tensor<4x40xi32>
 }
+
+// Right sides that are no weights are packed by the kernel, unless there are too few rows to pay for it.
+// CHECK-LABEL: func.func @attention(
+// CHECK: graph.dot_general %arg0, %arg1 {{.*}}{graph.panel = 16 : i64}
+func.func @attention(%q: tensor<2x?x8xf32, #n>, %k: tensor<2x?x8xf32, #n>) -> tensor<2x?x?xf32, affine_map<()[s0] -> (s0, s0)>> attributes {graph.symbols = ["n"]} {
+  %0 = graph.dot_general %q, %k batch [0] x [0] contract [2] x [2] : tensor<2x?x8xf32, #n>, tensor<2x?x8xf32, #n>
+  return %0 : tensor<2x?x?xf32, affine_map<()[s0] -> (s0, s0)>>
+}
+
+// CHECK-LABEL: func.func @one_row(
+// CHECK-NOT: graph.panel
+func.func @one_row(%q: tensor<2x1x8xf32>, %k: tensor<2x64x8xf32>) -> tensor<2x1x64xf32> {
+  %0 = graph.dot_general %q, %k batch [0] x [0] contract [2] x [2] : tensor<2x1x8xf32>, tensor<2x64x8xf32>
+  return %0 : tensor<2x1x64xf32>
+}

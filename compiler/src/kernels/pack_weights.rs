@@ -1,8 +1,9 @@
 //! `pack-weights`: dot_general and conv with constant weights -> packed_dot and packed_conv on weights in panels.
 //!
 //! The packed weight is a `graph.weight` whose id ends in the steps that make it (`fc1.weight|transpose:1,0|panels:32`); the constant store carries
-//! them out when the artifact is written. Panel widths come from the target's schedules. Leaves everything else as it is: batched or integer
-//! products, groups, transposed convolutions, weights that are small constants.
+//! them out when the artifact is written. Panel widths come from the target's schedules. Other products of floats are marked `graph.panel`: their
+//! kernels pack the right side tile by tile. Leaves everything else as it is: integer products, groups, transposed convolutions, weights that are
+//! small constants.
 
 use crate::{llvm::CpuTarget, schedule::panel_width};
 use melior::{
@@ -15,14 +16,19 @@ use melior::{
 use winze_graph::{
     dialect::{Constant, Conv, DotGeneral, PackedConv, PackedDot, Pad, Weight},
     dim::Dim,
+    ops::dot_general::{Axes, PANEL},
     tensor::{Scalar, Tensor},
     types::TensorType,
 };
 use winze_mlir::{
+    attributes::{self, AttributeValue},
     context::context_of,
     pass::{PassOption, RustPass},
     walk,
 };
+
+/// Fewest rows of a left side for which a right side is packed while running.
+const MIN_ROWS: i64 = 4;
 
 /// The pass.
 pub struct PackWeights {
@@ -69,15 +75,14 @@ fn weight_of<'c, 'a>(value: Value<'c, 'a>) -> Option<Weight<'c, 'a>> {
 impl PackWeights {
     fn pack_dot(&self, dot: DotGeneral) -> Result<(), String> {
         let (lhs, rhs) = (TensorType::of(dot.lhs())?, TensorType::of(dot.rhs())?);
-        let Some(weight) = weight_of(dot.rhs()) else { return Ok(()) };
-        let (Some([rows, columns]), true) = (fixed::<2>(&rhs), lhs.rank() >= 2 && rhs.element.is_float() && dot.accumulate().is_none())
-        else {
-            return Ok(());
-        };
-        let last = lhs.rank() as i64 - 1;
-        if !dot.lhs_batch().is_empty() || dot.lhs_contract() != [last] || lhs.element != rhs.element {
+        if !rhs.element.is_float() || lhs.element != rhs.element || dot.accumulate().is_some() {
             return Ok(());
         }
+        let last = lhs.rank() as i64 - 1;
+        let plain = lhs.rank() >= 2 && dot.lhs_batch().is_empty() && dot.lhs_contract() == [last];
+        let (Some(weight), Some([rows, columns]), true) = (weight_of(dot.rhs()), fixed::<2>(&rhs), plain) else {
+            return self.pack_while_running(dot, &lhs, &rhs);
+        };
         let (depth, width, steps) = match dot.rhs_contract()[..] {
             [0] => (rows, columns, String::new()),
             [1] => (columns, rows, "|transpose:1,0".to_string()),
@@ -92,6 +97,21 @@ impl PackWeights {
         let packed = insert_weight(op, weight, &format!("{}{steps}|panels:{panel}", weight.id()), &packed);
         let new = PackedDot::create(context_of(op), op.location(), dot.lhs(), packed, width)?;
         replace(op, new)
+    }
+
+    /// Marks a product whose right side is no plain matrix of weights, where packing it costs little beside the product.
+    fn pack_while_running(&self, dot: DotGeneral, lhs: &TensorType, rhs: &TensorType) -> Result<(), String> {
+        let axes = Axes::of(dot.op())?;
+        let Some(packed) = axes.free[1].last() else { return Ok(()) };
+        let rows = axes.free[0].iter().try_fold(1i64, |rows, axis| lhs.dims[*axis].as_static().map(|extent| rows.saturating_mul(extent)));
+        let width = rhs.dims[*packed].as_static();
+        let empty = lhs.dims.iter().chain(&rhs.dims).any(|dim| dim.as_static() == Some(0));
+        if axes.free[0].is_empty() || axes.contract[0].is_empty() || rows.is_some_and(|rows| rows < MIN_ROWS) || width == Some(1) || empty {
+            return Ok(());
+        }
+        let panel = panel_width(width.unwrap_or(i64::MAX), rhs.element.bits(), &self.target)?;
+        attributes::set(dot.op(), PANEL, panel.to_attribute(context_of(dot.op())));
+        Ok(())
     }
 
     fn pack_conv(&self, conv: Conv) -> Result<(), String> {

@@ -23,6 +23,10 @@ pub struct RootInfo {
     pub loops: Vec<RootLoop>,
     /// Bits of the widest element among the kernel's tensors.
     pub element_bits: u32,
+    /// Lanes of the panels that are unpacked.
+    pub panel: Option<i64>,
+    /// A right side is packed while the kernel runs.
+    pub packs: bool,
 }
 
 /// Reads the root of a kernel of class `class` (as form-kernels names it).
@@ -37,17 +41,18 @@ pub fn read_root(module: &Module, class: &str) -> Result<RootInfo, String> {
         }
     }
     let ops: Vec<OperationRef> = walk::operations(block).collect();
-    let sequential = RootInfo { class: OpClass::Sequential, loops: vec![], element_bits };
+    let sequential = RootInfo { class: OpClass::Sequential, loops: vec![], element_bits, panel: None, packs: false };
     let Some(root) = ops.iter().copied().find(|op| op.has_attribute(ROOT)) else { return Ok(sequential) };
     let Some((extents, reductions)) = loops_of(func, root)? else { return Ok(sequential) };
     if extents.is_empty() {
         return Ok(sequential);
     }
 
-    let packed = ops.iter().find(|op| name_of(**op) == "linalg.unpack").and_then(|unpack| {
-        let position: Vec<i64> = attributes::get(*unpack, "inner_dims_pos")?;
-        position.first().map(|axis| *axis as usize)
-    });
+    let unpack = ops.iter().find(|op| name_of(**op) == "linalg.unpack");
+    let first = |name: &str| attributes::get::<Vec<i64>>(*unpack?, name)?.first().copied();
+    let packed = first("inner_dims_pos").map(|axis| axis as usize);
+    let panel = first("static_inner_tiles");
+    let packs = ops.iter().any(|op| name_of(*op) == "linalg.pack");
     let has_pad = ops.iter().any(|op| name_of(*op) == "tensor.pad");
     let class = match class {
         "contraction" if packed.is_some() => OpClass::Contraction,
@@ -83,7 +88,7 @@ pub fn read_root(module: &Module, class: &str) -> Result<RootInfo, String> {
             RootLoop { extent, role }
         })
         .collect();
-    Ok(RootInfo { class, loops, element_bits })
+    Ok(RootInfo { class, loops, element_bits, panel, packs })
 }
 
 fn name_of(op: OperationRef) -> String {

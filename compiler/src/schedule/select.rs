@@ -80,11 +80,15 @@ pub enum LoopRole {
 }
 
 /// What the choice depends on besides class and target.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Shapes {
     pub loops: Vec<RootLoop>,
     /// Bits of the widest element that the kernel computes with.
     pub element_bits: u32,
+    /// Lanes of a contraction's panels where the kernel says so; the table's otherwise.
+    pub panel: Option<i64>,
+    /// A contraction that packs its right side in every tile.
+    pub packs: bool,
 }
 
 #[derive(Deserialize)]
@@ -99,6 +103,7 @@ struct ContractionEntry {
     rows: i64,
     narrow_rows: i64,
     tile_rows: i64,
+    packing_tile_rows: i64,
 }
 
 #[derive(Deserialize)]
@@ -124,9 +129,9 @@ pub fn select_schedule(class: OpClass, shapes: &Shapes, target: &CpuTarget) -> R
             let width = shapes.loops.iter().find(|l| l.role == LoopRole::Panel).and_then(|l| l.extent.as_constant());
             let narrow = width.is_some_and(|width| width <= lanes);
             let rows = if narrow { entry.contraction.narrow_rows } else { entry.contraction.rows };
-            panel = Some(if narrow { lanes } else { lanes * entry.contraction.panel_registers });
+            panel = shapes.panel.or(Some(if narrow { lanes } else { lanes * entry.contraction.panel_registers }));
             params.insert("rows".to_owned(), rows.to_string());
-            (entry.contraction.tile_rows, rows)
+            (if shapes.packs { entry.contraction.packing_tile_rows } else { entry.contraction.tile_rows }, rows)
         }
         _ => (entry.loops.tile_elements, lanes),
     };
@@ -146,7 +151,8 @@ pub fn select_schedule(class: OpClass, shapes: &Shapes, target: &CpuTarget) -> R
 
 /// Lanes of a weight panel for a contraction with `width` results of `element_bits` in the packed dim: how constants are packed.
 pub fn panel_width(width: i64, element_bits: u32, target: &CpuTarget) -> Result<i64, String> {
-    let shapes = Shapes { loops: vec![RootLoop { extent: Expr::constant(width), role: LoopRole::Panel }], element_bits };
+    let shapes =
+        Shapes { loops: vec![RootLoop { extent: Expr::constant(width), role: LoopRole::Panel }], element_bits, ..Shapes::default() };
     let schedule = select_schedule(OpClass::Contraction, &shapes, target)?;
     Ok(schedule.panel.expect("contractions have panels"))
 }
@@ -215,7 +221,7 @@ mod tests {
     }
 
     fn select(class: OpClass, loops: Vec<RootLoop>) -> Schedule {
-        select_schedule(class, &Shapes { loops, element_bits: 32 }, &CpuTarget::named("x86-64-v4").unwrap()).unwrap()
+        select_schedule(class, &Shapes { loops, element_bits: 32, ..Shapes::default() }, &CpuTarget::named("x86-64-v4").unwrap()).unwrap()
     }
 
     #[test]

@@ -3,6 +3,8 @@
 //! Passes stand in the order of the pipeline. After this stage a kernel holds arith, math, scf, memref, vector and llvm operations, allocates
 //! nothing, and is two functions: the entry of the kernel ABI and its body.
 
+pub mod pack_panels;
+
 pub mod unpack_panels;
 
 pub mod drop_results;
@@ -46,7 +48,7 @@ use winze_mlir::pass::register;
 
 /// Bufferizes into the kernel's arguments and forms register tiles and vectors. `$rows$` and `$bits$` are parameters of the schedule.
 pub const VECTOR_PIPELINE: &str = "builtin.module(\
-    func.func(unpack-panels),canonicalize,cse,\
+    func.func(pack-panels,unpack-panels),canonicalize,cse,\
     eliminate-empty-tensors,empty-tensor-to-alloc-tensor,\
     one-shot-bufferize{bufferize-function-boundaries=1 function-boundary-type-conversion=identity-layout-map},canonicalize,cse,\
     fold-memref-alias-ops,canonicalize,cse,\
@@ -60,6 +62,7 @@ pub const ABI_PIPELINE: &str = "builtin.module(func.func(lower-grid),lower-kerne
 
 /// Puts the passes of this stage into MLIR's registry.
 pub fn register_passes() {
+    register::<pack_panels::PackPanels>();
     register::<unpack_panels::UnpackPanels>();
     register::<drop_results::DropResults>();
     register::<place_buffers::PlaceBuffers>();

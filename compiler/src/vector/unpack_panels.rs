@@ -128,7 +128,7 @@ fn copy_into<'c>(builder: &Builder<'c>, slice: V<'c>, dest: V<'c>, order: &[usiz
     Ok(lasting(copy.result(0).map_err(|e| e.to_string())?.into()))
 }
 
-fn tensor_size(tensor: RankedTensorType<'_>, dim: usize) -> Option<i64> {
+pub(super) fn tensor_size(tensor: RankedTensorType<'_>, dim: usize) -> Option<i64> {
     let tensor: Type = tensor.into();
     // SAFETY: `dim` is below the rank.
     let size = unsafe { mlir_sys::mlirShapedTypeGetDimSize(tensor.to_raw(), dim as isize) };

@@ -23,7 +23,7 @@ pub fn symbol(index: u32, role: LoopRole) -> RootLoop {
 
 /// A kernel with the schedule that the table chooses for it.
 pub fn unit(name: &str, class: OpClass, loops: Vec<RootLoop>, target: &CpuTarget, module: String) -> CpuUnit {
-    let schedule = select_schedule(class, &Shapes { loops, element_bits: 32 }, target).unwrap();
+    let schedule = select_schedule(class, &Shapes { loops, element_bits: 32, ..Shapes::default() }, target).unwrap();
     let kernel = KernelUnit { name: name.to_owned(), class: class.name().to_owned(), module: module.into_bytes() };
     CpuUnit { kernel, schedule, in_place: vec![] }
 }

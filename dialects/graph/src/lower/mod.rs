@@ -11,7 +11,7 @@ mod place;
 pub use builder::{Blk, Builder, Op, ScalarBuilder, Val, is_half, lasting, lasting_block, lasting_op};
 pub use context::{LowerContext, Part};
 pub use convert::{ConvertGraphToLinalg, DIMS, SYMBOLS};
-pub use panels::contract_panels;
+pub use panels::{contract_panels, pack_panels};
 pub use place::{PlaceInDestinations, ROOT};
 
 /// Passes from a kernel function of graph ops to the `linalg` stage. `bool_bits` is the storage width of bool: 8 on CPU, 32 on Vulkan.

@@ -1,10 +1,11 @@
-//! Contractions on weights in panels, as the CPU schedules expect them: a `linalg.generic` into accumulators with the panel last, and `linalg.unpack`.
+//! Contractions on right sides in panels, as the CPU schedules expect them: a `linalg.generic` into accumulators with the panel last, and
+//! `linalg.unpack`. Weights come in panels; `linalg.pack` makes them of a right side that is known at run time only.
 
 use super::{
     builder::{Op, Val, first_result},
     context::{LowerContext, Part},
 };
-use crate::dim::Dim;
+use crate::{dim::Dim, types::TensorType};
 use winze_mlir::{
     attributes::{self, AttributeValue},
     melior::ir::{AffineExpr, Attribute, ValueLike, attribute::DenseI64ArrayAttribute, operation::OperationResult},
@@ -59,4 +60,30 @@ pub fn contract_panels<'c>(
     let destination = cx.destination(op, 0)?;
     let part = Part { tensor: value, element, map: cx.identity(result.rank()) };
     Ok(cx.map(&[part], destination, element, |b, values| b.narrow(element, values[0])))
+}
+
+/// Packs `tensor` in panels of `panel` along axis `packed`. The outer axes of the result are those of `order`, with the number of panels in place of
+/// the extent of `packed`; the lanes are its last axis.
+pub fn pack_panels<'c>(
+    cx: &LowerContext<'c>,
+    (tensor, r#type): (Val<'c>, &TensorType),
+    order: &[usize],
+    packed: usize,
+    panel: i64,
+) -> Result<Val<'c>, String> {
+    let storage = cx.storage(r#type.element);
+    let panels = |axis: usize| if axis == packed { r#type.dims[axis].ceil_div(&Dim::from(panel)) } else { r#type.dims[axis].clone() };
+    let mut dims: Vec<Dim> = order.iter().map(|axis| panels(*axis)).collect();
+    dims.push(Dim::from(panel));
+    let target = cx.empty(storage, &dims)?;
+    let zero = cx.builder.constant(storage, 0.0);
+    let context = cx.context();
+    let order: Vec<i64> = order.iter().map(|axis| *axis as i64).collect();
+    let named = [
+        ("inner_dims_pos", DenseI64ArrayAttribute::new(context, &[packed as i64]).into()),
+        ("static_inner_tiles", DenseI64ArrayAttribute::new(context, &[panel]).into()),
+        ("outer_dims_perm", DenseI64ArrayAttribute::new(context, &order).into()),
+        ("operandSegmentSizes", attributes::segments(context, &[1, 1, 1, 0])),
+    ];
+    Ok(cx.builder.value("linalg.pack", &[tensor, target, zero], target.r#type(), &named))
 }

@@ -5,13 +5,14 @@ use crate::{
     dim::Dim,
     eval::EvalContext,
     infer::{attribute, operand_type},
-    lower::{LowerContext, Op, Part, ScalarBuilder, Val},
+    lower::{LowerContext, Op, Part, ScalarBuilder, Val, contract_panels, pack_panels},
     op::{OpDefinition, Role},
     ops::{convert::convert_scalar, fold::accumulate},
     tensor::{Scalar, Tensor},
     types::{ElementType, TensorType, check_axes},
 };
 use winze_mlir::{
+    attributes,
     melior::ir::{Attribute, OperationRef, Type, attribute::TypeAttribute},
     op_hooks::{InferContext, OpHooks},
 };
@@ -24,6 +25,9 @@ pub const DEFINITION: OpDefinition = OpDefinition {
     lower,
     scalar: None,
 };
+
+/// Attribute by which `pack-weights` asks for a lowering that packs the right side in panels of so many lanes while it runs.
+pub const PANEL: &str = "graph.panel";
 
 /// Axes of both operands by what becomes of them.
 #[derive(Debug)]
@@ -151,6 +155,9 @@ fn eval(cx: &EvalContext, op: OperationRef, inputs: &[Tensor]) -> Result<Vec<Ten
 fn lower<'c>(cx: &mut LowerContext<'c>, op: Op<'c>) -> Result<Vec<Val<'c>>, String> {
     let (lhs, rhs) = (cx.operand(op, 0)?, cx.operand(op, 1)?);
     let axes = Axes::of(op)?;
+    if let Some(panel) = attributes::get(op, PANEL) {
+        return Ok(vec![lower_in_panels(cx, op, &axes, [lhs, rhs], panel)?]);
+    }
     let parallel = axes.batch[0].len() + axes.free[0].len() + axes.free[1].len();
     let reduction: Vec<bool> = (0..parallel + axes.contract[0].len()).map(|position| position >= parallel).collect();
     let elements = [lhs.1.element, rhs.1.element];
@@ -172,4 +179,29 @@ fn lower<'c>(cx: &mut LowerContext<'c>, op: Op<'c>) -> Result<Vec<Val<'c>>, Stri
         },
     )?;
     Ok(vec![value])
+}
+
+/// Loops: batch, free axes of both sides of which the last counts panels, contracted axes, lane.
+fn lower_in_panels<'c>(
+    cx: &mut LowerContext<'c>,
+    op: Op<'c>,
+    axes: &Axes,
+    [lhs, rhs]: [(Val<'c>, TensorType); 2],
+    panel: i64,
+) -> Result<Val<'c>, String> {
+    let Some(packed) = axes.free[1].last().copied() else { return Err(format!("{PANEL} needs a free axis of the right side")) };
+    let order = [&axes.batch[1][..], &axes.free[1], &axes.contract[1]].concat();
+    let panels = pack_panels(cx, (rhs.0, &rhs.1), &order, packed, panel)?;
+    let outer = axes.batch[0].len() + axes.free[0].len() + axes.free[1].len();
+    let loops = outer + axes.contract[0].len() + 1;
+    let at = |positions: Vec<usize>| positions.into_iter().map(|position| cx.loop_dim(position)).collect::<Vec<_>>();
+    let right = order.iter().map(|axis| axes.positions(1)[*axis]).chain([loops - 1]).collect();
+    let left = Part { tensor: lhs.0, element: lhs.1.element, map: at(axes.positions(0)) };
+    let right = Part { tensor: panels, element: rhs.1.element, map: at(right) };
+    let map = at((0..outer).chain([loops - 1]).collect());
+    let mut dims = cx.result_type(op, 0)?.dims;
+    dims[outer - 1] = dims[outer - 1].ceil_div(&Dim::from(panel));
+    dims.push(Dim::from(panel));
+    let reduction: Vec<bool> = (0..loops).map(|position| (outer..loops - 1).contains(&position)).collect();
+    contract_panels(cx, op, [left, right], &dims, map, &reduction, outer - 1)
 }
