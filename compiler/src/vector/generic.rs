@@ -38,6 +38,9 @@ pub fn generics_in<'c>(func: OperationRef<'c, '_>) -> Vec<OperationRef<'c, 'c>> 
     found
 }
 
+/// What stands for values of a body.
+pub type Values<'c> = HashMap<*const std::ffi::c_void, V<'c>>;
+
 /// The parts of a `linalg.generic` with memref operands.
 pub struct Generic<'c> {
     pub op: OperationRef<'c, 'c>,
@@ -173,10 +176,47 @@ impl<'c> Generic<'c> {
         })
     }
 
+    /// Clones what of the body follows from the given `arguments` alone, as scalars.
+    pub fn clone_invariant(&self, builder: &Builder<'c>, arguments: &[Option<V<'c>>]) -> Result<Values<'c>, String> {
+        let mut mapping = Values::new();
+        for (i, value) in arguments.iter().enumerate() {
+            if let Some(value) = value {
+                let argument: Value = self.body.argument(i).map_err(|e| e.to_string())?.into();
+                mapping.insert(argument.to_raw().ptr, *value);
+            }
+        }
+        for op in walk::operations(self.body) {
+            let name = op.name().as_string_ref().as_str().unwrap_or_default().to_owned();
+            let operands: Option<Vec<_>> = op.operands().map(|value| mapping.get(&value.to_raw().ptr).copied()).collect();
+            let Some(operands) = operands.filter(|_| name != "linalg.yield") else { continue };
+            // SAFETY: a clone is an owned operation, attached at once and then changed through its own handle.
+            let mut clone = unsafe {
+                let clone = builder.insert(Operation::from_raw(mlir_sys::mlirOperationClone(op.to_raw())));
+                OperationRefMut::from_raw(clone.to_raw())
+            };
+            clone.set_operands(&operands);
+            for (old, new) in op.results().zip(clone.results()) {
+                mapping.insert(old.to_raw().ptr, lasting(new.into()));
+            }
+        }
+        Ok(mapping)
+    }
+
     /// Clones the body with its arguments replaced by `arguments`; returns what it yields. With `lanes` every result is a vector of that
     /// many lanes, and scalar operands are broadcast.
     pub fn clone_body(&self, builder: &Builder<'c>, arguments: &[V<'c>], lanes: Option<i64>) -> Result<Vec<V<'c>>, String> {
-        let mut mapping: HashMap<*const std::ffi::c_void, V<'c>> = HashMap::new();
+        self.clone_rest(builder, &Values::new(), arguments, lanes)
+    }
+
+    /// As [`Self::clone_body`], without what `known` has already.
+    pub fn clone_rest(
+        &self,
+        builder: &Builder<'c>,
+        known: &Values<'c>,
+        arguments: &[V<'c>],
+        lanes: Option<i64>,
+    ) -> Result<Vec<V<'c>>, String> {
+        let mut mapping = known.clone();
         for (i, value) in arguments.iter().enumerate() {
             let argument: Value = self.body.argument(i).map_err(|e| e.to_string())?.into();
             mapping.insert(argument.to_raw().ptr, *value);
@@ -185,6 +225,9 @@ impl<'c> Generic<'c> {
             |mapping: &HashMap<_, V<'c>>, value: Value<'c, '_>| mapping.get(&value.to_raw().ptr).copied().unwrap_or_else(|| lasting(value));
         for op in walk::operations(self.body) {
             let name = op.name().as_string_ref().as_str().unwrap_or_default().to_owned();
+            if op.result_count() > 0 && op.results().all(|result| known.contains_key(&(result.to_raw().ptr as *const _))) {
+                continue;
+            }
             let mut operands: Vec<_> = op.operands().map(|value| lookup(&mapping, value)).collect();
             if name == "linalg.yield" {
                 return operands.into_iter().map(|value| widen(builder, value, lanes)).collect();

@@ -8,7 +8,7 @@
 
 use super::{
     build::{Builder, V},
-    generic::{Generic, REGISTER_BITS, generics_in, parse_register_bits},
+    generic::{Generic, REGISTER_BITS, Values, generics_in, parse_register_bits},
 };
 use melior::{
     dialect::DialectHandle,
@@ -68,6 +68,12 @@ struct Plan<'a, 'c> {
     block_loop: Option<usize>,
     /// Lanes of one register.
     lanes: i64,
+}
+
+/// What the vectors of one row share: broadcast operands, and what of the body follows from them alone.
+struct Row<'c> {
+    operands: Vec<Option<V<'c>>>,
+    known: Values<'c>,
 }
 
 /// Part of a loop.
@@ -131,7 +137,10 @@ impl<'a, 'c> Plan<'a, 'c> {
         let Some((dim, rest)) = dims.split_first() else {
             let lanes = self.whole(builder, self.lane_loop)?;
             return match self.block_loop {
-                None => self.strips(builder, counters, lanes, self.lanes * 2),
+                None => {
+                    let row = self.row(builder, counters)?;
+                    self.strips(builder, counters, &row, lanes, self.lanes * 2)
+                }
                 Some(block_loop) => {
                     let blocks = self.whole(builder, block_loop)?;
                     self.blocks(builder, counters, blocks, lanes, self.lanes.min(MAX_BLOCK))
@@ -155,8 +164,23 @@ impl<'a, 'c> Plan<'a, 'c> {
         Ok(Range { from: Bound::Known(0), to })
     }
 
+    /// Reads and computes once what is the same along the lanes. With reductions inside, nothing is.
+    fn row(&self, builder: &Builder<'c>, counters: &[V<'c>]) -> Result<Row<'c>, String> {
+        let mut operands = vec![None; self.generic.inputs];
+        if self.generic.reduction.contains(&true) {
+            return Ok(Row { operands, known: Values::new() });
+        }
+        for (operand, value) in operands.iter_mut().enumerate() {
+            if self.forms[operand] == Form::Broadcast {
+                *value = Some(self.load(builder, operand, counters, (self.lane_loop, 0), 1)?);
+            }
+        }
+        let known = self.generic.clone_invariant(builder, &operands)?;
+        Ok(Row { operands, known })
+    }
+
     /// Vectors of `width` lanes over `range`, then the rest in narrower ones.
-    fn strips(&self, builder: &Builder<'c>, counters: &mut Vec<V<'c>>, range: Range<'c>, width: i64) -> Result<(), String> {
+    fn strips(&self, builder: &Builder<'c>, counters: &mut Vec<V<'c>>, row: &Row<'c>, range: Range<'c>, width: i64) -> Result<(), String> {
         if range.is_empty() {
             return Ok(());
         }
@@ -165,10 +189,10 @@ impl<'a, 'c> Plan<'a, 'c> {
             counters[self.lane_loop] = counter;
             let mut counters = counters.clone();
             let initial = self.load_outputs(inner, &counters, width)?;
-            let results = self.reduction_loops(inner, 0, &mut counters, width, &initial)?;
+            let results = self.reduction_loops(inner, row, 0, &mut counters, width, &initial)?;
             self.store_outputs(inner, &counters, (self.lane_loop, 0), &results)
         })?;
-        if width == 1 { Ok(()) } else { self.strips(builder, counters, rest, range.next_width(width)) }
+        if width == 1 { Ok(()) } else { self.strips(builder, counters, row, rest, range.next_width(width)) }
     }
 
     fn load_outputs(&self, builder: &Builder<'c>, counters: &[V<'c>], width: i64) -> Result<Vec<V<'c>>, String> {
@@ -181,6 +205,7 @@ impl<'a, 'c> Plan<'a, 'c> {
     fn reduction_loops(
         &self,
         builder: &Builder<'c>,
+        row: &Row<'c>,
         dim: usize,
         counters: &mut Vec<V<'c>>,
         width: i64,
@@ -189,15 +214,18 @@ impl<'a, 'c> Plan<'a, 'c> {
         let Some(dim) = (dim..self.generic.loops()).find(|dim| self.generic.reduction[*dim]) else {
             let mut arguments = vec![];
             for operand in 0..self.generic.inputs {
-                arguments.push(self.load(builder, operand, counters, (self.lane_loop, 0), width)?);
+                arguments.push(match row.operands[operand] {
+                    Some(value) => value,
+                    None => self.load(builder, operand, counters, (self.lane_loop, 0), width)?,
+                });
             }
             arguments.extend_from_slice(carried);
-            return self.generic.clone_body(builder, &arguments, (width > 1).then_some(width));
+            return self.generic.clone_rest(builder, &row.known, &arguments, (width > 1).then_some(width));
         };
         let (from, to, step) = (builder.index(0)?, self.generic.extent(builder, dim)?, builder.index(1)?);
         builder.for_loop(from, to, step, carried, |inner, counter, carried| {
             counters[dim] = counter;
-            self.reduction_loops(inner, dim + 1, counters, width, carried)
+            self.reduction_loops(inner, row, dim + 1, counters, width, carried)
         })
     }
 

@@ -4,7 +4,7 @@ use crate::{
     dialect::Softmax,
     eval::EvalContext,
     infer::unary_types,
-    lower::{LowerContext, Op, Part, ScalarBuilder, Val},
+    lower::{LowerContext, Op, Part, Val},
     op::{OpDefinition, Role},
     ops::fold::{Fold, accumulator, constant},
     tensor::{Scalar, Tensor},
@@ -46,8 +46,8 @@ fn eval(cx: &EvalContext, op: OperationRef, inputs: &[Tensor]) -> Result<Vec<Ten
     })])
 }
 
-/// Three passes over each row: maximum, sum of exponentials, quotient. The exponential is computed in both of the last two, so that no temporary is
-/// larger than the row's statistics and tiles of rows need no other rows.
+/// Three passes over each row: maximum, exponentials, their sum and quotients. The exponentials are a tensor of the result's size, of which a tile of
+/// rows keeps its rows.
 fn lower<'c>(cx: &mut LowerContext<'c>, op: Op<'c>) -> Result<Vec<Val<'c>>, String> {
     let (tensor, input) = cx.operand(op, 0)?;
     let axis = check_axis(Softmax(op).axis(), input.rank())?;
@@ -59,7 +59,7 @@ fn lower<'c>(cx: &mut LowerContext<'c>, op: Op<'c>) -> Result<Vec<Val<'c>>, Stri
     // Rows are the outer loops, the axis is the innermost.
     let mut map = cx.identity(input.rank());
     outer.iter().chain([&axis]).enumerate().for_each(|(position, i)| map[*i] = cx.loop_dim(position));
-    let part = Part { tensor, element: input.element, map };
+    let part = Part { tensor, element: input.element, map: map.clone() };
     let mut reduction = vec![false; outer.len()];
     reduction.push(true);
     let start = |fold: Fold| -> Result<Part<'c>, String> {
@@ -67,23 +67,26 @@ fn lower<'c>(cx: &mut LowerContext<'c>, op: Op<'c>) -> Result<Vec<Val<'c>>, Stri
         let tensor = cx.fill(neutral, cx.empty(storage, &outer_dims)?);
         Ok(Part { tensor, element, map: cx.identity(outer.len()) })
     };
-    let exp =
-        |b: &ScalarBuilder<'c>, x: Val<'c>, max: Val<'c>| b.same("math.exp", &[b.same("arith.subf", &[b.widen(input.element, x), max])]);
 
     let maximum = start(Fold::Max)?;
-    let max = cx.generic(std::slice::from_ref(&part), &[maximum], &reduction, |b, x| {
-        vec![Fold::Max.lower(b, element, x[1], b.widen(input.element, x[0]))]
-    })[0];
-    let max = Part { tensor: max, element, map: cx.identity(outer.len()) };
-    let total = start(Fold::Add)?;
-    let sum = cx.generic(&[part, max.clone()], &[total], &reduction, |b, x| vec![Fold::Add.lower(b, element, x[2], exp(b, x[0], x[1]))])[0];
-
+    let max = cx.generic(&[part], &[maximum], &reduction, |b, x| vec![Fold::Max.lower(b, element, x[1], b.widen(input.element, x[0]))])[0];
     let row_map: Vec<_> = outer.iter().map(|i| cx.loop_dim(*i)).collect();
     let whole = Part { tensor, element: input.element, map: cx.identity(input.rank()) };
-    let (max, sum) = (Part { map: row_map.clone(), ..max }, Part { tensor: sum, element, map: row_map });
+    let max = Part { tensor: max, element, map: row_map.clone() };
+    let exponentials = cx.map(&[whole, max], cx.empty(storage, &input.dims)?, element, |b, x| {
+        b.same("math.exp", &[b.same("arith.subf", &[b.widen(input.element, x[0]), x[1]])])
+    });
+
+    let total = start(Fold::Add)?;
+    let part = Part { tensor: exponentials, element, map };
+    let sum = cx.generic(&[part], &[total], &reduction, |b, x| vec![Fold::Add.lower(b, element, x[1], x[0])])[0];
+    let whole = Part { tensor: exponentials, element, map: cx.identity(input.rank()) };
+    let sum = Part { tensor: sum, element, map: row_map };
     let destination = cx.destination(op, 0)?;
-    let value = cx.map(&[whole, max, sum], destination, input.element, |b, x| {
-        b.narrow(input.element, b.same("arith.divf", &[exp(b, x[0], x[1]), x[2]]))
+    let value = cx.map(&[whole, sum], destination, input.element, |b, x| {
+        // The reciprocal is one per row.
+        let scale = b.same("arith.divf", &[b.number(element, 1.0), x[1]]);
+        b.narrow(input.element, b.same("arith.mulf", &[x[0], scale]))
     });
     Ok(vec![value])
 }
