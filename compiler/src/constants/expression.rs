@@ -19,6 +19,10 @@ pub enum Expression {
     Cast { input: String, element: ElementType },
     /// Surrounds with `value` (one element's bytes).
     Pad { input: String, low: Vec<i64>, high: Vec<i64>, value: Vec<u8> },
+    /// The elements `starts[i]..limits[i]` of each axis.
+    Slice { input: String, starts: Vec<i64>, limits: Vec<i64> },
+    /// Elements in reverse order along `axes`.
+    Reverse { input: String, axes: Vec<usize> },
     /// `[batch..][K][N]` -> `[batch..][ceil(N / panel)][K][panel]`, zeros beyond N.
     PackMatrix { input: String, panel: i64 },
     /// `[O][I][spatial..]` -> `[ceil(O / panel)][spatial..][I][panel]`, zeros beyond O.
@@ -34,6 +38,8 @@ impl fmt::Debug for Expression {
             Self::Reshape { input, dims } => write!(f, "reshape({input}, {dims:?})"),
             Self::Cast { input, element } => write!(f, "cast({input}, {element})"),
             Self::Pad { input, low, high, .. } => write!(f, "pad({input}, {low:?}, {high:?})"),
+            Self::Slice { input, starts, limits } => write!(f, "slice({input}, {starts:?}, {limits:?})"),
+            Self::Reverse { input, axes } => write!(f, "reverse({input}, {axes:?})"),
             Self::PackMatrix { input, panel } => write!(f, "pack_matrix({input}, {panel})"),
             Self::PackFilter { input, panel } => write!(f, "pack_filter({input}, {panel})"),
             Self::Fold { r#type, .. } => write!(f, "fold({type})"),
@@ -75,6 +81,22 @@ impl Expression {
                 match dims.filter(|dims| dims.len() == low.len() && dims.len() == high.len() && value.len() == from.element.bytes()) {
                     Some(dims) => Ok(ConstantType::new(from.element, dims)),
                     None => Err(type_error("padded", format!("low {low:?}, high {high:?} and {} bytes do not fit {from}", value.len()))),
+                }
+            }
+            Self::Slice { input, starts, limits } => {
+                let from = store.type_of(input)?;
+                let inside = |((dim, start), limit): ((&i64, &i64), &i64)| 0 <= *start && start <= limit && limit <= dim;
+                let rank = from.dims.len();
+                if starts.len() != rank || limits.len() != rank || !from.dims.iter().zip(starts).zip(limits).all(inside) {
+                    return Err(type_error("sliced", format!("{starts:?} to {limits:?} are outside {from}")));
+                }
+                Ok(ConstantType::new(from.element, limits.iter().zip(starts).map(|(limit, start)| limit - start).collect::<Vec<_>>()))
+            }
+            Self::Reverse { input, axes } => {
+                let from = store.type_of(input)?;
+                match axes.iter().find(|axis| **axis >= from.dims.len()) {
+                    Some(axis) => Err(type_error("reversed", format!("{from} has no axis {axis}"))),
+                    None => Ok(from.clone()),
                 }
             }
             Self::PackMatrix { input, panel } => {
@@ -139,6 +161,28 @@ impl Expression {
                     let start = if inside { source.iter().zip(&strides).map(|(i, s)| i * s).sum() } else { 0 };
                     let (count, after) = if inside { (*width, high[last]) } else { (0, width + high[last]) };
                     rows.write(Row { before: low[last], start, stride: 1, count, after }, out)
+                })?;
+                rows.flush(out)
+            }
+            Self::Slice { input, starts, .. } => {
+                let strides = strides(&store.type_of(input)?.dims);
+                let Some((count, outer)) = to.dims.split_last() else { return store.write(input, out) };
+                let mut rows = Rows::new(store.read(input)?, to.element, vec![0; to.element.bytes()]);
+                each_index(outer, |index| {
+                    let start = index.iter().zip(starts).zip(&strides).map(|((i, first), s)| (i + first) * s).sum::<i64>();
+                    rows.write(Row { before: 0, start: start + starts[outer.len()], stride: 1, count: *count, after: 0 }, out)
+                })?;
+                rows.flush(out)
+            }
+            Self::Reverse { input, axes } => {
+                let strides = strides(&to.dims);
+                let Some((count, outer)) = to.dims.split_last() else { return store.write(input, out) };
+                let at = |axis: usize, i: i64| if axes.contains(&axis) { to.dims[axis] - 1 - i } else { i };
+                let stride = if axes.contains(&outer.len()) { -1 } else { 1 };
+                let mut rows = Rows::new(store.read(input)?, to.element, vec![0; to.element.bytes()]);
+                each_index(outer, |index| {
+                    let start: i64 = index.iter().enumerate().map(|(axis, i)| at(axis, *i) * strides[axis]).sum();
+                    rows.write(Row { before: 0, start: start + at(outer.len(), 0), stride, count: *count, after: 0 }, out)
                 })?;
                 rows.flush(out)
             }

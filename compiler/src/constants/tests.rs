@@ -69,6 +69,17 @@ fn what_does_not_fit_is_refused() {
 }
 
 #[test]
+fn slices_and_reversals_move_elements() {
+    check(&[2, 3], |input| Expression::Slice { input, starts: vec![0, 1], limits: vec![2, 3] }, &[2, 2], &[2, 3, 5, 6]);
+    check(&[2, 3], |input| Expression::Reverse { input, axes: vec![1] }, &[2, 3], &[3, 2, 1, 6, 5, 4]);
+    check(&[2, 3], |input| Expression::Reverse { input, axes: vec![0, 1] }, &[2, 3], &[6, 5, 4, 3, 2, 1]);
+    let mut store = ConstantStore::new();
+    let x = ints(&mut store, &[2, 3], 1..=6);
+    assert!(store.add_expression("o", Expression::Slice { input: x.clone(), starts: vec![0, 0], limits: vec![3, 1] }).is_err());
+    assert!(store.add_expression("a", Expression::Reverse { input: x, axes: vec![2] }).is_err());
+}
+
+#[test]
 fn side_files_round_trip() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("weights.safetensors");

@@ -10,6 +10,7 @@ mod options;
 mod order;
 mod tensor;
 
+mod arrange;
 mod importer;
 mod materialize;
 mod node;

@@ -1,4 +1,4 @@
-//! Normalizations at inference, decomposed; later stages recognise the patterns. f16 and bf16 compute in f32.
+//! Normalizations, decomposed; later stages recognise the patterns. f16 and bf16 compute in f32.
 
 use super::{
     OpResult, Row,
@@ -11,7 +11,7 @@ use crate::import::{
     value::Tensor,
 };
 use winze_graph::{
-    dialect::{Abs, Add, Div, Maximum, Mul, Rsqrt, Sqrt, Sub},
+    dialect::{Abs, Add, Div, Maximum, Mul, Pow, ReduceWindow, Rsqrt, Sqrt, Sub},
     dim::Dim,
 };
 
@@ -23,18 +23,21 @@ pub const OPS: &[Row] = &[
     row("GroupNormalization", group_normalization),
     row("MeanVarianceNormalization", mean_variance_normalization),
     row("LpNormalization", lp_normalization),
+    row("LRN", local_response_normalization),
 ];
 
 type Cx<'x, 'p, 'c, 'a> = NodeContext<'x, 'p, 'c, 'a>;
 
-/// `(x - mean) * (scale / sqrt(variance + epsilon)) + bias`, per channel.
+/// `(x - mean) * (scale / sqrt(variance + epsilon)) + bias`, per channel. In training, statistics are the batch's, and the running ones are updated.
 fn batch_normalization<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
-    if cx.int_or("training_mode", 0)? != 0 || (cx.version < 7 && cx.int_or("is_test", 0)? == 0) {
-        return Ok(Failure::unsupported("training; export the model for inference")?);
-    }
     if cx.int_or("spatial", 1)? == 0 {
         return Ok(Failure::unsupported("statistics per element (spatial = 0)")?);
     }
+    let training = match cx.version {
+        ..7 => cx.int_or("is_test", 0)? == 0,
+        7..14 => cx.node.output.iter().skip(1).any(|output| !output.is_empty()),
+        _ => cx.int_or("training_mode", 0)? != 0,
+    };
     let x = cx.input(0)?;
     if x.rank() < 2 {
         return Ok(Failure::invalid(format!("an input of rank {}", x.rank()))?);
@@ -46,18 +49,62 @@ fn batch_normalization<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> 
         channel.push(cx.convert(&parameter, wide.element())?);
     }
     let [scale, bias, mean, variance] = &channel[..] else { unreachable!("four were pushed") };
+    let mut statistics = vec![];
+    let (mean, variance) = if training {
+        let axes = other_axes(x.rank(), &[1]);
+        let own_mean = cx.mean(&wide, &axes)?;
+        let along = cx.broadcast_along(&own_mean, &[1], x.dims())?;
+        let centered = cx.binary(Sub::create, &wide, &along)?;
+        let square = cx.binary(Mul::create, &centered, &centered)?;
+        let own_variance = cx.mean(&square, &axes)?;
+        let momentum = cx.float_or("momentum", 0.9)?;
+        for (i, (running, own)) in [(mean, &own_mean), (variance, &own_variance)].into_iter().enumerate() {
+            let (old, new) = (cx.binary_scalar(Mul::create, running, momentum)?, cx.binary_scalar(Mul::create, own, 1.0 - momentum)?);
+            let sum = cx.binary(Add::create, &old, &new)?;
+            let element = cx.input(3 + i)?.element();
+            statistics.push(cx.convert(&sum, element)?);
+        }
+        for own in [&own_mean, &own_variance] {
+            statistics.push(cx.convert(own, x.element())?);
+        }
+        (own_mean, own_variance)
+    } else {
+        (mean.clone(), variance.clone())
+    };
     let epsilon = cx.float_or("epsilon", 1e-5)?;
-    let sum = cx.binary_scalar(Add::create, variance, epsilon)?;
+    let sum = cx.binary_scalar(Add::create, &variance, epsilon)?;
     let inverse = cx.unary(Rsqrt::create, &sum)?;
     let factor = cx.binary(Mul::create, scale, &inverse)?;
     let (mean, factor, bias) = (
-        cx.broadcast_along(mean, &[1], x.dims())?,
+        cx.broadcast_along(&mean, &[1], x.dims())?,
         cx.broadcast_along(&factor, &[1], x.dims())?,
         cx.broadcast_along(bias, &[1], x.dims())?,
     );
     let centered = cx.binary(Sub::create, &wide, &mean)?;
     let scaled = cx.binary(Mul::create, &centered, &factor)?;
     let y = cx.binary(Add::create, &scaled, &bias)?;
+    let y = cx.convert(&y, x.element())?;
+    Ok([y].into_iter().chain(statistics).collect())
+}
+
+/// `x / (bias + alpha / size * sum(x^2)) ^ beta`; the sum is over `size` neighbouring channels.
+fn local_response_normalization<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
+    let x = cx.input(0)?;
+    let size = cx.int_or("size", 0)?;
+    if x.rank() < 2 || !(1..1 << 31).contains(&size) {
+        return Ok(Failure::invalid(format!("a size of {size} for an input of rank {}", x.rank()))?);
+    }
+    let (alpha, beta, bias) = (cx.float_or("alpha", 1e-4)?, cx.float_or("beta", 0.75)?, cx.float_or("bias", 1.0)?);
+    let wide = cx.widen(&x)?;
+    let square = cx.binary(Mul::create, &wide, &wide)?;
+    let along = |channel: i64, other: i64| -> Vec<i64> { (0..x.rank()).map(|axis| if axis == 1 { channel } else { other }).collect() };
+    let (ones, before) = (vec![1; x.rank()], (size - 1) / 2);
+    let (value, low, high) = (cx.value(&square)?, along(before, 0), along(size - 1 - before, 0));
+    let sum = cx.infer(|c, l| ReduceWindow::create(c, l, value, "add".into(), along(size, 1), ones.clone(), low, high, ones))?;
+    let scaled = cx.binary_scalar(Mul::create, &sum, alpha / size as f64)?;
+    let shifted = cx.binary_scalar(Add::create, &scaled, bias)?;
+    let power = cx.binary_scalar(Pow::create, &shifted, beta)?;
+    let y = cx.binary(Div::create, &wide, &power)?;
     Ok(vec![cx.convert(&y, x.element())?])
 }
 
