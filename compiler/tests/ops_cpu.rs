@@ -203,6 +203,60 @@ fn pooling() {
     }
 }
 
+/// Rows of several vectors with every kind of rest, wide steps, unknown heights and widths, more taps than are unrolled.
+#[test]
+fn windows_of_every_width() {
+    for (input, op, result, symbols) in [
+        ("?x2x9x77", "window [1, 1, 3, 3] strides [1, 1, 1, 1]", "?x2x7x75", 1),
+        ("?x2x9x77", "window [1, 1, 3, 3] strides [1, 1, 2, 2]", "?x2x4x38", 1),
+        ("?x2x9x77", "window [1, 1, 2, 2] strides [1, 1, 2, 2]", "?x2x4x38", 1),
+        ("?x2x21x15", "window [1, 1, 3, 1] strides [1, 1, 1, 2]", "?x2x19x8", 1),
+        ("?x1x9x40", "window [1, 1, 7, 7] strides [1, 1, 1, 1]", "?x1x3x34", 1),
+        ("?x9x9x21", "window [1, 3, 3, 1] strides [1, 2, 2, 1]", "?x4x4x21", 1),
+        ("?x2x7x?", "window [1, 1, 3, 3] strides [1, 1, 2, 1]", "?x2x3x?", 2),
+    ] {
+        let kinds = [("f32", "max"), ("f16", "add"), ("i8", "max"), ("f64", "min")];
+        for (element, kind) in &kinds[..if input == "?x2x9x77" { 4 } else { 1 }] {
+            let maps = if symbols == 1 { ["<()[s0] -> (s0)>"; 2] } else { ["<()[s0, s1] -> (s0, s1 + 2)>", "<()[s0, s1] -> (s0, s1)>"] };
+            let [input, result] =
+                [(input, maps[0]), (result, maps[1])].map(|(dims, map)| format!("tensor<{dims}x{element}, affine_map{map}>"));
+            let op = format!("graph.reduce_window \"{kind}\" %x {op} low [0, 0, 0, 0] high [0, 0, 0, 0] dilation [1, 1, 1, 1] : {input}");
+            let sizes: &[&[i64]] = if symbols == 1 { &[&[0], &[2]] } else { &[&[1, 4], &[2, 16], &[1, 51]] };
+            let class = if is_half(element) { OpClass::Elementwise } else { OpClass::Pooling };
+            check(&case(&format!("%x: {input}"), &op, &result, sizes, class, vec![symbol(0, LoopRole::Free)]));
+        }
+    }
+    let float = ["f32", "f32"];
+    convolution("3x20x40", "3x1x3x3", "3x18x38", "strides [1, 1] low [0, 0] high [0, 0] dilation [1, 1] x [1, 1] groups 3", float);
+    convolution("3x21x41", "3x1x3x3", "3x10x20", "strides [2, 2] low [0, 0] high [0, 0] dilation [1, 1] x [1, 1] groups 3", float);
+    convolution("3x21x41", "3x1x5x5", "3x13x33", "strides [1, 1] low [0, 0] high [0, 0] dilation [1, 1] x [2, 2] groups 3", float);
+}
+
+/// Grids over the dims that every piece fills.
+#[test]
+fn pieces_are_cut() {
+    let (free, whole) = (LoopRole::Free, LoopRole::Whole);
+    for element in ["f32", "i8", "i1", "f64"] {
+        let map = "affine_map<()[s0] -> (s0)>";
+        let sizes: &[&[i64]] = &[&[0], &[1], &[700]];
+        let (a, b) = (format!("tensor<?x3x20x{element}, {map}>"), format!("tensor<?x5x20x{element}, {map}>"));
+        let result = format!("tensor<?x8x20x{element}, {map}>");
+        let loops = vec![symbol(0, free), constant(8, whole), constant(20, free)];
+        check(&case(
+            &format!("%a: {a}, %b: {b}"),
+            &format!("graph.concat %a, %b axis 1 : {a}, {b}"),
+            &result,
+            sizes,
+            OpClass::Pieces,
+            loops,
+        ));
+        let result = format!("tensor<?x6x21x{element}, {map}>");
+        let op = format!("graph.pad %a, %v low [0, 1, 0] high [0, 2, 1] interior [0, 0, 0] : {a}, tensor<{element}>");
+        let loops = vec![symbol(0, free), constant(6, whole), constant(21, whole)];
+        check(&case(&format!("%a: {a}, %v: tensor<{element}>"), &op, &result, sizes, OpClass::Pieces, loops));
+    }
+}
+
 #[test]
 fn softmax_over_any_axis() {
     for element in ["f32", "f64", "f16", "bf16"] {

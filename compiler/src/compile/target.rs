@@ -47,7 +47,10 @@ impl Target {
     pub fn kernels_pipeline(&self) -> String {
         match self {
             Self::Cpu(cpu) => {
-                format!("builtin.module(func.func(pack-weights{{target={}}}),canonicalize,cse,func.func(form-kernels))", cpu.name)
+                format!(
+                    "builtin.module(func.func(pad-inputs,pack-weights{{target={}}}),canonicalize,cse,func.func(form-kernels))",
+                    cpu.name
+                )
             }
             Self::Vulkan(_) => "builtin.module(func.func(form-kernels))".into(),
         }

@@ -1,11 +1,14 @@
 //! The `kernels` stage: graph of a model -> host function with `graph.kernel` regions, and one module per kernel.
 
 pub mod form_kernels;
+mod insert;
 pub mod outline_kernels;
 pub mod pack_weights;
+pub mod pad_inputs;
 
 /// Registers the passes of this stage.
 pub fn register_passes() {
+    winze_mlir::pass::register::<pad_inputs::PadInputs>();
     winze_mlir::pass::register::<pack_weights::PackWeights>();
     winze_mlir::pass::register::<form_kernels::FormKernels>();
 }

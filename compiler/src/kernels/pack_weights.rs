@@ -2,22 +2,21 @@
 //!
 //! The packed weight is a `graph.weight` whose id ends in the steps that make it (`fc1.weight|transpose:1,0|panels:32`); the constant store carries
 //! them out when the artifact is written. Panel widths come from the target's schedules. Other products of floats are marked `graph.panel`: their
-//! kernels pack the right side tile by tile. Leaves everything else as it is: integer products, groups, transposed convolutions, weights that are
-//! small constants.
+//! kernels pack the right side tile by tile. Leaves everything else as it is: integer products, groups, transposed and padded convolutions
+//! (`pad-inputs` comes first), weights that are small constants.
 
+use super::insert::{insert, replace};
 use crate::{llvm::CpuTarget, schedule::panel_width};
 use melior::{
     Context,
     ir::{
-        BlockLike, Location, OperationRef, Value, ValueLike,
+        Location, OperationRef, Value,
         operation::{OperationLike, OperationResult},
     },
 };
 use winze_graph::{
-    dialect::{Constant, Conv, DotGeneral, PackedConv, PackedDot, Pad, Weight},
-    dim::Dim,
+    dialect::{Conv, DotGeneral, PackedConv, PackedDot, Weight},
     ops::dot_general::{Axes, PANEL},
-    tensor::{Scalar, Tensor},
     types::TensorType,
 };
 use winze_mlir::{
@@ -96,7 +95,7 @@ impl PackWeights {
         let op = dot.op();
         let packed = insert_weight(op, weight, &format!("{}{steps}|panels:{panel}", weight.id()), &packed);
         let new = PackedDot::create(context_of(op), op.location(), dot.lhs(), packed, width)?;
-        replace(op, new)
+        replace(Self::ARGUMENT, op, new)
     }
 
     /// Marks a product whose right side is no plain matrix of weights, where packing it costs little beside the product.
@@ -119,31 +118,18 @@ impl PackWeights {
         let Some(weight) = weight_of(conv.filter()) else { return Ok(()) };
         let Some(shape) = filter.static_shape().filter(|shape| shape.iter().all(|extent| *extent > 0)) else { return Ok(()) };
         let plain = conv.groups() == 1 && conv.input_dilation().iter().all(|d| *d == 1) && conv.accumulate().is_none();
+        let plain = plain && conv.low().iter().chain(&conv.high()).all(|amount| *amount == 0);
         if !plain || !filter.element.is_float() || input.element != filter.element {
             return Ok(());
         }
         let (op, width) = (conv.op(), shape[0]);
-        let context = context_of(op);
         let panel = panel_width(width, filter.element.bits(), &self.target)?;
         let packed: Vec<i64> = [&[(width + panel - 1) / panel][..], &shape[2..], &[shape[1], panel]].concat();
         let packed =
             insert_weight(op, weight, &format!("{}|filter_panels:{panel}", weight.id()), &TensorType::fixed(filter.element, &packed));
-        let (low, high) = (conv.low(), conv.high());
-        let padded = if low.iter().chain(&high).all(|n| *n == 0) {
-            conv.input()
-        } else {
-            let around = |amounts: &[i64]| match conv.channels_last() {
-                true => [&[0][..], amounts, &[0]].concat(),
-                false => [&[0, 0][..], amounts].concat(),
-            };
-            let zero = winze_graph::ops::constant::write_constant(context, &Tensor::scalar(input.element, Scalar::Float(0.0)));
-            let scalar = TensorType::new(input.element, Vec::<Dim>::new()).to_type(context);
-            let zero = insert(op, Constant::create(context, op.location(), zero, &[scalar]));
-            insert(op, Pad::create(context, op.location(), conv.input(), zero, around(&low), around(&high), vec![0; input.rank()])?)
-        };
         let (strides, dilation, last) = (conv.strides(), conv.filter_dilation(), conv.channels_last());
-        let new = PackedConv::create(context, op.location(), padded, packed, width, strides, dilation, last)?;
-        replace(op, new)
+        let new = PackedConv::create(context_of(op), op.location(), conv.input(), packed, width, strides, dilation, last)?;
+        replace(Self::ARGUMENT, op, new)
     }
 }
 
@@ -152,26 +138,8 @@ fn fixed<const N: usize>(tensor: &TensorType) -> Option<[i64; N]> {
     tensor.static_shape()?.try_into().ok()
 }
 
-/// Inserts an op before `before` and returns its result.
-fn insert<'c, 'a>(before: OperationRef<'c, 'a>, op: melior::ir::Operation<'c>) -> Value<'c, 'a> {
-    let op = before.block().expect("ops of a function stand in blocks").insert_operation_before(before, op);
-    // SAFETY: the result lives as long as the block.
-    unsafe { Value::from_raw(op.result(0).expect("the op has a result").to_raw()) }
-}
-
 fn insert_weight<'c, 'a>(before: OperationRef<'c, 'a>, weight: Weight<'c, 'a>, id: &str, r#type: &TensorType) -> Value<'c, 'a> {
     let context: &Context = context_of(before);
     let location: Location = weight.op().location();
     insert(before, Weight::create(context, location, id.to_string(), None, &[r#type.to_type(context)]))
-}
-
-fn replace<'c>(old: OperationRef<'c, '_>, new: melior::ir::Operation<'c>) -> Result<(), String> {
-    let new = insert(old, new);
-    let result: Value = old.result(0).map_err(|e| e.to_string())?.into();
-    if result.r#type() != new.r#type() {
-        return Err(format!("pack-weights: internal error: {} became {} at {}", result.r#type(), new.r#type(), old.location()));
-    }
-    walk::replace_all_uses(result, new);
-    walk::erase(old);
-    Ok(())
 }

@@ -12,7 +12,7 @@ use melior::ir::{
 };
 use winze_graph::{
     dim::Dim,
-    lower::{DIMS, ROOT},
+    lower::{DIMS, PIECES, ROOT},
 };
 use winze_mlir::{attributes, walk};
 use winze_runtime::artifact::expr::Expr;
@@ -42,6 +42,9 @@ pub fn read_root(module: &Module, class: &str) -> Result<RootInfo, String> {
     }
     let ops: Vec<OperationRef> = walk::operations(block).collect();
     let sequential = RootInfo { class: OpClass::Sequential, loops: vec![], element_bits, panel: None, packs: false };
+    if let Some(loops) = pieces(func, &ops)? {
+        return Ok(RootInfo { class: OpClass::Pieces, loops, ..sequential });
+    }
     let Some(root) = ops.iter().copied().find(|op| op.has_attribute(ROOT)) else { return Ok(sequential) };
     let Some((extents, reductions)) = loops_of(func, root)? else { return Ok(sequential) };
     if extents.is_empty() {
@@ -89,6 +92,16 @@ pub fn read_root(module: &Module, class: &str) -> Result<RootInfo, String> {
         })
         .collect();
     Ok(RootInfo { class, loops, element_bits, panel, packs })
+}
+
+/// Dims of a result that is put together from pieces, if it has any and they are known.
+fn pieces(func: OperationRef, ops: &[OperationRef]) -> Result<Option<Vec<RootLoop>>, String> {
+    let Some((last, axes)) = ops.iter().find_map(|op| Some((*op, attributes::get::<Vec<i64>>(*op, PIECES)?))) else { return Ok(None) };
+    let Some(dims) = known_dims(func, last.operand(1).map_err(|e| e.to_string())?)? else { return Ok(None) };
+    let dims: Option<Vec<Dim>> = dims.into_iter().collect();
+    let role = |axis: usize| if axes.contains(&(axis as i64)) { LoopRole::Whole } else { LoopRole::Free };
+    let loops = |dims: Vec<Dim>| dims.iter().enumerate().map(|(axis, dim)| RootLoop { extent: expr_of(dim), role: role(axis) }).collect();
+    Ok(dims.filter(|dims| !dims.is_empty()).map(loops))
 }
 
 fn name_of(op: OperationRef) -> String {
@@ -153,10 +166,11 @@ fn known_dims(func: OperationRef, mut tensor: Value) -> Result<Option<Vec<Option
     // A linalg op's result has the shape of its last operand, its destination.
     while let Ok(result) = OperationResult::try_from(tensor) {
         let owner = result.owner();
-        let count = owner.operand_count();
-        if count == 0 || !name_of(owner).starts_with("linalg.") {
-            break;
-        }
+        let count = match (name_of(owner).as_str(), owner.operand_count()) {
+            ("tensor.insert_slice", _) => 2,
+            (name, count) if count > 0 && name.starts_with("linalg.") => count,
+            _ => break,
+        };
         // SAFETY: operands live as long as the function.
         tensor = unsafe { Value::from_raw(owner.operand(count - 1).map_err(|e| e.to_string())?.to_raw()) };
     }

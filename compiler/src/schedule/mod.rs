@@ -6,6 +6,8 @@ mod select;
 
 mod apply;
 
+mod cut_pieces;
+
 mod resolve_argument_dims;
 
 pub use apply::{apply_schedule, expr_of_map, grid_of, kernel};
@@ -20,6 +22,7 @@ pub const SCHEDULED_PIPELINE: &str = "builtin.module(canonicalize,func.func(reso
 
 /// Puts the passes of this stage into MLIR's registry.
 pub fn register_passes() {
+    register::<cut_pieces::CutPieces>();
     register::<resolve_argument_dims::ResolveArgumentDims>();
 }
 
@@ -43,6 +46,7 @@ pub struct Schedule {
 const SCRIPTS: &[(&str, &str)] = &[
     ("tile", include_str!("scripts/tile.mlir")),
     ("contraction_blocked", include_str!("scripts/contraction_blocked.mlir")),
+    ("pieces", include_str!("scripts/pieces.mlir")),
     ("pad", include_str!("scripts/pad.mlir")),
 ];
 

@@ -25,12 +25,14 @@ pub enum OpClass {
     Copy,
     /// `tensor.pad` under a root that copies it.
     Pad,
+    /// Pieces put into the result: concat, pad.
+    Pieces,
     /// One tile: loops that carry values, results without dims.
     Sequential,
 }
 
 impl OpClass {
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Contraction,
         Self::Elementwise,
         Self::Reduction,
@@ -38,6 +40,7 @@ impl OpClass {
         Self::Normalization,
         Self::Copy,
         Self::Pad,
+        Self::Pieces,
         Self::Sequential,
     ];
 
@@ -50,6 +53,7 @@ impl OpClass {
             Self::Normalization => "normalization",
             Self::Copy => "copy",
             Self::Pad => "pad",
+            Self::Pieces => "pieces",
             Self::Sequential => "sequential",
         }
     }
@@ -136,9 +140,14 @@ pub fn select_schedule(class: OpClass, shapes: &Shapes, target: &CpuTarget) -> R
         _ => (entry.loops.tile_elements, lanes),
     };
     let tile = if class == OpClass::Sequential { vec![] } else { tile(&shapes.loops, panel, budget, unit) };
+    if class == OpClass::Pieces {
+        let sizes: Vec<_> = tile.iter().map(i64::to_string).collect();
+        params.insert("pieces".to_owned(), sizes.join("x"));
+    }
     let script = match class {
         _ if tile.iter().all(|size| *size == 0) => "",
         OpClass::Pad => "pad",
+        OpClass::Pieces => "pieces",
         _ => "tile",
     };
     let grid = shapes.loops.iter().zip(&tile).filter(|(_, size)| **size != 0).fold(Expr::constant(1), |grid, (root_loop, size)| {

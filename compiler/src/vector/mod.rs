@@ -15,6 +15,8 @@ pub mod allow_contraction;
 
 pub mod vectorize_contractions;
 
+pub mod vectorize_windows;
+
 pub mod expand_copies;
 
 pub mod vectorize_elementwise;
@@ -54,7 +56,7 @@ pub const VECTOR_PIPELINE: &str = "builtin.module(\
     fold-memref-alias-ops,canonicalize,cse,\
     func.func(drop-results,place-buffers),\
     func.func(allow-contraction,vectorize-contractions{rows=$rows$}),\
-    func.func(expand-copies),linalg-generalize-named-ops,func.func(vectorize-elementwise{bits=$bits$},vectorize-reductions{bits=$bits$}),\
+    func.func(expand-copies),linalg-generalize-named-ops,func.func(vectorize-windows{bits=$bits$},vectorize-elementwise{bits=$bits$},vectorize-reductions{bits=$bits$}),\
     func.func(convert-linalg-to-loops),expand-math,canonicalize,cse,loop-invariant-code-motion)";
 
 /// Gives the kernel its entry.
@@ -68,6 +70,7 @@ pub fn register_passes() {
     register::<place_buffers::PlaceBuffers>();
     register::<allow_contraction::AllowContraction>();
     register::<vectorize_contractions::VectorizeContractions>();
+    register::<vectorize_windows::VectorizeWindows>();
     register::<expand_copies::ExpandCopies>();
     register::<vectorize_elementwise::VectorizeElementwise>();
     register::<vectorize_reductions::VectorizeReductions>();

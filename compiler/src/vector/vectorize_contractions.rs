@@ -232,7 +232,7 @@ impl<'c> Contraction<'c> {
 }
 
 /// The fill right before `generic` that sets its whole output, if there is one.
-fn start_value<'c>(generic: &Generic<'c>) -> Option<(V<'c>, OperationRef<'c, 'c>)> {
+pub fn start_value<'c>(generic: &Generic<'c>) -> Option<(V<'c>, OperationRef<'c, 'c>)> {
     let mut fill = None;
     for op in walk::operations(lasting_block(generic.op.block()?)) {
         if op == generic.op {
@@ -240,7 +240,7 @@ fn start_value<'c>(generic: &Generic<'c>) -> Option<(V<'c>, OperationRef<'c, 'c>
         }
         let name = op.name();
         let name = name.as_string_ref().as_str().ok()?;
-        if name == "linalg.fill" && lasting(op.operand(1).ok()?) == generic.operands[2] {
+        if name == "linalg.fill" && lasting(op.operand(1).ok()?) == generic.operands[generic.inputs] {
             fill = Some((lasting(op.operand(0).ok()?), lasting_op(op)));
         } else if !(name.starts_with("arith.") || matches!(name, "affine.apply" | "affine.min" | "memref.subview")) {
             // Only what cannot touch memory may stand between.

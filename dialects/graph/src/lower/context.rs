@@ -13,7 +13,7 @@ use winze_mlir::{
         ir::{
             AffineExpr, AffineMap, Attribute, Type, Value, ValueLike,
             attribute::{ArrayAttribute, DenseI64ArrayAttribute},
-            operation::OperationLike,
+            operation::{OperationLike, OperationResult},
             r#type::{IntegerType, RankedTensorType, ShapedTypeLike},
         },
     },
@@ -205,6 +205,14 @@ impl<'c> LowerContext<'c> {
         // Copied as stored: bool is neither loaded nor stored again.
         let element = if element == ElementType::Bool { ElementType::U8 } else { element };
         self.map(&[Part { tensor, element, map: self.identity(rank) }], destination, element, |_, values| values[0])
+    }
+
+    /// Says that `value`, the last piece put into a result, and those before it fill the result along every dim but `axes`.
+    pub fn mark_pieces(&self, value: Val<'c>, axes: &[usize]) -> Result<(), String> {
+        let insert = OperationResult::try_from(value).map_err(|e| e.to_string())?.owner();
+        let axes: Vec<i64> = axes.iter().map(|axis| *axis as i64).collect();
+        attributes::set(insert, super::PIECES, DenseI64ArrayAttribute::new(self.context(), &axes).into());
+        Ok(())
     }
 
     /// `tensor.extract_slice` or, with a destination, `tensor.insert_slice`. One entry per axis: an extent or a value at run time.

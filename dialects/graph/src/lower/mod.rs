@@ -12,7 +12,7 @@ pub use builder::{Blk, Builder, Op, ScalarBuilder, Val, is_half, lasting, lastin
 pub use context::{LowerContext, Part};
 pub use convert::{ConvertGraphToLinalg, DIMS, SYMBOLS};
 pub use panels::{contract_panels, pack_panels};
-pub use place::{PlaceInDestinations, ROOT};
+pub use place::{PIECES, PlaceInDestinations, ROOT};
 
 /// Passes from a kernel function of graph ops to the `linalg` stage. `bool_bits` is the storage width of bool: 8 on CPU, 32 on Vulkan.
 pub fn pipeline(bool_bits: u32) -> String {

@@ -23,6 +23,9 @@ use winze_mlir::{
 /// Attribute of the op that the schedule tiles.
 pub const ROOT: &str = "winze.root";
 
+/// Attribute of the last piece put into a result (pad, concat): the dims along which pieces do not fill the result, so that a schedule leaves them whole.
+pub const PIECES: &str = "winze.pieces";
+
 pub struct PlaceInDestinations;
 
 impl RustPass for PlaceInDestinations {

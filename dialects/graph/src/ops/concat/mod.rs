@@ -76,5 +76,6 @@ fn lower<'c>(cx: &mut LowerContext<'c>, op: Op<'c>) -> Result<Vec<Val<'c>>, Stri
         value = cx.slice(filled, Some(value), &offsets, &input.dims, &strides)?;
         offsets[axis] = &offsets[axis] + &input.dims[axis];
     }
+    cx.mark_pieces(value, &[axis])?;
     Ok(vec![value])
 }

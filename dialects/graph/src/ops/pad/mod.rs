@@ -78,7 +78,10 @@ fn lower<'c>(cx: &mut LowerContext<'c>, op: Op<'c>) -> Result<Vec<Val<'c>>, Stri
         let (offsets, strides): (Vec<Dim>, _) = (low.iter().map(|edge| Dim::from(*edge)).collect(), vec![1; input.rank()]);
         let slice = cx.slice(filled, None, &offsets, &input.dims, &strides)?;
         let copied = cx.copy(tensor, slice, input.element);
-        return Ok(vec![cx.slice(copied, Some(filled), &offsets, &input.dims, &strides)?]);
+        let padded = cx.slice(copied, Some(filled), &offsets, &input.dims, &strides)?;
+        let axes: Vec<usize> = (0..input.rank()).filter(|axis| low[*axis] != 0 || high[*axis] != 0).collect();
+        cx.mark_pieces(padded, &axes)?;
+        return Ok(vec![padded]);
     }
     let extents = input.dims.iter().map(|dim| cx.extent(dim)).collect::<Result<Vec<_>, _>>()?;
     let part = Part { tensor: value, element: input.element, map: vec![] };

@@ -1,0 +1,474 @@
+//! Bufferized `linalg.generic` over sliding windows (pooling, depthwise and grouped convolution) -> loops around register tiles.
+//!
+//! The vector loop is the last dim of the output; inputs are the same along it, or walk it with a step of one or two. A tile is a few rows of one or two
+//! vectors, whose accumulators stay in registers over all taps; taps are unrolled, so that rows share what they load. With step two every second lane of
+//! two overlapping vectors is taken, which reads nothing beyond the last tap. What is left of a row runs under a mask.
+//! Leaves alone: windows along the vector loop that are wider apart, narrow elements where the target masks only wide ones, rows shorter than four.
+
+use super::{
+    build::{Builder, V, lasting},
+    generic::{Generic, REGISTER_BITS, generics_in, parse_register_bits, vector_of, widen},
+    vectorize_contractions::start_value,
+};
+use melior::{
+    dialect::DialectHandle,
+    ir::{AffineExpr, AffineMap, BlockLike, OperationRef, Type, TypeLike, ValueLike, attribute::DenseI64ArrayAttribute},
+};
+use winze_mlir::{
+    attributes::bit_width,
+    pass::{PassOption, RustPass},
+};
+
+/// Accumulators of a register tile.
+const ACCUMULATORS: i64 = 8;
+
+/// Vectors of a tile along the vector loop.
+const VECTORS: i64 = 2;
+
+/// Most taps that are unrolled: all of a 5x5 window.
+const UNROLLED_TAPS: i64 = 25;
+
+/// Rows shorter than this are left to other passes.
+const SHORTEST_ROW: i64 = 4;
+
+pub struct VectorizeWindows {
+    bits: i64,
+}
+
+impl RustPass for VectorizeWindows {
+    const ARGUMENT: &'static str = "vectorize-windows";
+    const DESCRIPTION: &'static str = "Turn bufferized windows (pooling, depthwise convolution) into loops around register tiles";
+    const ANCHOR: &'static str = "func.func";
+    const OPTIONS: &'static [PassOption] = &[REGISTER_BITS];
+
+    fn dialects() -> Vec<DialectHandle> {
+        vec![DialectHandle::affine(), DialectHandle::arith(), DialectHandle::memref(), DialectHandle::scf(), super::vector_dialect()]
+    }
+
+    fn from_options(values: &[&str]) -> Result<Self, String> {
+        Ok(Self { bits: parse_register_bits(values[0])? })
+    }
+
+    fn run(&self, func: OperationRef<'_, '_>) -> Result<(), String> {
+        for op in generics_in(func) {
+            let generic = Generic::read(op).map_err(|e| format!("vectorize-windows: {e}"))?;
+            if let Some(windows) = Windows::find(&generic, self.bits) {
+                windows.rewrite().map_err(|e| format!("vectorize-windows: {e}"))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+struct Windows<'a, 'c> {
+    generic: &'a Generic<'c>,
+    lane_loop: usize,
+    /// Loop whose iterations become rows of a tile.
+    row: Option<usize>,
+    /// Per input: elements from lane to lane; 0 for the same element in all.
+    steps: Vec<i64>,
+    lanes: i64,
+    /// Value all accumulators start from, with the fill that says so.
+    start: Option<(V<'c>, OperationRef<'c, 'c>)>,
+}
+
+/// Lanes of a vector that count: the first few, or all.
+#[derive(Clone, Copy)]
+enum Lanes<'c> {
+    All,
+    First(i64),
+    Value(V<'c>),
+}
+
+impl<'a, 'c> Windows<'a, 'c> {
+    fn find(generic: &'a Generic<'c>, bits: i64) -> Option<Self> {
+        let output = generic.inputs;
+        let reductions: Vec<usize> = (0..generic.loops()).filter(|dim| generic.reduction[*dim]).collect();
+        let known = reductions.iter().all(|dim| generic.static_extent(*dim).is_some());
+        if generic.operands.len() != output + 1 || reductions.is_empty() || !known || !generic.body_is_elementwise() {
+            return None;
+        }
+        let last = |operand: usize| {
+            let map = generic.maps[operand];
+            map.result(map.result_count().checked_sub(1)?).ok()
+        };
+        let lane_loop = last(output).filter(AffineExpr::is_dim)?.dim_position();
+        if generic.reduction[lane_loop]
+            || !generic.is_contiguous(output)
+            || generic.static_extent(lane_loop).is_some_and(|n| n < SHORTEST_ROW)
+        {
+            return None;
+        }
+        let slides = |operand: usize| {
+            let map = generic.maps[operand];
+            (0..map.result_count()).any(|i| map.result(i).is_ok_and(|e| !e.is_dim() && !e.is_constant()))
+        };
+        if !(0..generic.inputs).any(slides) {
+            return None;
+        }
+        let mut steps = vec![];
+        for operand in 0..generic.inputs {
+            if !generic.uses(operand, lane_loop) {
+                steps.push(0);
+                continue;
+            }
+            let map = generic.maps[operand];
+            let users = (0..map.result_count()).filter(|i| map.result(*i).is_ok_and(|e| e.is_function_of_dim(lane_loop))).count();
+            let step = step_of(last(operand)?, lane_loop)?;
+            if users != 1 || !(1..=2).contains(&step) || !generic.is_contiguous(operand) {
+                return None;
+            }
+            steps.push(step);
+        }
+        let widths = (0..generic.operands.len()).map(|i| bit_width(generic.element(i))).collect::<Option<Vec<_>>>()?;
+        let (widest, narrowest) = (*widths.iter().max()?, *widths.iter().min()?);
+        if widest < 8 || (narrowest < 32 && bits < 512) {
+            return None;
+        }
+        let rows = (0..generic.loops()).filter(|dim| {
+            !generic.reduction[*dim] && *dim != lane_loop && generic.uses(output, *dim) && generic.static_extent(*dim) != Some(1)
+        });
+        let start = start_value(generic);
+        Some(Self { generic, lane_loop, row: rows.last(), steps, lanes: bits / i64::from(widest), start })
+    }
+
+    fn rewrite(&self) -> Result<(), String> {
+        let builder = Builder::before(self.generic.op)?;
+        let outer: Vec<_> = (0..self.generic.loops())
+            .filter(|dim| !self.generic.reduction[*dim] && *dim != self.lane_loop && Some(*dim) != self.row)
+            .collect();
+        let zero = builder.index(0)?;
+        let mut counters = vec![zero; self.generic.loops()];
+        self.outer_loops(&builder, &outer, &mut counters)?;
+        // SAFETY: neither operation has results, and nothing refers to them any more.
+        unsafe {
+            mlir_sys::mlirOperationDestroy(self.generic.op.to_raw());
+            if let Some((_, fill)) = self.start {
+                mlir_sys::mlirOperationDestroy(fill.to_raw());
+            }
+        }
+        Ok(())
+    }
+
+    fn outer_loops(&self, builder: &Builder<'c>, dims: &[usize], counters: &mut Vec<V<'c>>) -> Result<(), String> {
+        let Some((dim, rest)) = dims.split_first() else {
+            return self.rows(builder, counters);
+        };
+        if self.generic.static_extent(*dim) == Some(1) {
+            return self.outer_loops(builder, rest, counters);
+        }
+        let (from, to, step) = (builder.index(0)?, self.generic.extent(builder, *dim)?, builder.index(1)?);
+        builder.for_loop(from, to, step, &[], |inner, counter, _| {
+            counters[*dim] = counter;
+            self.outer_loops(inner, rest, counters)?;
+            Ok(vec![])
+        })?;
+        Ok(())
+    }
+
+    /// Full tiles of rows; then a rest of known size in one tile, of unknown size row by row.
+    fn rows(&self, builder: &Builder<'c>, counters: &mut Vec<V<'c>>) -> Result<(), String> {
+        let Some(row) = self.row else { return self.lanes(builder, counters, 1) };
+        let vectors =
+            self.generic.static_extent(self.lane_loop).map_or(VECTORS, |extent| (extent as u64).div_ceil(self.lanes as u64) as i64);
+        let most = ACCUMULATORS / vectors.clamp(1, VECTORS);
+        let (from, one) = (builder.index(0)?, builder.index(1)?);
+        match self.generic.static_extent(row) {
+            Some(extent) => {
+                let tiles = (extent.max(1) as u64).div_ceil(most as u64);
+                let rows = (extent.max(1) as u64).div_ceil(tiles) as i64;
+                let full = extent / rows * rows;
+                let (to, step) = (builder.index(full)?, builder.index(rows)?);
+                if full == rows {
+                    counters[row] = from;
+                    self.lanes(builder, counters, rows)?;
+                } else {
+                    self.row_loop(builder, counters, row, (from, to, step), rows)?;
+                }
+                counters[row] = to;
+                if extent > full { self.lanes(builder, counters, extent - full) } else { Ok(()) }
+            }
+            None => {
+                let to = self.generic.extent(builder, row)?;
+                let full = multiple_below(builder, to, most)?;
+                let step = builder.index(most)?;
+                self.row_loop(builder, counters, row, (from, full, step), most)?;
+                self.row_loop(builder, counters, row, (full, to, one), 1)
+            }
+        }
+    }
+
+    fn row_loop(
+        &self,
+        builder: &Builder<'c>,
+        counters: &mut [V<'c>],
+        row: usize,
+        (from, to, step): (V<'c>, V<'c>, V<'c>),
+        rows: i64,
+    ) -> Result<(), String> {
+        builder.for_loop(from, to, step, &[], |inner, counter, _| {
+            let mut counters = counters.to_vec();
+            counters[row] = counter;
+            self.lanes(inner, &mut counters, rows)?;
+            Ok(vec![])
+        })?;
+        Ok(())
+    }
+
+    /// Groups of full vectors along the row, then what is left.
+    fn lanes(&self, builder: &Builder<'c>, counters: &mut [V<'c>], rows: i64) -> Result<(), String> {
+        let group = self.lanes * VECTORS;
+        let all = [Lanes::All; VECTORS as usize];
+        match self.generic.static_extent(self.lane_loop) {
+            Some(extent) => {
+                let full = extent / group * group;
+                self.lane_loop(builder, counters, (builder.index(0)?, builder.index(full)?), full / group, rows, &all)?;
+                let mut left = vec![];
+                let mut rest = extent - full;
+                while rest > 0 {
+                    left.push(if rest >= self.lanes { Lanes::All } else { Lanes::First(rest) });
+                    rest -= self.lanes;
+                }
+                counters[self.lane_loop] = builder.index(full)?;
+                if left.is_empty() { Ok(()) } else { self.tile(builder, counters, rows, &left) }
+            }
+            None => {
+                let (from, to) = (builder.index(0)?, self.generic.extent(builder, self.lane_loop)?);
+                let (full, single) = (multiple_below(builder, to, group)?, multiple_below(builder, to, self.lanes)?);
+                self.lane_loop(builder, counters, (from, full), i64::MAX, rows, &all)?;
+                self.lane_loop(builder, counters, (full, single), i64::MAX, rows, &all[..1])?;
+                counters[self.lane_loop] = single;
+                let left = builder.binary("arith.subi", to, single)?;
+                self.tile(builder, counters, rows, &[Lanes::Value(left)])
+            }
+        }
+    }
+
+    fn lane_loop(
+        &self,
+        builder: &Builder<'c>,
+        counters: &mut [V<'c>],
+        (from, to): (V<'c>, V<'c>),
+        times: i64,
+        rows: i64,
+        vectors: &[Lanes<'c>],
+    ) -> Result<(), String> {
+        match times {
+            0 => Ok(()),
+            1 => {
+                counters[self.lane_loop] = from;
+                self.tile(builder, counters, rows, vectors)
+            }
+            _ => {
+                let step = builder.index(self.lanes * vectors.len() as i64)?;
+                builder.for_loop(from, to, step, &[], |inner, counter, _| {
+                    let mut counters = counters.to_vec();
+                    counters[self.lane_loop] = counter;
+                    self.tile(inner, &counters, rows, vectors)?;
+                    Ok(vec![])
+                })?;
+                Ok(())
+            }
+        }
+    }
+
+    /// `rows` rows of `vectors` from `counters` on.
+    fn tile(&self, builder: &Builder<'c>, counters: &[V<'c>], rows: i64, vectors: &[Lanes<'c>]) -> Result<(), String> {
+        let output = self.generic.inputs;
+        let mut places = vec![];
+        for row in 0..rows {
+            for (i, lanes) in vectors.iter().enumerate() {
+                places.push((row, self.shifted(builder, counters, i as i64 * self.lanes)?, *lanes));
+            }
+        }
+        let accumulators = places
+            .iter()
+            .map(|(row, counters, lanes)| match self.start {
+                Some((value, _)) => widen(builder, value, Some(self.lanes)),
+                None => self.load(builder, output, 1, counters, *row, *lanes),
+            })
+            .collect::<Result<Vec<_>, _>>()?;
+        let reductions: Vec<_> = (0..self.generic.loops()).filter(|dim| self.generic.reduction[*dim]).collect();
+        let sums = self.taps(builder, &reductions, &vec![None; self.generic.loops()], &places, &accumulators)?;
+        for (sum, (row, counters, lanes)) in sums.into_iter().zip(&places) {
+            let place = self.place(builder, output, counters, *row)?;
+            let target = [&[self.generic.operands[output]], &place[..]].concat();
+            match self.mask(builder, *lanes)? {
+                None => builder.op("vector.store", &[&[sum], &target[..]].concat(), &[], &[])?,
+                Some(mask) => builder.op("vector.maskedstore", &[&target[..], &[mask, sum]].concat(), &[], &[])?,
+            };
+        }
+        Ok(())
+    }
+
+    fn shifted(&self, builder: &Builder<'c>, counters: &[V<'c>], by: i64) -> Result<Vec<V<'c>>, String> {
+        let mut counters = counters.to_vec();
+        if by != 0 {
+            counters[self.lane_loop] = add(builder, counters[self.lane_loop], by)?;
+        }
+        Ok(counters)
+    }
+
+    /// The reduction loops `dims`, with those decided so far in `taps`.
+    fn taps(
+        &self,
+        builder: &Builder<'c>,
+        dims: &[usize],
+        taps: &[Option<V<'c>>],
+        places: &[(i64, Vec<V<'c>>, Lanes<'c>)],
+        accumulators: &[V<'c>],
+    ) -> Result<Vec<V<'c>>, String> {
+        let Some((dim, rest)) = dims.split_first() else { return self.step(builder, taps, places, accumulators) };
+        let extent = |dim: &usize| self.generic.static_extent(*dim).unwrap_or(i64::MAX);
+        let mut taps = taps.to_vec();
+        if dims.iter().map(extent).fold(1, i64::saturating_mul) <= UNROLLED_TAPS {
+            let mut sums = accumulators.to_vec();
+            for tap in 0..extent(dim) {
+                taps[*dim] = Some(builder.index(tap)?);
+                sums = self.taps(builder, rest, &taps, places, &sums)?;
+            }
+            return Ok(sums);
+        }
+        let (from, to, step) = (builder.index(0)?, builder.index(extent(dim))?, builder.index(1)?);
+        builder.for_loop(from, to, step, accumulators, |inner, counter, carried| {
+            taps[*dim] = Some(counter);
+            self.taps(inner, rest, &taps, places, carried)
+        })
+    }
+
+    /// One tap for every vector of the tile.
+    fn step(
+        &self,
+        builder: &Builder<'c>,
+        taps: &[Option<V<'c>>],
+        places: &[(i64, Vec<V<'c>>, Lanes<'c>)],
+        accumulators: &[V<'c>],
+    ) -> Result<Vec<V<'c>>, String> {
+        let mut next = vec![];
+        let mut same: Vec<Option<V<'c>>> = vec![None; self.generic.inputs];
+        for ((row, counters, lanes), accumulator) in places.iter().zip(accumulators) {
+            let counters: Vec<_> = counters.iter().zip(taps).map(|(counter, tap)| tap.unwrap_or(*counter)).collect();
+            let mut arguments = vec![];
+            for (operand, same) in same.iter_mut().enumerate() {
+                let argument = self.generic.body.argument(operand).map_err(|e| e.to_string())?;
+                arguments.push(match *same {
+                    Some(value) => value,
+                    // Gives a loop its extent; never read.
+                    None if super::uses(lasting(argument.into())).is_empty() => *accumulator,
+                    None => {
+                        let value = self.load(builder, operand, self.steps[operand], &counters, *row, *lanes)?;
+                        if self.steps[operand] == 0 && !self.row.is_some_and(|row| self.generic.uses(operand, row)) {
+                            *same = Some(value);
+                        }
+                        value
+                    }
+                });
+            }
+            arguments.push(*accumulator);
+            next.push(self.generic.clone_body(builder, &arguments, Some(self.lanes))?[0]);
+        }
+        Ok(next)
+    }
+
+    fn place(&self, builder: &Builder<'c>, operand: usize, counters: &[V<'c>], row: i64) -> Result<Vec<V<'c>>, String> {
+        self.generic.indices(builder, operand, counters, self.row.unwrap_or(self.lane_loop), row)
+    }
+
+    /// Reads lanes of an operand that are `step` elements apart; one element if all are the same.
+    fn load(
+        &self,
+        builder: &Builder<'c>,
+        operand: usize,
+        step: i64,
+        counters: &[V<'c>],
+        row: i64,
+        lanes: Lanes<'c>,
+    ) -> Result<V<'c>, String> {
+        if self.generic.memref(operand).is_none() {
+            return Ok(self.generic.operands[operand]);
+        }
+        let (base, element) = (self.generic.operands[operand], self.generic.element(operand));
+        let mut place = self.place(builder, operand, counters, row)?;
+        if step == 0 {
+            return builder.value("memref.load", &[&[base], &place[..]].concat(), element, &[]);
+        }
+        if step == 1 {
+            return self.vector(builder, base, element, &place, lanes);
+        }
+        // Lanes 0, 2, ... of the first vector, and the odd ones of another that starts one element before the end of the first: its last lane is the last tap.
+        let count = self.lanes;
+        let (first, second) = match lanes {
+            Lanes::All => (Lanes::All, Some(Lanes::All)),
+            Lanes::First(n) => {
+                let (first, second) = ((2 * n - 1).min(count), 2 * n - count);
+                (if first == count { Lanes::All } else { Lanes::First(first) }, (second > 0).then_some(Lanes::First(second)))
+            }
+            // A mask takes what exceeds its lanes for all, and less than nothing for none.
+            Lanes::Value(n) => {
+                let twice = builder.binary("arith.addi", n, n)?;
+                (Lanes::Value(add(builder, twice, -1)?), Some(Lanes::Value(add(builder, twice, -count)?)))
+            }
+        };
+        let low = self.vector(builder, base, element, &place, first)?;
+        let high = match second {
+            None => low,
+            Some(second) => {
+                if let Some(last) = place.last_mut() {
+                    *last = add(builder, *last, count - 1)?;
+                }
+                self.vector(builder, base, element, &place, second)?
+            }
+        };
+        let picked: Vec<i64> = (0..count).map(|lane| if 2 * lane < count { 2 * lane } else { 2 * lane + 1 }).collect();
+        let mask = DenseI64ArrayAttribute::new(builder.context(), &picked);
+        builder.value("vector.shuffle", &[low, high], low.r#type(), &[("mask", mask.into())])
+    }
+
+    fn vector(&self, builder: &Builder<'c>, base: V<'c>, element: Type<'c>, place: &[V<'c>], lanes: Lanes<'c>) -> Result<V<'c>, String> {
+        let r#type = vector_of(element, Some(self.lanes))?;
+        let target = [&[base], place].concat();
+        let Some(mask) = self.mask(builder, lanes)? else { return builder.value("vector.load", &target, r#type, &[]) };
+        let zero = if element.is_float() { "0.0" } else { "0" };
+        let zero = builder.attribute(&format!("dense<{zero}> : {}", r#type))?;
+        let other = builder.value("arith.constant", &[], r#type, &[("value", zero)])?;
+        builder.value("vector.maskedload", &[&target[..], &[mask, other]].concat(), r#type, &[])
+    }
+
+    fn mask(&self, builder: &Builder<'c>, lanes: Lanes<'c>) -> Result<Option<V<'c>>, String> {
+        let count = match lanes {
+            Lanes::All => return Ok(None),
+            Lanes::First(count) => builder.index(count)?,
+            Lanes::Value(count) => count,
+        };
+        let r#type = builder.parse_type(&format!("vector<{}xi1>", self.lanes))?;
+        builder.value("vector.create_mask", &[count], r#type, &[]).map(Some)
+    }
+}
+
+/// By how much `expr` grows with loop `dim`, if steadily.
+fn step_of(expr: AffineExpr<'_>, dim: usize) -> Option<i64> {
+    if !expr.is_function_of_dim(dim) {
+        return Some(0);
+    }
+    if expr.is_dim() {
+        return Some(1);
+    }
+    if expr.is_add() {
+        return Some(step_of(expr.lhs(), dim)? + step_of(expr.rhs(), dim)?);
+    }
+    let factor = expr.is_mul().then(|| expr.rhs()).filter(AffineExpr::is_constant)?.constant_value();
+    Some(step_of(expr.lhs(), dim)? * factor)
+}
+
+/// The largest multiple of `unit` that is not above `value`.
+fn multiple_below<'c>(builder: &Builder<'c>, value: V<'c>, unit: i64) -> Result<V<'c>, String> {
+    let context = builder.context();
+    let unit = AffineExpr::constant(context, unit);
+    let map = AffineMap::new(context, 0, 1, &[AffineExpr::floor_div(AffineExpr::symbol(context, 0), unit) * unit]);
+    builder.apply(map, &[value])
+}
+
+fn add<'c>(builder: &Builder<'c>, value: V<'c>, by: i64) -> Result<V<'c>, String> {
+    let by = builder.index(by)?;
+    builder.binary("arith.addi", value, by)
+}
