@@ -357,3 +357,24 @@ fn convolutions_of_every_form() {
     convolution("2x6", "3x2x2", "3x4", "strides [1] low [-1] high [0] dilation [1] x [1] groups 1", float);
     convolution("2x0", "3x2x2", "3x3", "strides [1] low [2] high [2] dilation [1] x [1] groups 1", float);
 }
+
+/// The random positions reach outside the input on both sides.
+#[test]
+fn gathers_of_every_form() {
+    let (free, sizes): (_, &[&[i64]]) = (LoopRole::Free, &[&[0], &[1], &[6]]);
+    for element in ["f32", "bf16", "i1", "ui8"] {
+        let (x, i) = (format!("tensor<?x5x3x{element}, affine_map<()[s0] -> (s0)>>"), "tensor<4x2x1xi64>");
+        let op = format!("graph.gather %x, %i axes [0] batch [] x [] at 1 : {x}, {i}");
+        let loops = [5, 4, 2, 3].map(|extent| constant(extent, free)).to_vec();
+        check(&case(&format!("%x: {x}, %i: {i}"), &op, &format!("tensor<5x4x2x3x{element}>"), sizes, OpClass::Copy, loops));
+    }
+    let (x, i) = ("tensor<?x5x3xf32, affine_map<()[s0] -> (s0)>>", "tensor<?x2x2xi32, affine_map<()[s0] -> (s0)>>");
+    let op = format!("graph.gather %x, %i axes [2, 1] batch [0] x [0] at 0 : {x}, {i}");
+    let loops = vec![symbol(0, free), constant(2, free)];
+    let result = "tensor<?x2xf32, affine_map<()[s0] -> (s0)>>";
+    check(&case(&format!("%x: {x}, %i: {i}"), &op, result, sizes, OpClass::Copy, loops));
+    let (x, i) = ("tensor<8x?xf32, affine_map<()[s0] -> (s0)>>", "tensor<8x4x1xi8>");
+    let op = format!("graph.gather %x, %i axes [0] batch [1] x [1] at 0 : {x}, {i}");
+    let loops = vec![constant(8, free), constant(4, free)];
+    check(&case(&format!("%x: {x}, %i: {i}"), &op, "tensor<8x4xf32>", sizes, OpClass::Copy, loops));
+}

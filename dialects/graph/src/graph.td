@@ -32,6 +32,7 @@ def Graph_Tensor : RankedTensorOf<[Graph_Element]>;
 def Graph_NumberTensor : RankedTensorOf<[Graph_Number]>;
 def Graph_FloatTensor : RankedTensorOf<[Graph_Float]>;
 def Graph_IntegerTensor : RankedTensorOf<[Graph_Integer]>;
+def Graph_SignedTensor : RankedTensorOf<[Graph_Signed]>;
 def Graph_BitsTensor : RankedTensorOf<[Graph_Integer, I1]>;
 def Graph_BoolTensor : RankedTensorOf<[I1]>;
 def Graph_ScalarBool : 0DTensorOf<[I1]>;
@@ -52,6 +53,7 @@ include "ops/transpose/transpose.td"
 include "ops/slice/slice.td"
 include "ops/concat/concat.td"
 include "ops/pad/pad.td"
+include "ops/gather/gather.td"
 include "ops/dot_general/dot_general.td"
 include "ops/conv/conv.td"
 include "ops/reduce/reduce.td"

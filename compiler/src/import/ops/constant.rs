@@ -1,6 +1,6 @@
-//! Constant, ConstantOfShape, Identity, Dropout, Range of known length.
+//! Constant, ConstantOfShape, Identity, Dropout, EyeLike, Range.
 
-use super::{OpResult, Row, row};
+use super::{OpResult, Row, index::positions, row};
 use crate::{
     constants::{ConstantType, Scalar, Source},
     import::{
@@ -9,7 +9,11 @@ use crate::{
         value::{Data, Tensor},
     },
 };
-use winze_graph::types::{ElementType, TensorType};
+use winze_graph::{
+    dialect::{Add, Mul},
+    dim::Dim,
+    types::{ElementType, TensorType},
+};
 
 pub const OPS: &[Row] = &[
     row("Constant", constant),
@@ -17,7 +21,11 @@ pub const OPS: &[Row] = &[
     row("Identity", identity),
     row("Dropout", dropout),
     row("EyeLike", eye_like),
+    row("Range", range),
 ];
+
+/// More elements than any known range has.
+const MAX_RANGE: f64 = (1u64 << 28) as f64;
 
 type Cx<'x, 'p, 'c, 'a> = NodeContext<'x, 'p, 'c, 'a>;
 
@@ -101,9 +109,50 @@ fn eye_like<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
         None => x.element(),
     };
     let k = cx.int_or("k", 0)?;
-    let (row, column) = (super::activation::iota(cx, &x, 0)?, super::activation::iota(cx, &x, 1)?);
+    let column = positions(cx, &x.dims()[1], ElementType::I64)?;
+    let row = positions(cx, &x.dims()[0], ElementType::I64)?;
+    let row = cx.reshape(&row, vec![x.dims()[0].clone(), Dim::from(1)])?;
     let offset = cx.scalar_of(ElementType::I64, Scalar::Signed(k))?;
     let diagonal = cx.binary(winze_graph::dialect::Add::create, &row, &offset)?;
     let hit = cx.compare(winze_graph::dialect::Eq::create, &diagonal, &column)?;
     Ok(vec![cx.convert(&hit, element)?])
+}
+
+/// `start + i * delta`; known floats are computed in f64.
+fn range<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
+    let (start, limit, delta) = (cx.input(0)?, cx.input(1)?, cx.input(2)?);
+    let element = start.element();
+    let known = |x: &Tensor<'c, 'a>| cx.scalar_constant(x);
+    if let (Some(start), Some(limit), Some(delta)) = (known(&start), known(&limit), known(&delta)) {
+        let count = match (element.is_float(), start.to_i64(), limit.to_i64(), delta.to_i64()) {
+            (false, Some(start), Some(limit), Some(delta)) if delta != 0 => {
+                let (distance, delta) = (i128::from(limit) - i128::from(start), i128::from(delta));
+                ((distance + delta - delta.signum()) / delta).max(0) as f64
+            }
+            _ => ((limit.to_f64() - start.to_f64()) / delta.to_f64()).ceil().max(0.0),
+        };
+        if !(0.0..MAX_RANGE).contains(&count) {
+            return Ok(Failure::invalid(format!("{count} elements from {} to {} by {}", start.to_f64(), limit.to_f64(), delta.to_f64()))?);
+        }
+        let mut bytes = vec![];
+        for i in 0..count as i64 {
+            let value = match (start.to_i64(), delta.to_i64()) {
+                (Some(start), Some(delta)) if !element.is_float() => Scalar::Signed(start.wrapping_add(i.wrapping_mul(delta))),
+                _ => Scalar::Float(start.to_f64() + i as f64 * delta.to_f64()),
+            };
+            value.write(element, &mut bytes);
+        }
+        return store(cx, element, vec![count as i64], bytes);
+    }
+    let ints = |x: &Tensor<'c, 'a>| cx.integers(x).and_then(|items| items.first().cloned());
+    let (Some(first), Some(limit), Some(by)) = (ints(&start), ints(&limit), ints(&delta)) else {
+        return Ok(Failure::unsupported("bounds that are only known at run time")?);
+    };
+    if by.as_static().is_none_or(|by| by <= 0) {
+        return Ok(Failure::unsupported(format!("steps of {by} between symbolic bounds"))?);
+    }
+    let count = (&limit - &first).ceil_div(&by);
+    let place = positions(cx, &count, element)?;
+    let scaled = cx.binary(Mul::create, &place, &delta)?;
+    Ok(vec![cx.binary(Add::create, &scaled, &start)?])
 }

@@ -5,6 +5,7 @@ mod constant;
 mod control;
 mod conv;
 mod elementwise;
+mod index;
 mod linear;
 mod normalization;
 mod pool;
@@ -42,7 +43,7 @@ impl From<ImportError> for OpError {
 pub type OpResult<'c, 'a> = Result<Vec<Tensor<'c, 'a>>, OpError>;
 pub type ImportOp = for<'x, 'p, 'c, 'a> fn(&mut NodeContext<'x, 'p, 'c, 'a>) -> OpResult<'c, 'a>;
 
-/// An operator of the default domain, as it is from version `since` up to and including `until`.
+/// An operator, as it is from version `since` up to and including `until`.
 pub struct Row {
     pub op: &'static str,
     pub since: i64,
@@ -71,6 +72,7 @@ const TABLES: [&[Row]; 12] = [
     control::OPS,
     conv::OPS,
     elementwise::OPS,
+    index::OPS,
     linear::OPS,
     normalization::OPS,
     pool::OPS,
@@ -81,7 +83,11 @@ const TABLES: [&[Row]; 12] = [
 ];
 
 fn rows(domain: &str) -> impl Iterator<Item = &'static Row> {
-    let tables: &[&[Row]] = if domain.is_empty() { &TABLES } else { &[] };
+    let tables: &[&[Row]] = match domain {
+        "" => &TABLES,
+        "ai.onnx.ml" => &[index::ML_OPS],
+        _ => &[],
+    };
     tables.iter().flat_map(|table| table.iter())
 }
 

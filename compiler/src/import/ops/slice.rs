@@ -1,4 +1,4 @@
-//! Parts of tensors: Slice, Split, Pad, Gather with known indices.
+//! Parts of tensors: Slice, Split, Pad.
 
 use super::{OpResult, Row, row};
 use crate::import::{
@@ -11,12 +11,9 @@ use winze_graph::{
     dim::Dim,
 };
 
-pub const OPS: &[Row] = &[row("Slice", slice), row("Split", split), row("Pad", pad), row("Gather", gather)];
+pub const OPS: &[Row] = &[row("Slice", slice), row("Split", split), row("Pad", pad)];
 
 type Cx<'x, 'p, 'c, 'a> = NodeContext<'x, 'p, 'c, 'a>;
-
-/// More parts than anybody gathers with constant indices.
-const MAX_PARTS: usize = 64;
 
 fn slice<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
     let mut x = cx.input(0)?;
@@ -232,36 +229,4 @@ fn pad<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
         return Ok(vec![x]);
     }
     Ok(vec![pad_by(cx, &x, &fill, low, high)?])
-}
-
-fn gather<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
-    let (x, indices) = (cx.input(0)?, cx.input(1)?);
-    let axis = normalize_axis(cx.int_or("axis", 0)?, x.rank())?;
-    let known: Option<Vec<i64>> = cx.integers(&indices).and_then(|items| items.iter().map(Dim::as_static).collect());
-    let Some(known) = known else { return Ok(Failure::unsupported("indices that are only known at run time")?) };
-    let positions = known.iter().map(|index| match (x.extent(axis), index) {
-        (Some(extent), index) if (-extent..extent).contains(index) => Ok(if *index < 0 { index + extent } else { *index }),
-        (Some(extent), index) => Failure::invalid(format!("the index {index} is outside the extent {extent}")),
-        (None, 0..) => Ok(*index),
-        (None, _) => Failure::unsupported("indices from the back of a symbolic extent"),
-    });
-    let positions = positions.collect::<Result<Vec<i64>, Failure>>()?;
-    // Runs of neighbours are slices.
-    let mut runs: Vec<(i64, i64)> = vec![];
-    for position in positions {
-        match runs.last_mut() {
-            Some((_, end)) if *end == position => *end += 1,
-            _ => runs.push((position, position + 1)),
-        }
-    }
-    if runs.len() > MAX_PARTS {
-        return Ok(Failure::unsupported(format!("{} separate runs of constant indices", runs.len()))?);
-    }
-    let parts = match runs[..] {
-        [] => vec![cx.slice_axis(&x, axis, 0, 0)?],
-        _ => runs.iter().map(|(start, end)| cx.slice_axis(&x, axis, *start, *end)).collect::<Result<_, _>>()?,
-    };
-    let joined = cx.concat(&parts, axis)?;
-    let dims = x.dims()[..axis].iter().chain(indices.dims()).chain(&x.dims()[axis + 1..]).cloned().collect();
-    Ok(vec![cx.reshape(&joined, dims)?])
 }

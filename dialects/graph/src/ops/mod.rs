@@ -10,6 +10,7 @@ pub mod weight;
 
 pub mod broadcast;
 pub mod concat;
+pub mod gather;
 pub mod pad;
 pub mod reshape;
 pub mod slice;
@@ -49,6 +50,7 @@ pub fn all() -> Vec<OpDefinition> {
         slice::SLICE,
         slice::REVERSE,
         concat::DEFINITION,
+        gather::DEFINITION,
         pad::DEFINITION,
         packed_dot::DEFINITION,
         packed_conv::DEFINITION,
