@@ -66,7 +66,7 @@ const fn row_until(op: &'static str, until: i64, import: ImportOp) -> Row {
     Row { op, since: 1, until, import }
 }
 
-const TABLES: [&[Row]; 12] = [
+const TABLES: &[&[Row]] = &[
     activation::OPS,
     constant::OPS,
     control::OPS,
@@ -84,7 +84,7 @@ const TABLES: [&[Row]; 12] = [
 
 fn rows(domain: &str) -> impl Iterator<Item = &'static Row> {
     let tables: &[&[Row]] = match domain {
-        "" => &TABLES,
+        "" => TABLES,
         "ai.onnx.ml" => &[index::ML_OPS],
         _ => &[],
     };
