@@ -50,7 +50,11 @@ pub fn run_passes<'c>(context: &'c Context, module: &mut Module<'c>, passes: &st
 }
 
 fn function<'c>(module: &Module<'c>) -> OperationRef<'c, 'c> {
-    lasting_op(module.body().first_operation().expect("one function"))
+    let mut op = module.body().first_operation();
+    while let Some(global) = op.filter(|op| op.name().as_string_ref().as_str() != Ok("func.func")) {
+        op = global.next_in_block();
+    }
+    lasting_op(op.expect("one function"))
 }
 
 /// Values of the function in `text` by the reference evaluation.

@@ -345,8 +345,10 @@ fn control_flow_is_evaluated() {
 
 #[test]
 fn random_graphs_compile_to_what_they_evaluate_to() {
-    for seed in 0..40 {
-        let graph = winze_graph::testing::random_graph(seed, 8);
+    // Control flow is launched by the host and cannot stand in a kernel.
+    let graphs = (0..).map(|seed| (seed, winze_graph::testing::random_graph(seed, 8)));
+    let kernels = graphs.filter(|(_, graph)| !graph.text.contains("graph.if") && !graph.text.contains("graph.while"));
+    for (seed, graph) in kernels.take(40) {
         let expected = jit::evaluate(&graph.text, &graph.inputs, &graph.symbols).unwrap_or_else(|e| panic!("seed {seed}: {e}"));
         let found = jit::execute_unchecked(&graph.text, &graph.inputs, &graph.symbols).unwrap_or_else(|e| panic!("seed {seed}: {e}"));
         for (expected, found) in expected.iter().zip(&found) {
