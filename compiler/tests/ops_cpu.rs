@@ -314,6 +314,22 @@ fn products_over_symbolic_and_several_axes() {
     check(&case(&format!("%a: {a}, %b: {b}"), &op, "tensor<4x5xf32>", sizes, OpClass::Sequential, vec![]));
 }
 
+#[test]
+fn boxes_at_run_time_positions() {
+    let sizes: &[&[i64]] = &[&[2], &[3], &[40]];
+    for element in ["f32", "i1", "f16"] {
+        let input = format!("tensor<?x5x7x{element}, affine_map<()[s0] -> (s0)>>");
+        let part = format!("tensor<2x5x3x{element}>");
+        let op = format!("graph.dynamic_slice %x at(%i, %j) axes [0, 2] : ({input}, tensor<i64>, tensor<i32>) -> {part}");
+        let loops = [2, 5, 3].map(|extent| constant(extent, LoopRole::Free)).to_vec();
+        check(&case(&format!("%x: {input}, %i: tensor<i64>, %j: tensor<i32>"), &op, &part, sizes, OpClass::Copy, loops));
+        let op = format!("graph.dynamic_update_slice %x, %u at(%i) axes [0] : ({input}, tensor<2x5x7x{element}>, tensor<i64>) -> {input}");
+        let arguments = format!("%x: {input}, %u: tensor<2x5x7x{element}>, %i: tensor<i64>");
+        let loops = vec![symbol(0, LoopRole::Free), constant(5, LoopRole::Free), constant(7, LoopRole::Free)];
+        check(&case(&arguments, &op, &input, sizes, OpClass::Copy, loops));
+    }
+}
+
 /// A convolution of `[n, c, ...]` or, with `channels_last`, `[n, ..., c]`.
 fn convolution(input: &str, filter: &str, result: &str, attributes: &str, elements: [&str; 2]) {
     let input = format!("tensor<?x{input}x{}, affine_map<()[s0] -> (s0)>>", elements[0]);

@@ -14,6 +14,7 @@ mod arrange;
 mod importer;
 mod materialize;
 mod node;
+mod repeat;
 mod shape_values;
 mod value;
 

@@ -108,6 +108,11 @@ impl<'p, 'c, 'a> NodeContext<'_, 'p, 'c, 'a> {
         })
     }
 
+    pub fn strings(&self, name: &str) -> Result<Option<Vec<String>>, Failure> {
+        let text = |bytes: &bytes::Bytes| String::from_utf8_lossy(bytes).into_owned();
+        Ok(self.attribute(name, attribute_type::STRINGS)?.map(|attribute| attribute.strings.iter().map(text).collect()))
+    }
+
     pub fn tensor_attribute(&self, name: &str) -> Result<Option<&'p TensorProto>, Failure> {
         Ok(self.attribute(name, attribute_type::TENSOR)?.and_then(|attribute| attribute.t.as_ref()))
     }

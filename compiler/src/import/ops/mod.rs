@@ -10,6 +10,7 @@ mod linear;
 mod normalization;
 mod pool;
 mod quantize;
+mod recurrent;
 mod reduce;
 mod reshape;
 mod slice;
@@ -76,6 +77,7 @@ const TABLES: &[&[Row]] = &[
     linear::OPS,
     normalization::OPS,
     pool::OPS,
+    recurrent::OPS,
     quantize::OPS,
     reduce::OPS,
     reshape::OPS,

@@ -10,6 +10,7 @@ pub mod weight;
 
 pub mod broadcast;
 pub mod concat;
+pub mod dynamic_slice;
 pub mod gather;
 pub mod pad;
 pub mod reshape;
@@ -49,6 +50,8 @@ pub fn all() -> Vec<OpDefinition> {
         transpose::DEFINITION,
         slice::SLICE,
         slice::REVERSE,
+        dynamic_slice::SLICE,
+        dynamic_slice::UPDATE,
         concat::DEFINITION,
         gather::DEFINITION,
         pad::DEFINITION,
