@@ -122,8 +122,8 @@ pub struct ModelOptions {
     /// Make the inputs that have no file from a seed: floats in [-1, 1), integers and bools 0 or 1
     #[arg(long, value_name = "SEED")]
     pub random_inputs: Option<u64>,
-    /// Value of a symbolic dim: fixes it when compiling, shapes random inputs (default 1)
-    #[arg(long, value_name = "NAME=N", action = clap::ArgAction::Append)]
+    /// Value of a symbolic dim: fixes it when compiling, shapes random inputs (default 1). 'NAME<=N' only bounds it
+    #[arg(long, value_name = "DIM", action = clap::ArgAction::Append)]
     pub dim: Vec<String>,
     /// Where to run: cpu, vulkan, vulkan:INDEX or vulkan:NAME
     #[arg(short, long, value_name = "DEVICE", default_value = "cpu")]
@@ -149,6 +149,9 @@ pub struct ModelOptions {
     /// Optimisation level for compiling a model
     #[arg(short = 'O', value_name = "LEVEL", value_parser = clap::value_parser!(u8).range(0..=3), help_heading = "Compiling")]
     pub optimisation: Option<u8>,
+    /// Compile a model even if an earlier run has left its artifact, and keep none
+    #[arg(long, help_heading = "Compiling")]
+    pub no_cache: bool,
     /// Threads for compiling a model
     #[arg(long, value_name = "N", help_heading = "Compiling")]
     pub jobs: Option<u32>,

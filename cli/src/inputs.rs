@@ -102,9 +102,14 @@ fn symbols(function: &Function, found: &[Option<Array>], wishes: &[String]) -> R
         bind(port, array.as_ref().map_or(&[], |array| &array.dims), &mut values);
     }
     for wish in wishes {
+        // A bound is the compiler's business, and checked when inputs are bound.
+        let bound = wish.split_once("<=").is_some_and(|(name, most)| !name.is_empty() && most.trim().parse::<u64>().is_ok());
+        if bound {
+            continue;
+        }
         let value = wish.split_once('=').and_then(|(name, value)| Some((name, value.parse::<i64>().ok().filter(|value| *value >= 0)?)));
         let Some((name, value)) = value else {
-            return Err(Failure::Usage(format!("--dim {wish}: expected NAME=N")));
+            return Err(Failure::Usage(format!("--dim {wish}: expected NAME=N or 'NAME<=N'")));
         };
         // One that is fixed in the artifact is no symbol any more.
         if let Some(index) = function.symbols.iter().position(|symbol| symbol.name == name) {
@@ -216,6 +221,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         assert_eq!(shapes(&[], Some(1), &[]).unwrap(), [[1], [2]]);
         assert_eq!(shapes(&[], Some(1), &["n=5", "fixed=3"]).unwrap(), [[5], [10]]);
+        assert_eq!(shapes(&[], Some(1), &["n<=8"]).unwrap(), [[1], [2]]);
+        assert!(shapes(&[], Some(1), &["n<=x"]).unwrap_err().contains("NAME<=N"));
         assert_eq!(shapes(&[saved(folder.path(), "a.npy", 3)], Some(1), &["n=5"]).unwrap(), [[3], [6]]);
         assert!(shapes(&[], Some(1), &["n=x"]).unwrap_err().contains("NAME=N"));
     }

@@ -23,7 +23,12 @@ pub struct Opened {
 pub fn open(options: &ModelOptions, console: &Console) -> Result<Opened, Failure> {
     let path = &options.model;
     if is_artifact(path)? {
-        let flags = [(!options.target.is_empty(), "--target"), (options.optimisation.is_some(), "-O"), (options.jobs.is_some(), "--jobs")];
+        let flags = [
+            (!options.target.is_empty(), "--target"),
+            (options.optimisation.is_some(), "-O"),
+            (options.jobs.is_some(), "--jobs"),
+            (options.no_cache, "--no-cache"),
+        ];
         if let Some((_, flag)) = flags.into_iter().find(|(given, _)| *given) {
             return Err(Failure::Usage(format!("{flag} is for compiling, but {} is compiled already", path.display())));
         }
@@ -53,7 +58,10 @@ fn is_artifact(path: &Path) -> Result<bool, Failure> {
 }
 
 fn compile_words(options: &ModelOptions, artifact: &Path, console: &Console) -> Vec<OsString> {
-    let mut words: Vec<OsString> = vec![options.model.clone().into(), "-o".into(), artifact.into()];
+    let mut words: Vec<OsString> = vec![options.model.clone().into(), "-o".into(), artifact.into(), "--link".into()];
+    if options.no_cache {
+        words.push("--no-cache".into());
+    }
     words.extend(compiler::loudness(console));
     let implied = if options.device.starts_with("vulkan") {
         // The CPU variant is what a run falls back to.

@@ -3,6 +3,7 @@
 //! `main_with` takes extensions, so that a program out of this tree is the same compiler with more ops and passes.
 
 use crate::{
+    cache::{Cache, Key},
     compile::{CompileError, CompileOptions, Emit, Target, compile},
     context,
     import::{DimSetting, ImportOptions, import_onnx},
@@ -13,7 +14,7 @@ use crate::{
     },
 };
 use clap::{Args, Parser, Subcommand};
-use std::{path::PathBuf, process::ExitCode};
+use std::{io::Write, path::PathBuf, process::ExitCode};
 use winze_mlir::melior::dialect::DialectRegistry;
 
 /// Adds dialects to a registry, and ops and passes to the process.
@@ -48,7 +49,8 @@ enum Command {
 #[command(after_help = "Examples:
   winze compile model.onnx -o model.wz
   winze compile model.onnx -o model.wz --target cpu=x86-64-v3 --target vulkan
-  winze compile model.onnx --dim batch=1 --emit kernels
+  winze compile model.onnx -o model.wz --dim batch=1 --dim 'length<=512'
+  winze compile model.onnx --emit kernels
   winze compile model.onnx -o model.wz --emit all --emit-folder stages")]
 struct CompileArguments {
     /// The model: .onnx, or .mlir of the graph dialect with its weights in a .safetensors file of the same name
@@ -74,6 +76,12 @@ struct CompileArguments {
     /// Optimization level 0 to 3; all levels compile alike so far
     #[arg(short = 'O', value_name = "LEVEL", default_value_t = 3, value_parser = clap::value_parser!(u8).range(0..=3))]
     level: u8,
+    /// Compile even if an earlier compilation has left the same artifact, and keep none
+    #[arg(long)]
+    no_cache: bool,
+    /// The output may be the same file as the cached artifact
+    #[arg(long, hide = true)]
+    link: bool,
     /// Threads that compile [default: all]
     #[arg(long)]
     jobs: Option<usize>,
@@ -89,7 +97,14 @@ struct CompileArguments {
 }
 
 #[derive(Args)]
+#[command(after_help = "Examples:
+  winze check model.onnx
+  winze check model.onnx --target cpu --target vulkan --json
+
+--json prints {\"supported\": BOOL, \"targets\": [{\"target\": NAME, \"supported\": BOOL, \"gaps\": [REASON, ...]}, ...]}.
+Exit codes: 0 every target supports the model, 3 one does not.")]
 struct CheckArguments {
+    /// The model: .onnx or .mlir
     model: PathBuf,
     /// May be repeated [default: cpu=native]
     #[arg(long = "target", value_name = "TARGET")]
@@ -143,10 +158,10 @@ fn run(command: Command) -> Result<ExitCode, CompileError> {
         Command::Passes => {
             context::register_passes();
             for (name, description) in winze_mlir::pass::registered() {
-                println!("{name:<28} {description}");
+                say(&format!("{name:<28} {description}"));
             }
         }
-        Command::Targets => Target::names().iter().for_each(|name| println!("{name}")),
+        Command::Targets => Target::names().iter().for_each(|name| say(name)),
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -175,10 +190,29 @@ fn compile_command(arguments: CompileArguments) -> Result<(), CompileError> {
     let jobs = arguments.jobs.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
     let options =
         CompileOptions { targets: or_native(arguments.targets)?, dims: arguments.dims, jobs: jobs.max(1), emit: emit.transpose()? };
+    // Whoever asks for stages or times wants to see the model being compiled.
+    let cached = arguments.emit.is_none() && arguments.trace.is_none() && !arguments.no_cache;
+    let key = || Key::new(&arguments.model, arguments.level, &options);
+    let cache = if cached { Cache::of_user().zip(key()) } else { None };
+    if let (Some((cache, key)), Some(out)) = (&cache, &arguments.output)
+        && cache.fetch(*key, out, arguments.link)
+    {
+        if arguments.verbose {
+            eprintln!("note: compiled before; --no-cache compiles again");
+        }
+        return Ok(());
+    }
     let reporting = Reporting { trace: arguments.trace.as_deref(), verbose: arguments.verbose, quiet: arguments.quiet };
     let reports = report(reporting).map_err(CompileError::Failed)?;
     let warnings = compile(&arguments.model, arguments.output.as_deref(), &options)?;
     drop(reports);
+    // Warnings are for every compilation; and a model that changed meanwhile is not what the key says.
+    if let (Some((cache, before)), Some(out)) = (cache, &arguments.output)
+        && warnings.is_empty()
+        && key() == Some(before)
+    {
+        cache.store(before, out);
+    }
     if !arguments.quiet {
         warnings.iter().for_each(|warning| eprintln!("warning: {warning}"));
     }
@@ -187,29 +221,43 @@ fn compile_command(arguments: CompileArguments) -> Result<(), CompileError> {
 
 /// Import finds what no target supports; compiling without writing finds what one target lacks.
 fn check(arguments: CheckArguments) -> Result<ExitCode, CompileError> {
-    let mut gaps: Vec<(String, String)> = vec![];
-    let context = context::new_context();
-    let options = ImportOptions { dims: arguments.dims.clone() };
-    match import_onnx(&context, &arguments.model, &options).map_err(CompileError::from) {
-        Err(CompileError::Unsupported(lines)) => gaps.extend(lines.into_iter().map(|line| ("any".to_string(), line))),
-        Err(other) => return Err(other),
-        Ok(_) => {
-            for target in or_native(arguments.targets)? {
-                let name = target.to_string();
-                let options = CompileOptions { targets: vec![target], dims: arguments.dims.clone(), jobs: 1, emit: None };
-                match compile(&arguments.model, None, &options) {
-                    Ok(_) => {}
-                    Err(CompileError::Unsupported(lines)) => gaps.extend(lines.into_iter().map(|line| (name.clone(), line))),
-                    Err(other) => gaps.push((name, other.to_string())),
-                }
-            }
+    let targets = or_native(arguments.targets.clone())?;
+    let gaps_of = |result: Result<(), CompileError>| match result {
+        Ok(()) => Ok(vec![]),
+        Err(CompileError::Unsupported(lines)) => Ok(lines),
+        Err(other) => Err(other),
+    };
+    let everywhere = if arguments.model.extension().is_some_and(|extension| extension == "mlir") {
+        vec![]
+    } else {
+        let options = ImportOptions { dims: arguments.dims.clone() };
+        gaps_of(import_onnx(&context::new_context(), &arguments.model, &options).map(|_| ()).map_err(CompileError::from))?
+    };
+    let gaps = targets.into_iter().map(|target| -> Result<(String, Vec<String>), CompileError> {
+        let name = target.to_string();
+        if !everywhere.is_empty() {
+            return Ok((name, everywhere.clone()));
+        }
+        let options = CompileOptions { targets: vec![target], dims: arguments.dims.clone(), jobs: 1, emit: None };
+        Ok((name, gaps_of(compile(&arguments.model, None, &options).map(|_| ()))?))
+    });
+    let gaps: Vec<_> = gaps.collect::<Result<_, _>>()?;
+    let supported = gaps.iter().all(|(_, gaps)| gaps.is_empty());
+    if arguments.json {
+        let targets: Vec<_> =
+            gaps.iter().map(|(target, gaps)| serde_json::json!({ "target": target, "supported": gaps.is_empty(), "gaps": gaps })).collect();
+        say(&serde_json::json!({ "supported": supported, "targets": targets }).to_string());
+    } else if !everywhere.is_empty() {
+        everywhere.iter().for_each(|reason| eprintln!("{reason}"));
+    } else {
+        for (target, gaps) in &gaps {
+            gaps.iter().for_each(|reason| eprintln!("{reason} [target {target}]"));
         }
     }
-    if arguments.json {
-        let gaps: Vec<_> = gaps.iter().map(|(target, reason)| serde_json::json!({ "target": target, "reason": reason })).collect();
-        println!("{}", serde_json::json!({ "supported": gaps.is_empty(), "gaps": gaps }));
-    } else {
-        gaps.iter().for_each(|(target, reason)| eprintln!("{reason} [target {target}]"));
-    }
-    Ok(ExitCode::from(if gaps.is_empty() { 0 } else { 3 }))
+    Ok(ExitCode::from(if supported { 0 } else { 3 }))
+}
+
+/// A line on stdout. A reader that goes away is no failure.
+fn say(line: &str) {
+    let _ = writeln!(std::io::stdout(), "{line}");
 }

@@ -34,4 +34,6 @@ pub mod steps;
 
 pub mod compile;
 
+mod cache;
+
 pub mod driver;

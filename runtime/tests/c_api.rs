@@ -218,3 +218,27 @@ fn c_kernels_are_called() {
         wz_program_free(program);
     }
 }
+
+#[test]
+fn a_run_is_cancelled_from_another_thread() {
+    let mut model = Model::new();
+    let endless = LaunchProgram { registers: 0, buffers: vec![], arena: c(0), code: vec![Instruction::Jump { target: 0 }] };
+    model.function(Function { name: "main".into(), symbols: vec![], inputs: vec![], outputs: vec![] }, endless);
+    let artifact = model.artifact();
+    let path = CString::new(artifact.path.to_str().unwrap()).unwrap();
+    unsafe {
+        let (mut program, mut session) = (ptr::null_mut(), ptr::null_mut());
+        assert_eq!(wz_program_open(path.as_ptr(), &mut program), 0);
+        assert_eq!(wz_session_create(program, c"cpu".as_ptr(), 1, &mut session), 0);
+        let address = session as usize;
+        let other = std::thread::spawn(move || {
+            std::thread::sleep(std::time::Duration::from_millis(20));
+            wz_session_cancel(address as *const CSession);
+        });
+        assert_eq!(wz_session_run(session, 0), 7);
+        assert_eq!(last_error(), "run: cancelled");
+        other.join().unwrap();
+        wz_session_free(session);
+        wz_program_free(program);
+    }
+}

@@ -57,6 +57,10 @@ impl<'c> Builder<'c> {
     }
 
     /// The context, to be used at once: melior's reference to it points into this builder.
+    pub fn location(&self) -> Location<'c> {
+        self.location
+    }
+
     pub fn context(&self) -> &'c Context {
         // SAFETY: a context is used by handle; what is made in it does not keep the reference.
         unsafe { self.context.to_ref() }

@@ -29,6 +29,9 @@ pub const IN_PLACE: &str = "winze.in_place";
 const BUFFERS: i32 = 0;
 const DIMS: i32 = 8;
 const WORKSPACE: i32 = 24;
+const CANCEL: i32 = 40;
+/// Tiles between two looks at the cancel flag: few enough to stop soon, enough to hide the call.
+const PIECE: i64 = 8;
 
 pub struct LowerKernelAbi;
 
@@ -286,7 +289,9 @@ fn emit_entry<'c>(
             Role::TileRange => inner.value("arith.extui", &[range.next().expect("two of them")], i64_type, &[])?,
         });
     }
-    let result = inner.value("func.call", &operands, i32_type, &[("callee", builder.attribute(&format!("@\"{body}\""))?)])?;
+    let callee = builder.attribute(&format!("@\"{body}\""))?;
+    let call = |inner: &Builder<'c>, operands: &[V<'c>]| inner.value("func.call", operands, i32_type, &[("callee", callee)]);
+    let result = call_in_pieces(&inner, load(args, CANCEL, pointer)?, operands, call)?;
     inner.op("func.return", &[result], &[], &[])?;
     let function_type = FunctionType::new(context, &[pointer, i32_type, i32_type], &[i32_type]);
     builder.op_with_regions(
@@ -301,4 +306,48 @@ fn emit_entry<'c>(
         vec![region],
     )?;
     Ok(())
+}
+
+/// Calls the body for a few tiles at a time, until one returns a code or the flag behind `cancel` is set. The last two operands are the range.
+fn call_in_pieces<'c>(
+    builder: &Builder<'c>,
+    cancel: V<'c>,
+    mut operands: Vec<V<'c>>,
+    call: impl Fn(&Builder<'c>, &[V<'c>]) -> Result<V<'c>, String>,
+) -> Result<V<'c>, String> {
+    let context = builder.context();
+    let (i32_type, i64_type) = (Type::from(IntegerType::new(context, 32)), Type::from(IntegerType::new(context, 64)));
+    let pointer = builder.parse_type("!llvm.ptr")?;
+    let constant = |value: i64| builder.value("arith.constant", &[], i32_type, &[("value", IntegerAttribute::new(i32_type, value).into())]);
+    let (Some(end), Some(begin)) = (operands.pop(), operands.pop()) else { return Err("an entry needs a range".to_owned()) };
+    let (zero, one) = (constant(0)?, constant(1)?);
+    // Without a flag, a local one that is never set.
+    let unset = builder.value("llvm.alloca", &[one], pointer, &[("elem_type", TypeAttribute::new(i32_type).into())])?;
+    builder.op("llvm.store", &[zero, unset], &[], &[])?;
+    let null = builder.value("llvm.mlir.zero", &[], pointer, &[])?;
+    let equal = |bits: u32| IntegerAttribute::new(IntegerType::new(context, bits).into(), 0);
+    let bool_type = Type::from(IntegerType::new(context, 1));
+    let missing = builder.value("llvm.icmp", &[cancel, null], bool_type, &[("predicate", equal(64).into())])?;
+    let flag = builder.value("llvm.select", &[missing, unset, cancel], pointer, &[])?;
+
+    let index = |value| builder.value("arith.index_cast", &[value], builder.index_type(), &[]);
+    let (first, last, piece) = (index(begin)?, index(end)?, builder.index(PIECE)?);
+    let codes = builder.for_loop(first, last, piece, &[zero], |inner, tile, codes| {
+        let set = inner.value("llvm.load", &[flag], i32_type, &[("volatile_", Attribute::unit(context))])?;
+        let stopped = inner.binary("arith.ori", set, codes[0])?;
+        let go = inner.value("arith.cmpi", &[stopped, zero], bool_type, &[("predicate", equal(64).into())])?;
+        let ((run, run_block), (skip, skip_block)) = (inner.region(&[]), inner.region(&[]));
+        let then = Builder::at_end(run_block, inner.location());
+        let until = then.binary("arith.addi", tile, piece)?;
+        let until = then.binary("arith.minui", until, last)?;
+        for bound in [tile, until] {
+            operands.push(then.value("arith.index_cast", &[bound], i64_type, &[])?);
+        }
+        let code = call(&then, &operands)?;
+        then.op("scf.yield", &[code], &[], &[])?;
+        Builder::at_end(skip_block, inner.location()).op("scf.yield", &[codes[0]], &[], &[])?;
+        let op = inner.op_with_regions("scf.if", &[go], &[i32_type], &[], vec![run, skip])?;
+        Ok(vec![lasting(op.result(0).map_err(|e| e.to_string())?.into())])
+    })?;
+    Ok(codes[0])
 }

@@ -53,6 +53,30 @@ fn broadcasts_and_transpositions_of_unknown_size() {
 }
 
 #[test]
+fn a_set_flag_stops_a_kernel_between_tiles() {
+    for target in targets() {
+        let loops = vec![symbol(0, LoopRole::Free), symbol(1, LoopRole::Free)];
+        let loaded = load(&[unit("long", OpClass::Elementwise, loops, &target, fused("long", false))], &target);
+        let (rows, columns) = (4000, 300);
+        let (a, b, c) = (vec![1.0f32; rows * columns], vec![1.0f32; columns], vec![1.0f32; rows]);
+        let tiles = loaded.tiles("long", &[rows as i64, columns as i64]);
+        let written = |cancel: &dyn Fn(&[f32]) -> *const u32| {
+            let out = vec![0f32; rows * columns];
+            let flag = cancel(&out);
+            loaded.call_range("long", &[raw(&a), raw(&b), raw(&c), raw(&out)], &[rows as i64, columns as i64], 0..tiles, flag);
+            out.iter().filter(|x| **x == 2.0).count()
+        };
+        let (set, unset) = (1u32, 0u32);
+        assert!(tiles > 20, "{}: {tiles}", target.name);
+        assert_eq!(written(&|_| &unset), rows * columns);
+        assert_eq!(written(&|_| &set), 0);
+        // The first tile that is written sets this flag.
+        let some = written(&|out| out.as_ptr().cast());
+        assert!(some > 0 && some < rows * columns / 2, "{}: {some}", target.name);
+    }
+}
+
+#[test]
 fn an_input_may_be_the_output_where_that_is_declared() {
     for target in targets() {
         let loops = vec![symbol(0, LoopRole::Free), symbol(1, LoopRole::Free)];

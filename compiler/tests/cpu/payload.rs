@@ -57,6 +57,18 @@ struct Args {
 impl Loaded {
     /// Runs all tiles of a kernel in two calls; the last buffers are outputs.
     pub fn call(&self, name: &str, buffers: &[*mut c_void], dims: &[i64]) {
+        let tiles = self.tiles(name, dims);
+        // Out of order and in two ranges: tiles do not depend on each other.
+        self.call_range(name, buffers, dims, tiles / 2..tiles, ptr::null());
+        self.call_range(name, buffers, dims, 0..tiles / 2, ptr::null());
+    }
+
+    pub fn tiles(&self, name: &str, dims: &[i64]) -> u32 {
+        self.kernels[name].grid.eval(dims).unwrap() as u32
+    }
+
+    /// Runs some tiles, which stop when `cancel` is set.
+    pub fn call_range(&self, name: &str, buffers: &[*mut c_void], dims: &[i64], range: std::ops::Range<u32>, cancel: *const u32) {
         type Entry = unsafe extern "C" fn(*const Args, u32, u32) -> i32;
         let kernel = &self.kernels[name];
         let size = kernel.workspace.eval(dims).unwrap() as usize;
@@ -68,15 +80,12 @@ impl Loaded {
             scalars: ptr::null(),
             workspace: workspace[offset..].as_mut_ptr().cast(),
             workspace_size: size as u64,
-            cancel: ptr::null(),
+            cancel,
         };
-        let tiles = kernel.grid.eval(dims).unwrap() as u32;
         // SAFETY: the callers pass buffers of the sizes that the kernel's signature and dims say.
         unsafe {
             let entry: libloading::Symbol<Entry> = self.library.get(name.as_bytes()).unwrap();
-            // Out of order and in two ranges: tiles do not depend on each other.
-            assert_eq!(entry(&args, tiles / 2, tiles), 0);
-            assert_eq!(entry(&args, 0, tiles / 2), 0);
+            assert_eq!(entry(&args, range.start, range.end), 0);
         }
     }
 }
