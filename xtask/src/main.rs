@@ -1,6 +1,7 @@
-//! `cargo xtask COMMAND` -> the chores of this repository: setup, demo, test, bless, new-op, new-pass. Builds without LLVM or a C compiler
+//! `cargo xtask COMMAND` -> the chores of this repository: setup, demo, test, conformance, bless, new-op, new-pass. Builds without LLVM or a C compiler
 //! beyond the Rust linker's needs, because its first job is to install them.
 
+mod conformance;
 mod demo;
 mod new_op;
 mod new_pass;
@@ -18,6 +19,9 @@ Usage: cargo xtask COMMAND
   demo              fetch a trained model, compile it, run it on CPU and Vulkan, compare with the stored reference
   test [--quick]    everything: format, lints, build, unit and integration tests, lit tests, examples
                     --quick leaves out lints and examples
+  conformance [--device D] [FILTER]
+                    ONNX's own node cases (those with FILTER in their name) on a device (default: cpu); a full run renews docs/coverage.md
+                    and the list of known misses, which may only shrink
   bless             renew the snapshots from what the compiler prints now; review them as a diff
   new-op NAME       add an op to the graph dialect: its folder, and the lines that register it
   new-pass NAME     add a pass: its file, its test, and the two lines that register it
@@ -40,6 +44,10 @@ fn main() -> ExitCode {
         ["setup"] => setup::run(),
         ["demo"] => setup::run().and_then(|()| demo::run()),
         ["test", flags @ ..] if flags.iter().all(|flag| *flag == "--quick") => setup::run().and_then(|()| test::run(!flags.is_empty())),
+        ["conformance"] => conformance::run("cpu", ""),
+        ["conformance", "--device", device] => conformance::run(device, ""),
+        ["conformance", filter] => conformance::run("cpu", filter),
+        ["conformance", "--device", device, filter] | ["conformance", filter, "--device", device] => conformance::run(device, filter),
         ["bless"] => setup::run().and_then(|()| test::bless()),
         ["new-op", name] => new_op::run(&root(), name),
         ["new-pass", name] => new_pass::run(&root(), name, "graph"),
