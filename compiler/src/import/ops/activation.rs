@@ -27,6 +27,8 @@ pub const OPS: &[Row] = &[
     row("Gelu", gelu),
     row("Mish", mish),
     row("Swish", swish),
+    row("SwiGLU", swiglu),
+    row("Shrink", shrink),
     row_until("Softmax", 12, |cx| flattened(cx, softmax)),
     row_since("Softmax", 13, |cx| along_axis(cx, softmax)),
     row_until("LogSoftmax", 12, |cx| flattened(cx, log_softmax)),
@@ -175,6 +177,26 @@ fn mish<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
     Ok(vec![cx.binary(Mul::create, &x, &gate)?])
 }
 
+/// `swish(a) * b`.
+fn swiglu<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
+    let (gate, value) = (swish(cx)?.remove(0), cx.input(1)?);
+    Ok(vec![cx.binary(Mul::create, &gate, &value)?])
+}
+
+/// 0 where `|x| <= lambd`, elsewhere x brought nearer to 0 by `bias`.
+fn shrink<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
+    let x = cx.input(0)?;
+    let (bias, bound) = (cx.float_or("bias", 0.0)?, cx.float_or("lambd", 0.5)?);
+    // Bounds are floats also where the elements are integers.
+    let wide = if x.element().is_float() { x.clone() } else { cx.convert(&x, ElementType::F64)? };
+    let (low, high, zero) = (cx.scalar(wide.element(), -bound)?, cx.scalar(wide.element(), bound)?, cx.scalar(wide.element(), 0.0)?);
+    let (below, above) = (cx.compare(Lt::create, &wide, &low)?, cx.compare(Gt::create, &wide, &high)?);
+    let (raised, lowered) = (cx.binary_scalar(Add::create, &wide, bias)?, cx.binary_scalar(Sub::create, &wide, bias)?);
+    let y = cx.select(&above, &lowered, &zero)?;
+    let y = cx.select(&below, &raised, &y)?;
+    Ok(vec![cx.convert(&y, x.element())?])
+}
+
 fn swish<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
     let x = cx.input(0)?;
     let alpha = cx.float_or("alpha", 1.0)?;
@@ -219,7 +241,7 @@ fn fold_along<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>, kind: &str, x: &Tensor<'c, 'a
 }
 
 /// `x - max - log(sum(exp(x - max)))`.
-fn log_softmax<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>, x: &Tensor<'c, 'a>, axis: usize) -> Result<Tensor<'c, 'a>, Failure> {
+pub fn log_softmax<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>, x: &Tensor<'c, 'a>, axis: usize) -> Result<Tensor<'c, 'a>, Failure> {
     let wide = cx.widen(x)?;
     let largest = fold_along(cx, "max", &wide, axis)?;
     let shifted = cx.binary(Sub::create, &wide, &largest)?;

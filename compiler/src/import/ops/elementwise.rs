@@ -1,6 +1,6 @@
 //! Operators that work on one element, or one of each operand, at a time.
 
-use super::{OpResult, Row, row, row_since, row_until};
+use super::{OpResult, Row, order::bitcast, row, row_since, row_until};
 use crate::import::{
     error::Failure,
     node::{Binary, Compare, NodeContext, Unary},
@@ -69,6 +69,7 @@ pub const OPS: &[Row] = &[
     row_since("Clip", 11, clip),
     row("Cast", cast),
     row("CastLike", cast_like),
+    row("BitCast", bit_cast),
 ];
 
 fn unary<'c, 'a>(cx: &mut NodeContext<'_, '_, 'c, 'a>, create: Unary<'c>) -> OpResult<'c, 'a> {
@@ -205,6 +206,19 @@ fn cast<'c, 'a>(cx: &mut NodeContext<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
 fn cast_like<'c, 'a>(cx: &mut NodeContext<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
     let (x, like) = (cx.input(0)?, cx.input(1)?);
     Ok(vec![cast_to(cx, &x, like.element())?])
+}
+
+/// A bool is the byte 0 or 1.
+fn bit_cast<'c, 'a>(cx: &mut NodeContext<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
+    let x = cx.input(0)?;
+    let to = element_type(i32::try_from(cx.int_or("to", 0)?).unwrap_or(-1))?;
+    let storage = |element: ElementType| if element == ElementType::Bool { ElementType::U8 } else { element };
+    if storage(to).bits() != storage(x.element()).bits() {
+        return Ok(Failure::invalid(format!("bits of {} as {to}, which is of another width", x.element()))?);
+    }
+    let x = cx.convert(&x, storage(x.element()))?;
+    let y = if x.element() == storage(to) { x } else { bitcast(cx, &x, storage(to))? };
+    Ok(vec![cx.convert(&y, to)?])
 }
 
 /// Floats become unsigned through i64, so that negative ones wrap as they do in C.

@@ -4,15 +4,20 @@ mod activation;
 mod constant;
 mod control;
 mod conv;
+mod determinant;
+mod einsum;
 mod elementwise;
 mod index;
 mod linear;
+mod loss;
 mod normalization;
+mod order;
 mod pool;
 mod quantize;
 mod recurrent;
 mod reduce;
 mod reshape;
+mod signal;
 mod slice;
 
 use super::{
@@ -72,15 +77,20 @@ const TABLES: &[&[Row]] = &[
     constant::OPS,
     control::OPS,
     conv::OPS,
+    determinant::OPS,
+    einsum::OPS,
     elementwise::OPS,
     index::OPS,
     linear::OPS,
+    loss::OPS,
     normalization::OPS,
+    order::OPS,
     pool::OPS,
     recurrent::OPS,
     quantize::OPS,
     reduce::OPS,
     reshape::OPS,
+    signal::OPS,
     slice::OPS,
 ];
 

@@ -7,7 +7,7 @@ use crate::import::{
     value::Tensor,
 };
 use winze_graph::{
-    dialect::{Abs, Add, Eq, Exp, Log, Mul, Select, Sqrt, Sub},
+    dialect::{Abs, Add, Eq, Exp, IsNan, Log, Mul, Or, Select, Sqrt, Sub},
     dim::Dim,
     types::{Class, ElementType},
 };
@@ -119,7 +119,13 @@ fn arg<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>, kind: &str) -> OpResult<'c, 'a> {
     let kept: Vec<usize> = (0..x.rank()).filter(|i| *i != axis).collect();
     let extreme = cx.reduce(kind, &x, &[axis])?;
     let along = cx.broadcast_along(&extreme, &kept, x.dims())?;
-    let hit = cx.compare(Eq::create, &x, &along)?;
+    let mut hit = cx.compare(Eq::create, &x, &along)?;
+    if x.element().is_float() {
+        // A NaN is extreme.
+        let value = cx.value(&x)?;
+        let nan = cx.infer(|c, l| IsNan::create(c, l, value))?;
+        hit = cx.binary(Or::create, &hit, &nan)?;
+    }
     let position = iota(cx, &x, axis)?;
     let outside = cx.scalar_of(ElementType::I64, crate::constants::Scalar::Signed(if last { -1 } else { i64::MAX }))?;
     let outside = cx.broadcast_to(&outside, x.dims())?;
