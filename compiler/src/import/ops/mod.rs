@@ -1,6 +1,7 @@
 //! Operator tables: one file per family, one row per operator and range of operator-set versions.
 
 mod activation;
+mod attention;
 mod constant;
 mod control;
 mod conv;
@@ -74,6 +75,7 @@ const fn row_until(op: &'static str, until: i64, import: ImportOp) -> Row {
 
 const TABLES: &[&[Row]] = &[
     activation::OPS,
+    attention::OPS,
     constant::OPS,
     control::OPS,
     conv::OPS,
