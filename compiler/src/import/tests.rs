@@ -18,6 +18,7 @@ use winze_mlir::melior::{
 
 mod errors;
 mod models;
+mod values;
 
 fn context() -> Context {
     let registry = DialectRegistry::new();

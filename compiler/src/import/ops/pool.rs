@@ -1,9 +1,9 @@
 //! Pooling: windows and whole spatial axes.
 
-use super::{OpResult, Row, conv::Window, row};
+use super::{OpResult, Row, conv::Window, index::positions, row};
 use crate::import::{error::Failure, node::NodeContext, value::Tensor};
 use winze_graph::{
-    dialect::{Abs, Div, Pad, Pow, ReduceWindow},
+    dialect::{Abs, Add, And, Div, Eq, Ge, Mul, Pad, Pow, ReduceWindow},
     dim::Dim,
     types::ElementType,
 };
@@ -81,10 +81,87 @@ impl Pool {
     }
 }
 
+/// Largest window whose positions are looked for one tap after the other.
+const LARGEST_WINDOW: i64 = 256;
+
+impl Pool {
+    /// Where in the whole input the first of the largest elements of each window stands; `storage_order` 1 counts the first spatial axis fastest.
+    fn positions<'c, 'a>(
+        &self,
+        cx: &mut NodeContext<'_, '_, 'c, 'a>,
+        x: &Tensor<'c, 'a>,
+        largest: &Tensor<'c, 'a>,
+    ) -> Result<Tensor<'c, 'a>, Failure> {
+        let taps: i64 = self.kernel.iter().product();
+        let (Some(_), Some(extents)) = (x.extent(1), x.r#type.dims[1..].iter().map(Dim::as_static).collect::<Option<Vec<i64>>>()) else {
+            return Failure::unsupported("positions in an input of symbolic size; fix it with --dim");
+        };
+        if taps > LARGEST_WINDOW {
+            return Failure::unsupported(format!("positions in windows of {taps} elements; up to {LARGEST_WINDOW} are compared"));
+        }
+        let by_column = cx.int_or("storage_order", 0)? != 0;
+        let spatial = self.kernel.len();
+        // Positions of the input's elements, as a sum over axes.
+        let mut position = cx.scalar(ElementType::I64, 0.0)?;
+        for axis in 0..x.rank() {
+            let inside: i64 = match axis {
+                0 | 1 => extents[axis..].iter().product(),
+                _ if by_column => extents[1..axis - 1].iter().product(),
+                _ => extents[axis..].iter().product(),
+            };
+            let along = positions(cx, &x.dims()[axis], ElementType::I64)?;
+            let along = cx.binary_scalar(Mul::create, &along, inside as f64)?;
+            let mut dims = vec![Dim::from(1); x.rank()];
+            dims[axis] = x.dims()[axis].clone();
+            let along = cx.reshape(&along, dims)?;
+            position = cx.binary(Add::create, &position, &along)?;
+        }
+        let high: Vec<i64> = self.window.high.iter().zip(&self.extra).map(|(high, extra)| high + extra).collect();
+        let (low, high) = ([&[0, 0], &self.window.low[..]].concat(), [&[0, 0], &high[..]].concat());
+        let outside = cx.scalar(ElementType::I64, -1.0)?;
+        let zero = cx.scalar(x.element(), 0.0)?;
+        let mut surround = |x: &Tensor<'c, 'a>, value: &Tensor<'c, 'a>| -> Result<Tensor<'c, 'a>, Failure> {
+            let (x, value) = (cx.value(x)?, cx.value(value)?);
+            cx.infer(|c, l| Pad::create(c, l, x, value, low.clone(), high.clone(), vec![0; spatial + 2]))
+        };
+        let (elements, position) = (surround(x, &zero)?, surround(&position, &outside)?);
+        let none = cx.scalar(ElementType::I64, -1.0)?;
+        let mut found = cx.broadcast_to(&none, largest.dims())?;
+        for tap in (0..taps).rev() {
+            let (mut starts, mut limits, mut strides) = (vec![0; spatial + 2], vec![i64::MAX; spatial + 2], vec![1; spatial + 2]);
+            let mut rest = tap;
+            for axis in (0..spatial).rev() {
+                let Some(count) = largest.extent(axis + 2) else { return Failure::unsupported("positions in a symbolic extent") };
+                starts[axis + 2] = rest % self.kernel[axis] * self.window.dilations[axis];
+                strides[axis + 2] = self.window.strides[axis];
+                limits[axis + 2] = starts[axis + 2] + (count - 1) * self.window.strides[axis] + 1;
+                rest /= self.kernel[axis];
+            }
+            limits[1] = extents[0];
+            limits[0] = x.extent(0).unwrap_or(i64::MAX);
+            let element = cx.slice(&elements, starts.clone(), limits.clone(), strides.clone())?;
+            let at = cx.slice(&position, starts, limits, strides)?;
+            // Taps are visited last to first, so that the first of equals remains.
+            let equal = cx.compare(Eq::create, &element, largest)?;
+            let first = cx.scalar(ElementType::I64, 0.0)?;
+            let inside = cx.compare(Ge::create, &at, &first)?;
+            let hit = cx.binary(And::create, &equal, &inside)?;
+            found = cx.select(&hit, &at, &found)?;
+        }
+        Ok(found)
+    }
+}
+
 fn max_pool<'c, 'a>(cx: &mut NodeContext<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
     let x = cx.input(0)?;
     let pool = Pool::of(cx, &x)?;
-    Ok(vec![pool.reduce(cx, "max", &x)?])
+    let largest = pool.reduce(cx, "max", &x)?;
+    // Positions are computed where the node names its second output.
+    if cx.node.output.get(1).is_none_or(String::is_empty) {
+        return Ok(vec![largest]);
+    }
+    let positions = pool.positions(cx, &x, &largest)?;
+    Ok(vec![largest, positions])
 }
 
 fn average_pool<'c, 'a>(cx: &mut NodeContext<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {

@@ -50,9 +50,13 @@ fn constant<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>, element: ElementType, dims: &[i
     Ok(Tensor { r#type: TensorType::fixed(element, dims), data: Data::Constant(id) })
 }
 
-/// Cosine and sine of `2 pi * step / length`, exact where the angle is a multiple of a whole turn.
+/// Cosine and sine of `2 pi * step / length`, exact at quarter turns.
 fn rotation(step: i64, length: i64) -> (f64, f64) {
-    let angle = 2.0 * PI * (step % length) as f64 / length as f64;
+    let step = step % length;
+    if 4 * step % length == 0 {
+        return [(1.0, 0.0), (0.0, 1.0), (-1.0, 0.0), (0.0, -1.0)][(4 * step / length) as usize];
+    }
+    let angle = 2.0 * PI * step as f64 / length as f64;
     (angle.cos(), angle.sin())
 }
 
