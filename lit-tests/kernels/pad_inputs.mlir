@@ -20,8 +20,10 @@ func.func @channels_last(%x: tensor<1x8x8x4xf32>, %w: tensor<4x1x3x3xf32>) -> te
   return %0 : tensor<1x8x8x4xf32>
 }
 
-// Gaps between input elements, and cropping on the low side, are not padding.
+// Gaps between input elements are padding, cropping on the low side is not.
 // CHECK-LABEL: func.func @others(
+// CHECK: %[[PAD:.*]] = graph.pad %arg0, %{{.*}} low [0, 0, 2] high [0, 0, 2] interior [0, 0, 1]
+// CHECK: graph.conv %[[PAD]], %arg1 strides [1] low [0] high [0] dilation [1] x [1]
 // CHECK-NOT: graph.pad
 func.func @others(%x: tensor<1x4x8xf32>, %w: tensor<4x4x3xf32>) -> (tensor<1x4x17xf32>, tensor<1x4x6xf32>) {
   %0 = graph.conv %x, %w strides [1] low [2] high [2] dilation [2] x [1] groups 1 : tensor<1x4x8xf32>, tensor<4x4x3xf32>

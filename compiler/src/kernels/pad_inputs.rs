@@ -1,7 +1,7 @@
 //! `pad-inputs`: padding of reduce_window and conv -> `graph.pad` in front of them, so that every tap is on an element.
 //!
-//! With taps inside, input positions are affine and windows become vectors; a choice per tap would stay scalar. Leaves windows that crop on the low side
-//! and convolutions with gaps between input elements as they are.
+//! With taps inside, input positions are affine and windows become vectors; a choice per tap would stay scalar. So do gaps between input elements
+//! (transposed convolution): products with their zeros cost less than finding out. Leaves windows that crop on the low side as they are.
 
 use super::insert::{insert, replace};
 use melior::ir::{OperationRef, Value, operation::OperationLike};
@@ -54,7 +54,7 @@ fn pad_window(window: ReduceWindow) -> Result<(), String> {
     }
     let neutral = Fold::parse(&window.kind(), input.element)?.neutral(input.element);
     let (around, rest) = split(&high);
-    let padded = pad(op, window.input(), &input, neutral, low.clone(), around)?;
+    let padded = pad(op, window.input(), &input, neutral, [low.clone(), around, vec![0; input.rank()]])?;
     let zeros = vec![0; low.len()];
     let (kind, size, strides, dilation) = (window.kind().to_string(), window.window(), window.strides(), window.dilation());
     let new = ReduceWindow::create(context_of(op), op.location(), padded, kind, size, strides, zeros, rest, dilation)?;
@@ -65,7 +65,9 @@ fn pad_conv(conv: Conv) -> Result<(), String> {
     let op = conv.op();
     let input = TensorType::of(conv.input())?;
     let (low, high) = (conv.low(), conv.high());
-    if !needs_padding(&low, &high) || conv.input_dilation().iter().any(|gap| *gap != 1) {
+    let gaps: Vec<i64> = conv.input_dilation().iter().map(|distance| distance - 1).collect();
+    let gaping = gaps.iter().any(|gap| *gap != 0) && low.iter().all(|amount| *amount >= 0);
+    if !needs_padding(&low, &high) && !gaping {
         return Ok(());
     }
     let (around, rest) = split(&high);
@@ -73,12 +75,24 @@ fn pad_conv(conv: Conv) -> Result<(), String> {
         true => [&[0][..], amounts, &[0]].concat(),
         false => [&[0, 0][..], amounts].concat(),
     };
-    let padded = pad(op, conv.input(), &input, Scalar::of(input.element, 0), of_axes(&low), of_axes(&around))?;
+    let padded = pad(op, conv.input(), &input, Scalar::of(input.element, 0), [of_axes(&low), of_axes(&around), of_axes(&gaps)])?;
     let zeros = vec![0; low.len()];
-    let (strides, gaps, dilation) = (conv.strides(), conv.input_dilation(), conv.filter_dilation());
+    let (strides, dense, dilation) = (conv.strides(), vec![1; low.len()], conv.filter_dilation());
     let (groups, last, accumulate) = (conv.groups(), conv.channels_last(), conv.accumulate());
-    let new =
-        Conv::create(context_of(op), op.location(), padded, conv.filter(), strides, zeros, rest, gaps, dilation, groups, last, accumulate)?;
+    let new = Conv::create(
+        context_of(op),
+        op.location(),
+        padded,
+        conv.filter(),
+        strides,
+        zeros,
+        rest,
+        dense,
+        dilation,
+        groups,
+        last,
+        accumulate,
+    )?;
     replace(PadInputs::ARGUMENT, op, new)
 }
 
@@ -97,13 +111,12 @@ fn pad<'c, 'a>(
     value: Value<'c, '_>,
     r#type: &TensorType,
     with: Scalar,
-    low: Vec<i64>,
-    high: Vec<i64>,
+    [low, high, interior]: [Vec<i64>; 3],
 ) -> Result<Value<'c, 'a>, String> {
     let (context, location) = (context_of(before), before.location());
     let constant = write_constant(context, &Tensor::scalar(r#type.element, with));
     let scalar = TensorType::new(r#type.element, Vec::<Dim>::new()).to_type(context);
     let constant = insert(before, Constant::create(context, location, constant, &[scalar]));
-    let pad = Pad::create(context, location, value, constant, low, high, vec![0; r#type.rank()])?;
+    let pad = Pad::create(context, location, value, constant, low, high, interior)?;
     Ok(insert(before, pad))
 }

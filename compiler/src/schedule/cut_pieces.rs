@@ -60,7 +60,7 @@ impl RustPass for CutPieces {
 /// One write into the destination.
 enum Link<'c> {
     Fill(OperationRef<'c, 'c>),
-    Piece { source: V<'c>, offsets: Vec<Number<'c>>, sizes: Vec<Number<'c>> },
+    Piece { source: V<'c>, offsets: Vec<Number<'c>>, sizes: Vec<Number<'c>>, strides: Vec<i64> },
 }
 
 #[derive(Clone, Copy)]
@@ -112,7 +112,8 @@ fn piece<'c>(insert: OperationRef<'c, 'c>) -> Result<Link<'c>, String> {
             })
             .collect::<Result<Vec<_>, String>>()
     };
-    Ok(Link::Piece { source, offsets: numbers("static_offsets")?, sizes: numbers("static_sizes")? })
+    let strides = attributes::get::<Vec<i64>>(insert, "static_strides").ok_or("cut-pieces: insert_slice without strides")?;
+    Ok(Link::Piece { source, offsets: numbers("static_offsets")?, sizes: numbers("static_sizes")?, strides })
 }
 
 impl CutPieces {
@@ -143,8 +144,8 @@ impl CutPieces {
             sizes[*dim] = tile_size(&inner, self.tile[*dim], extents[*dim], counter)?;
         }
         let shared = argument(cut.len())?;
-        let start = slice(&inner, "tensor.extract_slice", &[shared], None, &from, &sizes)?;
-        let mut part = start;
+        let ones = vec![1; extents.len()];
+        let mut part = slice(&inner, "tensor.extract_slice", &[shared], None, &from, &sizes, &ones)?;
         for link in links {
             part = match link {
                 Link::Fill(fill) => {
@@ -154,13 +155,13 @@ impl CutPieces {
                     walk::set_type(result, part.r#type());
                     result
                 }
-                Link::Piece { source, offsets, sizes: lengths } => {
+                Link::Piece { source, offsets, sizes: lengths, strides } => {
                     let (mut at, mut lengths) = (offsets.clone(), lengths.clone());
                     for dim in &cut {
                         (at[*dim], lengths[*dim]) = (Number::Known(0), sizes[*dim]);
                     }
-                    let source = slice(&inner, "tensor.extract_slice", &[*source], None, &from, &lengths)?;
-                    slice(&inner, "tensor.insert_slice", &[source, part], Some(part.r#type()), &at, &lengths)?
+                    let source = slice(&inner, "tensor.extract_slice", &[*source], None, &from, &lengths, &ones)?;
+                    slice(&inner, "tensor.insert_slice", &[source, part], Some(part.r#type()), &at, &lengths, strides)?
                 }
             };
         }
@@ -172,6 +173,7 @@ impl CutPieces {
             &[],
             &from,
             &sizes,
+            &ones,
         )?;
         inner.op_with_regions("scf.forall.in_parallel", &[], &[], &[], vec![parallel])?;
 
@@ -239,11 +241,12 @@ fn slice<'c>(
     result: Option<Type<'c>>,
     offsets: &[Number<'c>],
     sizes: &[Number<'c>],
+    strides: &[i64],
 ) -> Result<V<'c>, String> {
     let source = RankedTensorType::try_from(tensors[0].r#type()).map_err(|e| e.to_string())?;
     let extents: Vec<u64> = split(sizes).0.into_iter().map(|extent| extent as u64).collect();
     let result = result.unwrap_or_else(|| RankedTensorType::new(&extents, source.element(), None).into());
-    let op = slice_op(builder, name, tensors, &[result], offsets, sizes)?;
+    let op = slice_op(builder, name, tensors, &[result], offsets, sizes, strides)?;
     Ok(lasting(op.result(0).map_err(|e| e.to_string())?.into()))
 }
 
@@ -254,6 +257,7 @@ fn slice_op<'c>(
     results: &[Type<'c>],
     offsets: &[Number<'c>],
     sizes: &[Number<'c>],
+    strides: &[i64],
 ) -> Result<OperationRef<'c, 'c>, String> {
     let ((at, at_values), (lengths, length_values)) = (split(offsets), split(sizes));
     let list = |values: &[i64]| Attribute::from(DenseI64ArrayAttribute::new(builder.context(), values));
@@ -262,7 +266,7 @@ fn slice_op<'c>(
     let attributes = [
         ("static_offsets", list(&at)),
         ("static_sizes", list(&lengths)),
-        ("static_strides", list(&vec![1; offsets.len()])),
+        ("static_strides", list(strides)),
         ("operandSegmentSizes", attributes::segments(builder.context(), &segments)),
     ];
     builder.op(name, &[tensors, &at_values, &length_values].concat(), results, &attributes)

@@ -31,7 +31,8 @@ impl Window {
         }
     }
 
-    /// Number of window positions: floor((spread + low + high - span) / stride) + 1.
+    /// Number of window positions: floor((spread + low + high - span) / stride) + 1. A window that is longer than its axis with padding is an error, but
+    /// an axis without elements and padding has no positions.
     pub fn extent(&self, input: &Dim, axis: usize) -> Result<Dim, String> {
         self.check(axis)?;
         let spread = match input.as_static() {
@@ -39,9 +40,11 @@ impl Window {
             _ => &(&(input - &Dim::from(1)) * &Dim::from(self.input_dilation)) + &Dim::from(1),
         };
         let span = (self.size - 1) * self.dilation + 1;
-        let extent = &(&spread + &Dim::from(self.low + self.high - span)).floor_div(&Dim::from(self.stride)) + &Dim::from(1);
-        match extent.as_static() {
-            Some(value) if value < 0 => Err(format!(
+        let padded = &spread + &Dim::from(self.low + self.high);
+        let extent = &(&padded - &Dim::from(span)).floor_div(&Dim::from(self.stride)) + &Dim::from(1);
+        match padded.as_static() {
+            Some(0) => Ok(Dim::from(0)),
+            Some(padded) if padded < span => Err(format!(
                 "a window spanning {span} does not fit axis {axis} of extent {input} with padding {} and {}",
                 self.low, self.high
             )),
@@ -114,6 +117,9 @@ mod tests {
         assert_eq!(window.extent(&s, 0), Ok(&(&s - &Dim::from(1)).floor_div(&Dim::from(2)) + &Dim::from(1)));
         let transposed = Window { size: 4, stride: 1, low: 2, high: 2, input_dilation: 2, dilation: 1 };
         assert_eq!(transposed.extent(&Dim::from(8), 0), Ok(Dim::from(16)));
+        let long = Window { size: 9, stride: 9, low: 0, high: 0, input_dilation: 1, dilation: 1 };
+        assert!(long.extent(&Dim::from(8), 0).is_err());
+        assert_eq!(long.extent(&Dim::from(0), 0), Ok(Dim::from(0)));
         assert!(Window { size: 9, stride: 1, low: 0, high: 0, input_dilation: 1, dilation: 1 }.extent(&Dim::from(3), 0).is_err());
     }
 }

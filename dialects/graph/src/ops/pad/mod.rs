@@ -67,19 +67,20 @@ fn eval(cx: &EvalContext, op: OperationRef, inputs: &[Tensor]) -> Result<Vec<Ten
     })])
 }
 
-/// Without cropping or interior padding: fill, then copy the input into its slice. Otherwise each element is chosen by its index.
+/// Without cropping: fill, then copy the input into its slice, with steps where there is padding between elements. Otherwise each element is chosen by its index.
 fn lower<'c>(cx: &mut LowerContext<'c>, op: Op<'c>) -> Result<Vec<Val<'c>>, String> {
     let ((tensor, input), (value, _)) = (cx.operand(op, 0)?, cx.operand(op, 1)?);
     let (low, high, interior) = (Pad(op).low(), Pad(op).high(), Pad(op).interior());
     let result = cx.result_type(op, 0)?;
     let destination = cx.destination(op, 0)?;
-    if low.iter().chain(&high).all(|edge| *edge >= 0) && interior.iter().all(|gap| *gap == 0) {
+    if low.iter().chain(&high).all(|edge| *edge >= 0) {
         let filled = cx.fill(cx.builder.extract(value, &[]), destination);
-        let (offsets, strides): (Vec<Dim>, _) = (low.iter().map(|edge| Dim::from(*edge)).collect(), vec![1; input.rank()]);
+        let offsets: Vec<Dim> = low.iter().map(|edge| Dim::from(*edge)).collect();
+        let strides: Vec<i64> = interior.iter().map(|gap| gap + 1).collect();
         let slice = cx.slice(filled, None, &offsets, &input.dims, &strides)?;
         let copied = cx.copy(tensor, slice, input.element);
         let padded = cx.slice(copied, Some(filled), &offsets, &input.dims, &strides)?;
-        let axes: Vec<usize> = (0..input.rank()).filter(|axis| low[*axis] != 0 || high[*axis] != 0).collect();
+        let axes: Vec<usize> = (0..input.rank()).filter(|axis| low[*axis] != 0 || high[*axis] != 0 || interior[*axis] != 0).collect();
         cx.mark_pieces(padded, &axes)?;
         return Ok(vec![padded]);
     }
