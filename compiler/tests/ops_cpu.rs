@@ -394,3 +394,19 @@ fn gathers_of_every_form() {
     let loops = vec![constant(8, free), constant(4, free)];
     check(&case(&format!("%x: {x}, %i: {i}"), &op, "tensor<8x4xf32>", sizes, OpClass::Copy, loops));
 }
+
+/// Updates meet each other, and some lie outside the input.
+#[test]
+fn scatters_of_every_kind() {
+    let sizes: &[&[i64]] = &[&[0], &[1], &[6]];
+    for (element, kind) in [("f32", "set"), ("f32", "add"), ("bf16", "max"), ("i1", "set"), ("i64", "mul"), ("ui8", "min")] {
+        let (x, i) = (format!("tensor<?x5x3x{element}, affine_map<()[s0] -> (s0)>>"), "tensor<9x1xi64>");
+        let u = format!("tensor<9x5x3x{element}>");
+        let op = format!("graph.scatter \"{kind}\" %x, %i, %u axes [0] batch [] x [] at 0 : {x}, {i}, {u}");
+        check(&case(&format!("%x: {x}, %i: {i}, %u: {u}"), &op, &x, sizes, OpClass::Sequential, vec![]));
+        let (x, i) = (format!("tensor<?x7x{element}, affine_map<()[s0] -> (s0)>>"), "tensor<?x9x1xi32, affine_map<()[s0] -> (s0)>>");
+        let u = format!("tensor<?x9x{element}, affine_map<()[s0] -> (s0)>>");
+        let op = format!("graph.scatter \"{kind}\" %x, %i, %u axes [1] batch [0] x [0] at 0 : {x}, {i}, {u}");
+        check(&case(&format!("%x: {x}, %i: {i}, %u: {u}"), &op, &x, sizes, OpClass::Sequential, vec![]));
+    }
+}

@@ -1,4 +1,5 @@
-//! Elements by position: Gather, GatherElements, GatherND, OneHot, Trilu, Compress, ReverseSequence, ArrayFeatureExtractor.
+//! Elements by position: Gather, GatherElements, GatherND, OneHot, Trilu, Compress, ReverseSequence, ArrayFeatureExtractor,
+//! Scatter, ScatterElements, ScatterND, TensorScatter.
 
 use super::{OpResult, Row, row};
 use crate::import::{
@@ -20,6 +21,10 @@ pub const OPS: &[Row] = &[
     row("Trilu", trilu),
     row("Compress", compress),
     row("ReverseSequence", reverse_sequence),
+    row("Scatter", scatter_elements),
+    row("ScatterElements", scatter_elements),
+    row("ScatterND", scatter_nd),
+    row("TensorScatter", tensor_scatter),
 ];
 
 /// Of the domain `ai.onnx.ml`.
@@ -35,7 +40,7 @@ pub fn positions<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>, count: &Dim, element: Elem
 }
 
 /// Constant integers of one axis.
-fn constants<'c, 'a>(items: &[i64]) -> Tensor<'c, 'a> {
+pub fn constants<'c, 'a>(items: &[i64]) -> Tensor<'c, 'a> {
     Tensor::integers(ElementType::I64, &[items.len() as i64], items.iter().copied().map(Dim::from).collect())
 }
 
@@ -44,6 +49,13 @@ struct Places {
     axes: Vec<usize>,
     batch: Vec<(usize, usize)>,
     position: usize,
+}
+
+impl Places {
+    fn lists(&self) -> (Vec<i64>, Vec<i64>, Vec<i64>) {
+        let of = |axes: Vec<usize>| axes.into_iter().map(|axis| axis as i64).collect();
+        (of(self.axes.clone()), of(self.batch.iter().map(|b| b.0).collect()), of(self.batch.iter().map(|b| b.1).collect()))
+    }
 }
 
 /// `graph.gather`; the last axis of the indices holds positions.
@@ -57,9 +69,7 @@ fn gather_places<'c, 'a>(
         return Failure::invalid(format!("indices of element type {}", indices.element()));
     }
     let (input, indices) = (cx.value(x)?, cx.value(indices)?);
-    let list = |axes: &mut dyn Iterator<Item = usize>| -> Vec<i64> { axes.map(|axis| axis as i64).collect() };
-    let axes = list(&mut places.axes.iter().copied());
-    let (of_input, of_indices) = (list(&mut places.batch.iter().map(|b| b.0)), list(&mut places.batch.iter().map(|b| b.1)));
+    let (axes, of_input, of_indices) = places.lists();
     cx.infer(|c, l| graph::Gather::create(c, l, input, indices, axes, of_input, of_indices, places.position as i64))
 }
 
@@ -244,4 +254,76 @@ fn array_feature_extractor<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>) -> OpResult<'c, 
     let count = indices.r#type.count();
     let indices = cx.reshape(&indices, vec![count])?;
     Ok(vec![take(cx, &x, &indices, axis)?])
+}
+
+/// `graph.scatter`.
+fn scatter_places<'c, 'a>(
+    cx: &mut Cx<'_, '_, 'c, 'a>,
+    kind: &str,
+    x: &Tensor<'c, 'a>,
+    indices: &Tensor<'c, 'a>,
+    updates: &Tensor<'c, 'a>,
+    places: &Places,
+) -> Result<Tensor<'c, 'a>, Failure> {
+    if indices.element().class() != Class::Signed || x.element() != updates.element() {
+        let (of_updates, of_x) = (updates.element(), x.element());
+        return Failure::invalid(format!("indices of {}, updates of {of_updates} and data of {of_x}", indices.element()));
+    }
+    let (input, indices, updates) = (cx.value(x)?, cx.value(indices)?, cx.value(updates)?);
+    let (axes, of_input, of_indices) = places.lists();
+    let kind = kind.to_string();
+    cx.infer(|c, l| graph::Scatter::create(c, l, input, indices, updates, kind, axes, of_input, of_indices, places.position as i64))
+}
+
+fn reduction(cx: &Cx) -> Result<&'static str, Failure> {
+    Ok(match cx.string_or("reduction", "none")?.as_str() {
+        "none" => "set",
+        "add" => "add",
+        "mul" => "mul",
+        "max" => "max",
+        "min" => "min",
+        other => return Failure::invalid(format!("the reduction `{other}`")),
+    })
+}
+
+fn scatter_elements<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
+    let (x, indices, updates, kind) = (cx.input(0)?, cx.input(1)?, cx.input(2)?, reduction(cx)?);
+    let axis = normalize_axis(cx.int_or("axis", 0)?, x.rank())?;
+    if indices.rank() != x.rank() {
+        return Ok(Failure::invalid(format!("indices of rank {} for an input of rank {}", indices.rank(), x.rank()))?);
+    }
+    let indices = single(cx, &indices)?;
+    Ok(vec![scatter_places(cx, kind, &x, &indices, &updates, &all_but(axis, x.rank()))?])
+}
+
+fn scatter_nd<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
+    let (x, indices, updates, kind) = (cx.input(0)?, cx.input(1)?, cx.input(2)?, reduction(cx)?);
+    let count = tuple(&indices, x.rank())?;
+    let places = Places { axes: (0..count).collect(), batch: vec![], position: 0 };
+    Ok(vec![scatter_places(cx, kind, &x, &indices, &updates, &places)?])
+}
+
+/// Writes a stretch of one axis, which begins where `write_indices` says for each batch; around the end when circular.
+fn tensor_scatter<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
+    let (cache, update) = (cx.input(0)?, cx.input(1)?);
+    let axis = normalize_axis(cx.int_or("axis", -2)?, cache.rank())?;
+    if axis == 0 || update.rank() != cache.rank() {
+        return Ok(Failure::invalid(format!("axis {axis} and an update of rank {} to a cache of rank {}", update.rank(), cache.rank()))?);
+    }
+    let dims = vec![update.dims()[0].clone(), update.dims()[axis].clone()];
+    let at = positions(cx, &dims[1], ElementType::I64)?;
+    let mut at = cx.broadcast_to(&at, &dims)?;
+    if let Some(start) = cx.optional(2) {
+        let start = cx.convert(&start, ElementType::I64)?;
+        let start = cx.broadcast_along(&start, &[0], &dims)?;
+        at = cx.binary(Add::create, &at, &start)?;
+    }
+    if cx.string_or("mode", "linear")? == "circular" {
+        let length = cx.extent(&cache.dims()[axis], ElementType::I64)?;
+        at = cx.binary(graph::Mod::create, &at, &length)?;
+    }
+    let at = single(cx, &at)?;
+    let others = (1..update.rank()).filter(|i| *i != axis).map(|i| i as i64);
+    let update = cx.transpose(&update, [0, axis as i64].into_iter().chain(others).collect())?;
+    Ok(vec![scatter_places(cx, "set", &cache, &at, &update, &Places { axes: vec![axis], batch: vec![(0, 0)], position: 0 })?])
 }

@@ -18,6 +18,7 @@ mod quantize;
 mod recurrent;
 mod reduce;
 mod reshape;
+mod resize;
 mod signal;
 mod slice;
 
@@ -92,6 +93,7 @@ const TABLES: &[&[Row]] = &[
     quantize::OPS,
     reduce::OPS,
     reshape::OPS,
+    resize::OPS,
     signal::OPS,
     slice::OPS,
 ];

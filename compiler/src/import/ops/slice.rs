@@ -1,14 +1,19 @@
 //! Parts of tensors: Slice, Split, Pad.
 
-use super::{OpResult, Row, row};
+use super::{
+    OpResult, Row,
+    index::{constants, positions, take},
+    row,
+};
 use crate::import::{
     error::Failure,
     node::{NodeContext, normalize_axes, normalize_axis},
     value::Tensor,
 };
 use winze_graph::{
-    dialect::{Pad, Reverse},
+    dialect::{Add, Maximum, Minimum, Mod, Pad, Reverse, Sub},
     dim::Dim,
+    types::ElementType,
 };
 
 pub const OPS: &[Row] = &[row("Slice", slice), row("Split", split), row("Pad", pad)];
@@ -194,12 +199,9 @@ fn split<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
 
 fn pad<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
     let x = cx.input(0)?;
-    match cx.string_or("mode", "constant")?.as_str() {
-        "constant" => {}
-        mode @ ("edge" | "reflect" | "wrap") => {
-            return Ok(Failure::unsupported(format!("mode `{mode}`; only constant padding is imported"))?);
-        }
-        other => return Ok(Failure::invalid(format!("mode `{other}`"))?),
+    let mode = cx.string_or("mode", "constant")?;
+    if !["constant", "edge", "reflect", "wrap"].contains(&mode.as_str()) {
+        return Ok(Failure::invalid(format!("mode `{mode}`"))?);
     }
     let (pads, fill, axes) = if cx.version < 11 {
         let pads = cx.ints(if cx.version < 2 { "paddings" } else { "pads" })?;
@@ -228,5 +230,55 @@ fn pad<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
     if low.iter().chain(&high).all(|pad| *pad == 0) {
         return Ok(vec![x]);
     }
-    Ok(vec![pad_by(cx, &x, &fill, low, high)?])
+    if mode == "constant" {
+        return Ok(vec![pad_by(cx, &x, &fill, low, high)?]);
+    }
+    let padded = (0..x.rank()).try_fold(x, |x, axis| pad_axis(cx, &x, &mode, axis, low[axis], high[axis]))?;
+    Ok(vec![padded])
+}
+
+/// Surrounds an axis with copies of its own elements.
+fn pad_axis<'c, 'a>(
+    cx: &mut Cx<'_, '_, 'c, 'a>,
+    x: &Tensor<'c, 'a>,
+    mode: &str,
+    axis: usize,
+    low: i64,
+    high: i64,
+) -> Result<Tensor<'c, 'a>, Failure> {
+    if low == 0 && high == 0 {
+        return Ok(x.clone());
+    }
+    if let Some(extent) = x.extent(axis) {
+        if extent == 0 {
+            return Failure::invalid(format!("mode `{mode}` on an axis without elements"));
+        }
+        // Reflection repeats there and back, without the elements at the ends twice.
+        let period = (2 * (extent - 1)).max(1);
+        let source = |place: i64| match mode {
+            "edge" => place.clamp(0, extent - 1),
+            "wrap" => place.rem_euclid(extent),
+            _ => place.rem_euclid(period).min(period - place.rem_euclid(period)).min(extent - 1),
+        };
+        let places: Vec<i64> = (-low..extent + high).map(source).collect();
+        return take(cx, x, &constants(&places), axis);
+    }
+    let extent = x.dims()[axis].clone();
+    let places = positions(cx, &(&extent + &Dim::from(low + high)), ElementType::I64)?;
+    let places = cx.binary_scalar(Sub::create, &places, low as f64)?;
+    let count = cx.extent(&extent, ElementType::I64)?;
+    let source = match mode {
+        // Beyond the ends, gathering takes the nearest element, but negative places count from the end.
+        "edge" => cx.binary_scalar(Maximum::create, &places, 0.0)?,
+        "wrap" => cx.binary(Mod::create, &places, &count)?,
+        _ => {
+            let last = cx.binary_scalar(Sub::create, &count, 1.0)?;
+            let period = cx.binary(Add::create, &last, &last)?;
+            let period = cx.binary_scalar(Maximum::create, &period, 1.0)?;
+            let there = cx.binary(Mod::create, &places, &period)?;
+            let back = cx.binary(Sub::create, &period, &there)?;
+            cx.binary(Minimum::create, &there, &back)?
+        }
+    };
+    take(cx, x, &source, axis)
 }

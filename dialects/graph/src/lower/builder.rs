@@ -168,6 +168,21 @@ impl<'c> Builder<'c> {
         first_result(self.build("scf.if", &[condition], &[result], &[], vec![then, otherwise]))
     }
 
+    /// `scf.for` from 0 up to `bound` that carries values.
+    pub fn count_to(
+        &self,
+        bound: Val<'c>,
+        carried: &[Val<'c>],
+        body: impl FnOnce(&Self, Val<'c>, &[Val<'c>]) -> Vec<Val<'c>>,
+    ) -> Vec<Val<'c>> {
+        let types: Vec<Type> = carried.iter().map(|value| value.r#type()).collect();
+        let arguments = [&[self.index_type()], &types[..]].concat();
+        let region = self.region(&arguments, |b, values| body(b, values[0], &values[1..]), "scf.yield");
+        let operands = [&[self.index(0), bound, self.index(1)], carried].concat();
+        let op = self.build("scf.for", &operands, &types, &[], vec![region]);
+        (0..types.len()).map(|i| lasting(op.result(i).expect("one per carried value").into())).collect()
+    }
+
     /// A region of one block that ends with `terminator` on the values of `body`.
     pub fn region(&self, arguments: &[Type<'c>], body: impl FnOnce(&Self, &[Val<'c>]) -> Vec<Val<'c>>, terminator: &str) -> Region<'c> {
         let arguments: Vec<_> = arguments.iter().map(|r#type| (*r#type, self.location)).collect();

@@ -48,6 +48,11 @@ impl<'c> LowerContext<'c> {
         self.builder.context
     }
 
+    /// Whether a kernel may run loops that carry whole tensors. On Vulkan, where bools are stored in 32 bits, each element is computed alone.
+    pub fn has_tensor_loops(&self) -> bool {
+        self.bool_bits != 32
+    }
+
     /// Stored form of a graph value.
     pub fn value(&self, value: Value<'c, '_>) -> Result<Val<'c>, String> {
         self.values.get(&key(value)).copied().ok_or_else(|| "an operand is defined outside the kernel".to_string())

@@ -14,6 +14,7 @@ pub mod dynamic_slice;
 pub mod gather;
 pub mod pad;
 pub mod reshape;
+pub mod scatter;
 pub mod slice;
 pub mod transpose;
 
@@ -54,6 +55,7 @@ pub fn all() -> Vec<OpDefinition> {
         dynamic_slice::UPDATE,
         concat::DEFINITION,
         gather::DEFINITION,
+        scatter::DEFINITION,
         pad::DEFINITION,
         packed_dot::DEFINITION,
         packed_conv::DEFINITION,

@@ -97,6 +97,17 @@ impl Places {
         self.position..self.position + self.outer
     }
 
+    /// Index into the slices of what addresses the input's element at `own`, as far as positions have no part in it.
+    pub fn of_element<V: Copy>(&self, own: &[V]) -> Vec<Option<V>> {
+        let mut index = vec![None; self.kept.len() + self.outer];
+        for (axis, own) in own.iter().enumerate() {
+            if let Source::Axis(place) | Source::Batch(place) = self.source(axis) {
+                index[place] = Some(*own);
+            }
+        }
+        index
+    }
+
     fn source(&self, axis: usize) -> Source {
         if let Some(position) = self.axes.iter().position(|a| *a == axis) {
             return Source::Position(position);
