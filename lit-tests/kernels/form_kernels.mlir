@@ -64,3 +64,34 @@ func.func @outside(%x: tensor<2x4xf32>, %c: tensor<i1>) -> tensor<8xf32> {
   }
   return %1 : tensor<8xf32>
 }
+
+// However many reductions along the last axis: what begins and ends with whole rows is one kernel.
+// CHECK-LABEL: func.func @layer_norm(
+// CHECK: graph.kernel "softmax"(%arg0)
+// CHECK-NOT: graph.kernel
+func.func @layer_norm(%x: tensor<?x8xf32, #n>) -> tensor<?x8xf32, #n> attributes {graph.symbols = ["n"]} {
+  %sum = graph.reduce "add" %x axes [1] : tensor<?x8xf32, #n>
+  %row = graph.reshape %sum : tensor<?xf32, #n> -> tensor<?x1xf32, #n>
+  %mean = graph.broadcast %row axes [0, 1] : tensor<?x1xf32, #n> -> tensor<?x8xf32, #n>
+  %d = graph.sub %x, %mean : tensor<?x8xf32, #n>
+  %square = graph.mul %d, %d : tensor<?x8xf32, #n>
+  %variance = graph.reduce "add" %square axes [1] : tensor<?x8xf32, #n>
+  %scale = graph.rsqrt %variance : tensor<?xf32, #n>
+  %scales = graph.broadcast %scale axes [0] : tensor<?xf32, #n> -> tensor<?x8xf32, #n>
+  %y = graph.mul %d, %scales : tensor<?x8xf32, #n>
+  return %y : tensor<?x8xf32, #n>
+}
+
+// The sum of a product and a residual stays the product's epilogue.
+// CHECK-LABEL: func.func @residual(
+// CHECK: %[[S:.*]] = graph.kernel "contraction"
+// CHECK: graph.add
+// CHECK: graph.kernel "softmax"(%[[S]])
+func.func @residual(%x: tensor<4x8xf32>, %w: tensor<8x8xf32>) -> tensor<4x8xf32> {
+  %0 = graph.dot_general %x, %w batch [] x [] contract [1] x [0] : tensor<4x8xf32>, tensor<8x8xf32>
+  %1 = graph.add %0, %x : tensor<4x8xf32>
+  %2 = graph.reduce "max" %1 axes [1] : tensor<4x8xf32>
+  %3 = graph.broadcast %2 axes [0] : tensor<4xf32> -> tensor<4x8xf32>
+  %4 = graph.sub %1, %3 : tensor<4x8xf32>
+  return %4 : tensor<4x8xf32>
+}

@@ -3,17 +3,20 @@
 //! Grouping is decided here, once. Every group has one result, so a kernel stands where its last op stood and no cycle can arise:
 //! a producer joins its consumer's group only when nothing else uses it. A group holds at most one op that is not elementwise (its root);
 //! elementwise ops of the same shape follow a root (epilogue) or feed it (prologue). Broadcasts and splat constants are cloned into each
-//! group that reads them. Reshapes, weights and other constants stay outside: the planner makes them views and constant buffers.
+//! group that reads them. Reductions along the last axes and what is elementwise around them are one group where it ends in the rows' shape
+//! (`row_groups`), whatever their number. Reshapes, weights and other constants stay outside: the planner makes them views and constant buffers.
 //! Assumes canonicalized, CSE'd graph ops with inferred types; refuses ops that have no role in the op registry.
 
+use super::row_groups::row_groups;
 use melior::ir::{
     AttributeLike, Block, BlockLike, BlockRef, Location, Operation, OperationRef, Region, RegionLike, Type, Value, ValueLike,
     operation::{OperationLike, OperationResult},
 };
 use std::collections::{BTreeSet, HashMap};
 use winze_graph::{
-    dialect::{Broadcast, Constant, Kernel, Yield},
+    dialect::{Broadcast, Constant, Kernel, Reduce, Reshape, Yield},
     op::{self, Role},
+    types::TensorType,
 };
 use winze_mlir::{context::context_of, locations, pass::RustPass, walk};
 
@@ -53,7 +56,7 @@ fn class_of(role: Role) -> &'static str {
 struct Group {
     /// Positions in the block, ascending.
     ops: BTreeSet<usize>,
-    /// Role of the root, or Elementwise when there is none.
+    /// Role of the root, Softmax for a row group, Elementwise when there is neither.
     role: Role,
 }
 
@@ -63,6 +66,7 @@ fn form_in_block(block: BlockRef) -> Result<(), String> {
             form_in_block(inner)?;
         }
     }
+    broadcast_row_values(block)?;
     clone_broadcasts(block);
     let ops: Vec<OperationRef> = walk::operations(block).collect();
     let groups = group(&ops)?;
@@ -81,7 +85,14 @@ fn group(ops: &[OperationRef]) -> Result<Vec<Group>, String> {
     };
     let mut groups: Vec<Option<Group>> = vec![];
     let mut group_of: HashMap<usize, usize> = HashMap::new();
+    for members in row_groups(ops)? {
+        group_of.extend(members.iter().map(|op| (*op, groups.len())));
+        groups.push(Some(Group { ops: members, role: Role::Softmax }));
+    }
     for (i, op) in ops.iter().enumerate() {
+        if group_of.contains_key(&i) {
+            continue;
+        }
         let Some(role) = kernel_role(*op)? else { continue };
         let mut merged = Group { ops: BTreeSet::from([i]), role };
         // A producer whose users have all joined may join too, so this goes on until nothing joins.
@@ -127,6 +138,28 @@ fn joining(
     None
 }
 
+/// Makes reshapes that only append axes of extent 1 to something computed, for elementwise users, broadcasts: a kernel can hold those.
+fn broadcast_row_values(block: BlockRef) -> Result<(), String> {
+    for op in walk::operations(block).filter(|op| Reshape::cast(*op).is_some()).collect::<Vec<_>>() {
+        let result: Value = op.result(0).map_err(|e| e.to_string())?.into();
+        let operand = op.operand(0).map_err(|e| e.to_string())?;
+        let Ok(producer) = OperationResult::try_from(operand) else { continue };
+        let (from, to) = (TensorType::of(operand)?, TensorType::of(result)?);
+        let appends = to.dims.strip_prefix(&from.dims[..]).is_some_and(|tail| tail.iter().all(|dim| dim.as_static() == Some(1)));
+        let elementwise = |op: OperationRef| matches!(kernel_role(op), Ok(Some(Role::Elementwise)));
+        let computed = elementwise(producer.owner()) || Reduce::cast(producer.owner()).is_some();
+        if !appends || !computed || !walk::users(result).all(elementwise) {
+            continue;
+        }
+        let axes = (0..from.rank() as i64).collect();
+        let broadcast = Broadcast::create(context_of(op), op.location(), operand, axes, &[result.r#type()]);
+        let broadcast = op.block().ok_or("form-kernels: an op stands outside any block")?.insert_operation_before(op, broadcast);
+        walk::replace_all_uses(result, broadcast.result(0).map_err(|e| e.to_string())?.into());
+        walk::erase(op);
+    }
+    Ok(())
+}
+
 /// Gives every user of a broadcast its own copy, so that it fuses into each of them.
 fn clone_broadcasts(block: BlockRef) {
     for op in walk::operations(block).filter(|op| Broadcast::cast(*op).is_some()).collect::<Vec<_>>() {
@@ -141,7 +174,7 @@ fn clone_broadcasts(block: BlockRef) {
 }
 
 /// Role of an op that is computed in a kernel; `None` for what the host program does itself.
-fn kernel_role(op: OperationRef) -> Result<Option<Role>, String> {
+pub(super) fn kernel_role(op: OperationRef) -> Result<Option<Role>, String> {
     let name = op.name();
     let name = name.as_string_ref().as_str().unwrap_or("");
     if matches!(name, "graph.reshape" | "graph.kernel" | "graph.yield" | "func.return") {
@@ -170,9 +203,14 @@ fn fuses(candidate: &Group, group: &Group, producer: OperationRef, consumer: Ope
     }
 }
 
-/// Extents and encoding of the only result, without the element type.
-fn shape(op: OperationRef) -> Option<String> {
-    let text = op.result(0).ok()?.r#type().to_string();
+/// [`shape_of`] the only result.
+pub(super) fn shape(op: OperationRef) -> Option<String> {
+    shape_of(op.result(0).ok()?.into())
+}
+
+/// Extents and encoding of a tensor, without the element type.
+pub(super) fn shape_of(value: Value) -> Option<String> {
+    let text = value.r#type().to_string();
     let dims = text.strip_prefix("tensor<")?;
     let element = dims.split([',', '>']).next()?.rsplit('x').next()?.len();
     let extents = &dims[..dims.split([',', '>']).next()?.len() - element];

@@ -6,6 +6,8 @@ pub mod outline_kernels;
 pub mod pack_weights;
 pub mod pad_inputs;
 
+mod row_groups;
+
 /// Registers the passes of this stage.
 pub fn register_passes() {
     winze_mlir::pass::register::<pad_inputs::PadInputs>();

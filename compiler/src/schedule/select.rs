@@ -113,6 +113,7 @@ struct ContractionEntry {
 #[derive(Deserialize)]
 struct LoopsEntry {
     tile_elements: i64,
+    row_tile_elements: i64,
 }
 
 /// Chooses how a kernel is computed on `target`.
@@ -137,6 +138,7 @@ pub fn select_schedule(class: OpClass, shapes: &Shapes, target: &CpuTarget) -> R
             params.insert("rows".to_owned(), rows.to_string());
             (if shapes.packs { entry.contraction.packing_tile_rows } else { entry.contraction.tile_rows }, rows)
         }
+        OpClass::Normalization => (entry.loops.row_tile_elements, lanes),
         _ => (entry.loops.tile_elements, lanes),
     };
     let tile = if class == OpClass::Sequential { vec![] } else { tile(&shapes.loops, panel, budget, unit) };
@@ -260,7 +262,7 @@ mod tests {
     fn rows_that_are_reduced_stay_whole() {
         let row = RootLoop { extent: Expr::constant(1000), role: LoopRole::Whole };
         let schedule = select(OpClass::Normalization, vec![free(Expr::symbol(0)), row]);
-        assert_eq!(schedule.tile, [16, 0]);
+        assert_eq!(schedule.tile, [4, 0]);
     }
 
     #[test]

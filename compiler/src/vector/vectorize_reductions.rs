@@ -1,6 +1,7 @@
 //! Bufferized `linalg.generic` that reduces along a contiguous dim -> vectors of partial results, combined across lanes at the end of the dim.
 //!
-//! Assumes one output, whose value the body combines with a new one by one associative operation (sum, product, minimum, maximum, and, or, xor).
+//! Assumes one output, whose value the body combines with a new one by one associative operation (sum, product, sum of
+//! products, minimum, maximum, and, or, xor).
 //! Further reduction loops stand outside and update the output once per run along the contiguous dim. The order of combination depends on the
 //! extent and the target's vector width only. Other reductions are left alone.
 
@@ -89,7 +90,8 @@ fn combiner(name: &str, element: Type<'_>) -> Option<(&'static str, String)> {
 struct Reduction<'a, 'c> {
     generic: &'a Generic<'c>,
     lane_loop: usize,
-    combine: OperationRef<'c, 'c>,
+    /// Operation that combines two partial results.
+    combine: String,
     kind: &'static str,
     neutral: String,
     lanes: i64,
@@ -122,10 +124,17 @@ impl<'a, 'c> Reduction<'a, 'c> {
         let combine = lasting_op(OperationResult::try_from(lasting(end.operand(0).ok()?)).ok()?.owner());
         let out = lasting(generic.body.argument(output).ok()?.into());
         let uses = super::uses(out);
-        if !matches!(uses[..], [(user, _)] if user == combine) || combine.operand_count() != 2 {
-            return None;
-        }
-        let (kind, neutral) = combiner(combine.name().as_string_ref().as_str().ok()?, generic.element(output))?;
+        let added = match uses[..] {
+            [(user, operand)] if user == combine => operand == 2,
+            _ => return None,
+        };
+        let combine = match combine.name().as_string_ref().as_str().ok()? {
+            // A sum of products: partial sums are added.
+            "math.fma" if added => "arith.addf".to_owned(),
+            name if combine.operand_count() == 2 => name.to_owned(),
+            _ => return None,
+        };
+        let (kind, neutral) = combiner(&combine, generic.element(output))?;
         let width = (0..generic.operands.len()).map(|i| bit_width(generic.element(i))).try_fold(8, |a, b| Some(a.max(b?)))?;
         Some(Self { generic, lane_loop, combine, kind, neutral, lanes: bits / i64::from(width) })
     }
@@ -205,15 +214,13 @@ impl<'a, 'c> Reduction<'a, 'c> {
 
     /// Combines the lanes of `partial` and `total`.
     fn fold(&self, builder: &Builder<'c>, total: V<'c>, partial: V<'c>, element: Type<'c>) -> Result<V<'c>, String> {
-        let name = self.combine.name();
-        let name = name.as_string_ref().as_str().map_err(|e| e.to_string())?;
-        let is_float = name.ends_with('f');
+        let is_float = self.combine.ends_with('f');
         let kind = builder.attribute(&format!("#vector.kind<{}>", self.kind))?;
         let flags = builder.attribute("#arith.fastmath<reassoc,contract>")?;
         let with_flags = |first: (&'static str, _)| if is_float { vec![first, ("fastmath", flags)] } else { vec![first] };
         let folded = builder.value("vector.reduction", &[partial], element, &with_flags(("kind", kind)))?;
         let attributes = if is_float { vec![("fastmath", flags)] } else { vec![] };
-        builder.value(name, &[total, folded], element, &attributes)
+        builder.value(&self.combine, &[total, folded], element, &attributes)
     }
 
     fn load(&self, builder: &Builder<'c>, operand: usize, counters: &[V<'c>], width: i64) -> Result<V<'c>, String> {

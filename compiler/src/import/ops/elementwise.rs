@@ -1,11 +1,14 @@
 //! Operators that work on one element, or one of each operand, at a time.
 
 use super::{OpResult, Row, order::bitcast, row, row_since, row_until};
-use crate::import::{
-    error::Failure,
-    node::{Binary, Compare, NodeContext, Unary},
-    tensor::element_type,
-    value::Tensor,
+use crate::{
+    constants::Scalar,
+    import::{
+        error::Failure,
+        node::{Binary, Compare, NodeContext, Unary},
+        tensor::element_type,
+        value::Tensor,
+    },
 };
 use winze_graph::{
     dialect::{self as graph, And, Div, Gt, IsInf, IsNan, Lt, Maximum, Minimum, Or, Shl, Shr, Xor},
@@ -151,6 +154,18 @@ fn modulo<'c, 'a>(cx: &mut NodeContext<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
 /// The result has the base's type; a float exponent of an integer base is applied in f64.
 fn pow<'c, 'a>(cx: &mut NodeContext<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
     let (base, exponent) = pair(cx)?;
+    // Squares and cubes are products; those of f16 and bf16 are rounded once, as powers are.
+    let known = cx.scalar_constant(&exponent).filter(|_| exponent.rank() <= base.rank());
+    let is = |n: i64| match known {
+        Some(Scalar::Float(value)) => value == n as f64,
+        Some(Scalar::Signed(value)) => value == n,
+        _ => false,
+    };
+    let cube = is(3) && matches!(base.element(), ElementType::F32 | ElementType::F64);
+    if is(2) || cube {
+        let square = cx.binary(graph::Mul::create, &base, &base)?;
+        return Ok(vec![if cube { cx.binary(graph::Mul::create, &square, &base)? } else { square }]);
+    }
     let work = if !base.element().is_float() && exponent.element().is_float() { ElementType::F64 } else { base.element() };
     let (x, y) = (cx.convert(&base, work)?, cx.convert(&exponent, work)?);
     let power = cx.binary(graph::Pow::create, &x, &y)?;
