@@ -125,6 +125,9 @@ pub struct ModelOptions {
     /// Value of a symbolic dim: fixes it when compiling, shapes random inputs (default 1). 'NAME<=N' only bounds it
     #[arg(long, value_name = "DIM", action = clap::ArgAction::Append)]
     pub dim: Vec<String>,
+    /// Value of an input that a model is compiled for, where its operators need one
+    #[arg(long, value_name = "NAME=FILE.npy", action = clap::ArgAction::Append, help_heading = "Compiling")]
+    pub value: Vec<String>,
     /// Where to run: cpu, vulkan, vulkan:INDEX or vulkan:NAME
     #[arg(short, long, value_name = "DEVICE", default_value = "cpu")]
     pub device: String,

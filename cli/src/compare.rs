@@ -1,10 +1,9 @@
 //! A computed and an expected tensor -> a verdict: `|got - expected| <= atol + rtol * |expected|`, NaN equals NaN, shapes and types exact,
 //! integers and bools exact. Says how many elements differ and shows the worst one.
 
-use crate::npy;
 use half::{bf16, f16};
 use winze_runtime::{
-    ElementType, TensorView,
+    ElementType, TensorView, npy,
     tensor::{Shape, element_count},
 };
 

@@ -1,7 +1,7 @@
 //! `--input`, `--random-inputs`, `--dim` and `--bind` -> one tensor per input of a function. Says which inputs are missing or named wrongly;
 //! whether shapes and element types fit is checked where the tensors are bound.
 
-use crate::{console::Failure, npy::Array};
+use crate::console::Failure;
 use std::path::Path;
 use winze_runtime::{
     ElementType, Tensor, TensorView,
@@ -9,6 +9,7 @@ use winze_runtime::{
         expr::ExprOp,
         manifest::{Function, Port},
     },
+    npy::Array,
 };
 
 /// Where an input comes from.
@@ -66,6 +67,11 @@ pub fn gather(function: &Function, wishes: &Wishes<'_>) -> Result<Vec<Input>, Fa
     let mut random = wishes.seed.map(SplitMix);
     let made = |index: usize, random: &mut Option<SplitMix>| {
         let port = &ports[index];
+        if let Some(fixed) = function.fixed.iter().find(|fixed| fixed.input as usize == index) {
+            let mut tensor = Tensor::zeros(port.element, &dims(port, &symbols)?)?;
+            tensor.bytes_mut().copy_from_slice(&fixed.bytes);
+            return Ok(Input::Made(tensor));
+        }
         if !wishes.zeros.contains(&index) && random.is_none() {
             return Err(failed(format!(
                 "\"{}\" is missing; give --input FILE.npy for each of {}, or --random-inputs SEED",
@@ -185,12 +191,13 @@ mod tests {
             symbols: vec![Symbol { name: "n".into(), min: 0, max: None }],
             inputs: vec![port("x", vec![Expr::symbol(0)]), port("y", vec![double])],
             outputs: Vec::new(),
+            fixed: Vec::new(),
         }
     }
 
     fn saved(folder: &Path, name: &str, count: i64) -> String {
         let path = folder.join(name);
-        crate::npy::write(&path, &TensorView::of(&[count], &vec![1f32; count as usize])).unwrap();
+        winze_runtime::npy::write(&path, &TensorView::of(&[count], &vec![1f32; count as usize])).unwrap();
         path.to_str().unwrap().to_owned()
     }
 

@@ -76,8 +76,9 @@ fn text(program: &Program) -> String {
         for symbol in &function.symbols {
             line(2, &format!("symbol {} {}", symbol.name, symbol_range(symbol.min, symbol.max)));
         }
-        for port in &function.inputs {
-            line(2, &format!("input  {}", port_text(function, port)));
+        for (index, port) in function.inputs.iter().enumerate() {
+            let fixed = if is_fixed(function, index) { ", compiled for one value" } else { "" };
+            line(2, &format!("input  {}{fixed}", port_text(function, port)));
         }
         for port in &function.outputs {
             line(2, &format!("output {}", port_text(function, port)));
@@ -115,11 +116,16 @@ fn port_object(function: &Function, port: &Port) -> Value {
     json!({"name": port.name, "element": port.element.name(), "dims": port.dims.iter().map(dim).collect::<Vec<_>>()})
 }
 
+fn is_fixed(function: &Function, input: usize) -> bool {
+    function.fixed.iter().any(|fixed| fixed.input as usize == input)
+}
+
 fn function_object(function: &Function) -> Value {
     json!({
         "name": function.name,
         "symbols": function.symbols.iter().map(|s| json!({"name": s.name, "min": s.min, "max": s.max})).collect::<Vec<_>>(),
         "inputs": function.inputs.iter().map(|port| port_object(function, port)).collect::<Vec<_>>(),
+        "fixed_inputs": function.fixed.iter().map(|fixed| &function.inputs[fixed.input as usize].name).collect::<Vec<_>>(),
         "outputs": function.outputs.iter().map(|port| port_object(function, port)).collect::<Vec<_>>(),
     })
 }

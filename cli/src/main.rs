@@ -9,7 +9,6 @@ mod model;
 
 mod compare;
 mod inputs;
-mod npy;
 mod session;
 
 mod bench;

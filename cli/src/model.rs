@@ -28,6 +28,7 @@ pub fn open(options: &ModelOptions, console: &Console) -> Result<Opened, Failure
             (options.optimisation.is_some(), "-O"),
             (options.jobs.is_some(), "--jobs"),
             (options.no_cache, "--no-cache"),
+            (!options.value.is_empty(), "--value"),
         ];
         if let Some((_, flag)) = flags.into_iter().find(|(given, _)| *given) {
             return Err(Failure::Usage(format!("{flag} is for compiling, but {} is compiled already", path.display())));
@@ -76,6 +77,13 @@ fn compile_words(options: &ModelOptions, artifact: &Path, console: &Console) -> 
     }
     for dim in &options.dim {
         words.extend(["--dim".into(), dim.into()]);
+    }
+    for value in &options.value {
+        words.extend(["--value".into(), value.into()]);
+    }
+    // The values and shapes of inputs that are known: the compiler uses those that the model cannot do without.
+    for input in &options.input {
+        words.extend(["--input".into(), input.into()]);
     }
     if let Some(level) = options.optimisation {
         words.push(format!("-O{level}").into());

@@ -5,11 +5,11 @@ use crate::{
     compare::{self, Tolerance},
     console::{Console, Failure},
     inputs::{self, Input, Wishes},
-    model, npy,
+    model,
     session::{self, Ready},
 };
 use std::{fmt::Write, fs, path::PathBuf, time::Instant};
-use winze_runtime::{Session, Tensor, TensorView, artifact::manifest::Function, tensor::element_count};
+use winze_runtime::{Session, Tensor, npy, TensorView, artifact::manifest::Function, tensor::element_count};
 
 /// More elements than this are shown by their first ones.
 const SHOWN: usize = 12;

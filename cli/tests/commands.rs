@@ -64,7 +64,7 @@ impl Bench {
                 Instruction::Return,
             ],
         };
-        model.function(Function { name: "spin".into(), symbols: vec![], inputs: vec![], outputs: vec![] }, spin);
+        model.function(Function { name: "spin".into(), symbols: vec![], inputs: vec![], outputs: vec![], fixed: vec![] }, spin);
         model.write(&bench.path("m.wz")).unwrap();
         bench
     }

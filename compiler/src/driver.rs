@@ -6,7 +6,7 @@ use crate::{
     cache::{Cache, Key},
     compile::{CompileError, CompileOptions, Emit, Target, compile},
     context,
-    import::{DimSetting, ImportOptions, import_onnx},
+    import::{DimSetting, ImportOptions, ValueSetting, import_onnx},
     stage::Stage,
     steps::{
         self,
@@ -64,6 +64,12 @@ struct CompileArguments {
     /// NAME=N fixes a symbolic dim, 'NAME<=N' bounds it; may be repeated
     #[arg(long = "dim", value_name = "DIM")]
     dims: Vec<DimSetting>,
+    /// The value of an input, fixed where an operator needs it to be compiled; the input stays, and other values are refused
+    #[arg(long = "value", value_name = "NAME=FILE.npy")]
+    values: Vec<ValueSetting>,
+    /// An input of the run that follows: up to 1024 elements it counts as --value, and its shape as --dim where no general form is supported
+    #[arg(long = "input", value_name = "[NAME=]FILE.npy")]
+    inputs: Vec<String>,
     /// Print a stage: import, graph, kernels, linalg, schedule, vector, llvm, gpu, spirv, launch, or all
     #[arg(long, value_name = "STAGE")]
     emit: Option<String>,
@@ -111,6 +117,9 @@ struct CheckArguments {
     targets: Vec<Target>,
     #[arg(long = "dim", value_name = "DIM")]
     dims: Vec<DimSetting>,
+    /// The value of an input, as for compile
+    #[arg(long = "value", value_name = "NAME=FILE.npy")]
+    values: Vec<ValueSetting>,
     /// One object on stdout
     #[arg(long)]
     json: bool,
@@ -188,10 +197,11 @@ fn compile_command(arguments: CompileArguments) -> Result<(), CompileError> {
         })
     });
     let jobs = arguments.jobs.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
+    let import = ImportOptions { dims: arguments.dims, values: arguments.values, inputs: arguments.inputs };
     let options =
-        CompileOptions { targets: or_native(arguments.targets)?, dims: arguments.dims, jobs: jobs.max(1), emit: emit.transpose()? };
-    // Whoever asks for stages or times wants to see the model being compiled.
-    let cached = arguments.emit.is_none() && arguments.trace.is_none() && !arguments.no_cache;
+        CompileOptions { targets: or_native(arguments.targets)?, import, jobs: jobs.max(1), emit: emit.transpose()? };
+    // Whoever asks for stages or times wants to see the model being compiled; the values of inputs are no part of a key.
+    let cached = arguments.emit.is_none() && arguments.trace.is_none() && !arguments.no_cache && arguments.values.is_empty() && arguments.inputs.is_empty();
     let key = || Key::new(&arguments.model, arguments.level, &options);
     let cache = if cached { Cache::of_user().zip(key()) } else { None };
     if let (Some((cache, key)), Some(out)) = (&cache, &arguments.output)
@@ -222,6 +232,7 @@ fn compile_command(arguments: CompileArguments) -> Result<(), CompileError> {
 /// Import finds what no target supports; compiling without writing finds what one target lacks.
 fn check(arguments: CheckArguments) -> Result<ExitCode, CompileError> {
     let targets = or_native(arguments.targets.clone())?;
+    let import = ImportOptions { dims: arguments.dims.clone(), values: arguments.values.clone(), inputs: vec![] };
     let gaps_of = |result: Result<(), CompileError>| match result {
         Ok(()) => Ok(vec![]),
         Err(CompileError::Unsupported(lines)) => Ok(lines),
@@ -230,7 +241,7 @@ fn check(arguments: CheckArguments) -> Result<ExitCode, CompileError> {
     let everywhere = if arguments.model.extension().is_some_and(|extension| extension == "mlir") {
         vec![]
     } else {
-        let options = ImportOptions { dims: arguments.dims.clone() };
+        let options = import.clone();
         gaps_of(import_onnx(&context::new_context(), &arguments.model, &options).map(|_| ()).map_err(CompileError::from))?
     };
     let gaps = targets.into_iter().map(|target| -> Result<(String, Vec<String>), CompileError> {
@@ -238,7 +249,7 @@ fn check(arguments: CheckArguments) -> Result<ExitCode, CompileError> {
         if !everywhere.is_empty() {
             return Ok((name, everywhere.clone()));
         }
-        let options = CompileOptions { targets: vec![target], dims: arguments.dims.clone(), jobs: 1, emit: None };
+        let options = CompileOptions { targets: vec![target], import: import.clone(), jobs: 1, emit: None };
         Ok((name, gaps_of(compile(&arguments.model, None, &options).map(|_| ()))?))
     });
     let gaps: Vec<_> = gaps.collect::<Result<_, _>>()?;

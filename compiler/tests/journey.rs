@@ -68,7 +68,7 @@ fn journey(name: &str, weights: &[(&str, &[i64])], input: &[usize]) {
     let (out, stages) = (folder.path().join("model.wz"), folder.path().join("stages"));
     let options = CompileOptions {
         targets: [CPU, MIN].map(|target| target.parse().unwrap()).to_vec(),
-        dims: vec![],
+        import: Default::default(),
         jobs: 1,
         emit: Some(Emit { stage: None, kernel: None, folder: Some(stages.clone()) }),
     };

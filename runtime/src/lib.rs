@@ -4,6 +4,7 @@ pub mod artifact;
 
 pub mod error;
 pub mod memory;
+pub mod npy;
 pub mod program;
 pub mod tensor;
 

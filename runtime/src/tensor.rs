@@ -107,13 +107,14 @@ impl<'a> TensorView<'a> {
     /// Whether the data is C order without gaps, of the right size and aligned for its elements.
     pub fn is_direct(&self) -> bool {
         let size = self.element.bytes();
-        self.has_c_order()
+        self.is_c_order()
             && self.data.as_ptr().addr().is_multiple_of(size)
             && element_count(self.dims) == Some((self.data.len() / size) as u64)
             && self.data.len().is_multiple_of(size)
     }
 
-    fn has_c_order(&self) -> bool {
+    /// Whether the data is C order without gaps.
+    pub fn is_c_order(&self) -> bool {
         let Some(strides) = self.strides else { return true };
         let mut expected = 1i64;
         strides.len() == self.dims.len()
@@ -150,7 +151,7 @@ impl<'a> TensorView<'a> {
     /// Copies the elements to C order. `check` has passed and `into` has the size.
     pub(crate) fn copy_to(&self, into: &mut [u8]) {
         let size = self.element.bytes();
-        let Some(strides) = self.strides.filter(|_| !self.has_c_order()) else {
+        let Some(strides) = self.strides.filter(|_| !self.is_c_order()) else {
             into.copy_from_slice(&self.data[..into.len()]);
             return;
         };

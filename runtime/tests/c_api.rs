@@ -189,7 +189,7 @@ fn c_kernels_are_called() {
     let code = vec![Instruction::ConstInt { dst: 0, value: 2 }, call, Instruction::Return];
     let ports = |name| vec![port(name, ElementType::F32, &[c(2)])];
     model.function(
-        Function { name: "main".into(), symbols: vec![], inputs: ports("x"), outputs: ports("y") },
+        Function { name: "main".into(), symbols: vec![], inputs: ports("x"), outputs: ports("y"), fixed: vec![] },
         LaunchProgram { registers: 1, buffers, arena: c(0), code },
     );
     let artifact = model.artifact();

@@ -56,6 +56,7 @@ fn everything() -> Vec<u8> {
         symbols: vec![symbol("rows", 1, Some(64)), symbol("width", 1, None)],
         inputs: vec![port("x", ElementType::F32, &shape)],
         outputs: vec![port("y", ElementType::F32, &shape)],
+        fixed: vec![],
     };
     model.function(function, outer);
     std::fs::read(&model.artifact().path).unwrap()

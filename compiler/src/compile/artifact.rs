@@ -18,7 +18,7 @@ use winze_graph::types::{ElementType, TensorType, symbol_names};
 use winze_launch as launch;
 use winze_mlir::{attributes, walk};
 use winze_runtime::artifact::{
-    manifest::{Device, Dispatch, ElementType as Storage, Function, Kernel, Port, Symbol, Variant},
+    manifest::{Device, Dispatch, ElementType as Storage, FixedInput, Function, Kernel, Port, Symbol, Variant},
     writer::Writer,
 };
 
@@ -32,6 +32,8 @@ pub struct Compiled {
 
 /// Attribute of a function's arguments and results: the name of the model's input or output.
 const NAME: &str = "graph.name";
+/// Attribute of an argument: the only value that the function was made for.
+const VALUE: &str = "graph.value";
 /// Attribute of a function: largest values of its symbols, in order; the largest i64 is no bound.
 const SYMBOL_BOUNDS: &str = "graph.symbol_bounds";
 
@@ -57,17 +59,27 @@ fn function(func: OperationRef) -> Result<Function, String> {
     let terminator = block.terminator().ok_or("artifact: a function without a terminator")?;
     let outputs =
         terminator.operands().enumerate().map(|(i, value)| port(func, "res_attrs", "output", i, value)).collect::<Result<_, String>>()?;
-    Ok(Function { name: attributes::get(func, "sym_name").unwrap_or_else(|| "main".into()), symbols, inputs, outputs })
+    let fixed = (0..block.argument_count()).filter_map(|i| Some((i, argument_attribute(func, "arg_attrs", i, VALUE)?)));
+    let fixed = fixed.map(|(i, value)| {
+        let bytes = winze_graph::ops::constant::read_constant(value)?.to_bytes();
+        Ok(FixedInput { input: i as u32, bytes })
+    });
+    let fixed = fixed.collect::<Result<_, String>>()?;
+    Ok(Function { name: attributes::get(func, "sym_name").unwrap_or_else(|| "main".into()), symbols, inputs, outputs, fixed })
+}
+
+/// An entry of the dictionary of argument or result `i`.
+fn argument_attribute<'c>(func: OperationRef<'c, '_>, list: &str, i: usize, name: &str) -> Option<Attribute<'c>> {
+    let list = ArrayAttribute::try_from(attributes::get::<Attribute>(func, list)?).ok()?;
+    let dictionary = list.element(i).ok()?;
+    // SAFETY: argument and result attributes are dictionaries; a missing entry is a null attribute.
+    let raw = unsafe { mlir_sys::mlirDictionaryAttrGetElementByName(dictionary.to_raw(), melior::StringRef::new(name).to_raw()) };
+    (!raw.ptr.is_null()).then(|| unsafe { Attribute::from_raw(raw) })
 }
 
 fn port(func: OperationRef, list: &str, kind: &str, i: usize, value: Value) -> Result<Port, String> {
     let TensorType { element, dims } = TensorType::of(value)?;
-    let list = attributes::get::<Attribute>(func, list).and_then(|a| ArrayAttribute::try_from(a).ok());
-    let name = list.and_then(|list| list.element(i).ok()).and_then(|dictionary| {
-        // SAFETY: argument and result attributes are dictionaries; a missing entry is a null attribute.
-        let raw = unsafe { mlir_sys::mlirDictionaryAttrGetElementByName(dictionary.to_raw(), melior::StringRef::new(NAME).to_raw()) };
-        (!raw.ptr.is_null()).then(|| unsafe { Attribute::from_raw(raw) })
-    });
+    let name = argument_attribute(func, list, i, NAME);
     let name = name.and_then(|name| StringAttribute::try_from(name).ok()).map(|name| name.value().to_string());
     Ok(Port { name: name.unwrap_or_else(|| format!("{kind}_{i}")), element: storage_of(element), dims: dims.iter().map(expr_of).collect() })
 }

@@ -8,6 +8,7 @@ mod target;
 mod verify;
 mod vulkan;
 
+pub use artifact::storage_of;
 pub use dump::{Dump, Emit};
 pub use error::CompileError;
 pub use target::Target;
@@ -15,7 +16,7 @@ pub use target::Target;
 use crate::{
     constants::ConstantStore,
     context::new_context,
-    import::{DimSetting, ImportOptions, import_onnx},
+    import::{ImportOptions, import_onnx},
     kernel_unit::KernelUnit,
     kernels::outline_kernels::outline_kernels,
     linalg::lower_kernels,
@@ -40,7 +41,7 @@ use winze_runtime::artifact::{
 #[derive(Clone, Debug)]
 pub struct CompileOptions {
     pub targets: Vec<Target>,
-    pub dims: Vec<DimSetting>,
+    pub import: ImportOptions,
     pub jobs: usize,
     /// Stages to write out.
     pub emit: Option<Emit>,
@@ -120,7 +121,7 @@ fn load<'c>(
         }
         return Ok((module, store, vec![]));
     }
-    let imported = import_onnx(context, model, &ImportOptions { dims: options.dims.clone() })?;
+    let imported = import_onnx(context, model, &options.import)?;
     Ok((imported.module, imported.store, imported.warnings))
 }
 

@@ -5,10 +5,12 @@
 
 use super::{
     error::{Failure, ImportError, Unsupported},
+    fold,
     node::NodeContext,
     ops,
     options::{DimSetting, ImportOptions},
     order::{node_name, sort_nodes},
+    plan::{self, Plan},
     proto::{
         AttributeProto, DimensionValue, FunctionProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto, TypeProto,
         TypeValue, ValueInfoProto,
@@ -17,8 +19,11 @@ use super::{
     tensor::{Files, element_type, import_tensor},
     value::{Data, Tensor},
 };
-use crate::constants::{ConstantStore, MappedFile};
-use std::collections::{HashMap, HashSet};
+use crate::constants::{ConstantStore, ConstantType, MappedFile, Source};
+use std::{
+    cell::RefCell,
+    collections::{BTreeSet, HashMap, HashSet},
+};
 use winze_graph::{dim::Dim, types::TensorType};
 use winze_mlir::{
     attributes::AttributeValue,
@@ -86,7 +91,13 @@ pub struct Importer<'p, 'c, 'a> {
     /// A value and axis whose extent is the symbol.
     pub symbol_sources: Vec<(Value<'c, 'a>, i64)>,
     unsupported: Vec<Unsupported>,
-    warnings: Vec<String>,
+    pub warnings: Vec<String>,
+    plan: &'p Plan,
+    /// The block of `main` and the names of its arguments.
+    entry: Option<BlockRef<'c, 'a>>,
+    inputs: Vec<String>,
+    /// Inputs whose values are on offer and would have helped.
+    pub demands: RefCell<BTreeSet<String>>,
 }
 
 impl<'p, 'c: 'a, 'a> Importer<'p, 'c, 'a> {
@@ -96,8 +107,9 @@ impl<'p, 'c: 'a, 'a> Importer<'p, 'c, 'a> {
         file: MappedFile,
         name: &'p str,
         options: &ImportOptions,
-    ) -> Result<Self, ImportError> {
-        let (mut fixed, mut bounds) = (HashMap::new(), HashMap::new());
+        plan: &'p Plan,
+    ) -> Self {
+        let (mut fixed, mut bounds) = (plan.dims(model.graph.as_ref().expect("decode has checked")), HashMap::new());
         for setting in &options.dims {
             match setting {
                 DimSetting::Fixed(name, value) => fixed.insert(name.clone(), *value),
@@ -105,7 +117,7 @@ impl<'p, 'c: 'a, 'a> Importer<'p, 'c, 'a> {
             };
         }
         let functions = model.functions.iter().map(|f| ((domain(&f.domain), f.name.as_str(), f.overload.as_str()), f)).collect();
-        Ok(Self {
+        Self {
             context,
             store: ConstantStore::new(),
             files: Files::new(file),
@@ -118,11 +130,15 @@ impl<'p, 'c: 'a, 'a> Importer<'p, 'c, 'a> {
             symbol_sources: vec![],
             unsupported: vec![],
             warnings: vec![],
-        })
+            plan,
+            entry: None,
+            inputs: vec![],
+            demands: RefCell::default(),
+        }
     }
 
     /// Fills `module` with the function `main`.
-    pub fn import(mut self, module: &Module<'c>) -> Result<(ConstantStore, Vec<String>), ImportError> {
+    pub fn import(&mut self, module: &Module<'c>) -> Result<(), ImportError> {
         let model = self.model;
         let graph = model.graph.as_ref().expect("decode has checked");
         let opsets = self.opsets(&model.opset_import)?;
@@ -141,6 +157,7 @@ impl<'p, 'c: 'a, 'a> Importer<'p, 'c, 'a> {
         let body = Block::new(&[]);
         // SAFETY: the block is owned by `region`, which outlives every use of `block` below, at last as part of `module`.
         let block: BlockRef<'c, 'a> = unsafe { BlockRef::from_raw(region.append_block(body).to_raw()) };
+        self.entry = Some(block);
         let (mut arguments, mut argument_attributes) = (vec![], vec![]);
         let initialized: HashSet<&str> = graph.initializer.iter().map(|tensor| tensor.name.as_str()).collect();
         for input in graph.input.iter().filter(|input| !initialized.contains(input.name.as_str())) {
@@ -162,8 +179,15 @@ impl<'p, 'c: 'a, 'a> Importer<'p, 'c, 'a> {
                 }
             }
             arguments.push(mlir_type);
-            argument_attributes.push(self.name_attribute(&input.name));
-            frame.define(&input.name, Some(Tensor { r#type, data: Data::Value(value) }));
+            let fixed = self.plan.fixed.contains(&input.name).then(|| self.plan.offers.get(&input.name)?.bytes.as_ref()).flatten();
+            let known = fixed.map(|bytes| self.fixed_input(&input.name, &r#type, bytes)).transpose()?;
+            argument_attributes.push(match &known {
+                Some((_, value)) => self.argument_attribute(&input.name, &format!(", graph.value = {value}")),
+                None => self.argument_attribute(&input.name, ""),
+            });
+            self.inputs.push(input.name.clone());
+            let data = known.map_or(Data::Value(value), |(id, _)| Data::Constant(id));
+            frame.define(&input.name, Some(Tensor { r#type, data }));
         }
         self.check_dim_settings()?;
 
@@ -179,10 +203,10 @@ impl<'p, 'c: 'a, 'a> Importer<'p, 'c, 'a> {
             let location = Location::name(self.context, &output.name, Location::new(self.context, self.name, graph.node.len(), 0));
             let value = self.materialize(&tensor, block, location).map_err(|failure| self.invalid(failure, &output.name))?;
             results.push(value);
-            result_attributes.push(self.name_attribute(&output.name));
+            result_attributes.push(self.argument_attribute(&output.name, ""));
         }
         if !self.unsupported.is_empty() {
-            return Err(ImportError::Unsupported(self.unsupported));
+            return Err(ImportError::Unsupported(std::mem::take(&mut self.unsupported)));
         }
         let types: Vec<Type<'c>> = results.iter().map(|value| value.r#type()).collect();
         block.append_operation(func::r#return(&results, Location::new(self.context, self.name, graph.node.len(), 0)));
@@ -196,7 +220,40 @@ impl<'p, 'c: 'a, 'a> Importer<'p, 'c, 'a> {
                 "report this as a bug",
             ));
         }
-        Ok((self.store, self.warnings))
+        Ok(())
+    }
+
+    /// A constant with the value of an input, and the value as an attribute.
+    fn fixed_input(&mut self, name: &str, r#type: &TensorType, bytes: &[u8]) -> Result<(String, Attribute<'c>), ImportError> {
+        let fixed = r#type.static_shape().and_then(|shape| {
+            let constant = ConstantType::new(r#type.element, shape.clone());
+            let tensor = winze_graph::tensor::Tensor::from_bytes(r#type.element, &shape.iter().map(|d| *d as usize).collect::<Vec<_>>(), bytes);
+            let id = self.store.add(name, constant, Source::Inline(bytes.to_vec())).ok()?;
+            Some((id, winze_graph::ops::constant::write_constant(self.context, &tensor.ok()?)))
+        });
+        let remedy = "let --dim and --value agree";
+        fixed.ok_or_else(|| ImportError::invalid("its value has another shape", format!("input `{name}`"), remedy))
+    }
+
+    /// Why a value that must be known is not; notes which inputs would have to be.
+    pub fn unknown(&self, tensor: &Tensor<'c, 'a>, what: &str) -> Failure {
+        let names: Vec<&str> = match (&tensor.data, self.entry) {
+            (Data::Value(value), Some(entry)) => {
+                let sources = plan::sources(*value, entry).unwrap_or_default();
+                sources.into_iter().filter_map(|i| self.inputs.get(i).map(String::as_str)).collect()
+            }
+            _ => vec![],
+        };
+        if names.is_empty() {
+            return Failure::Unsupported(format!("{what} that are only known at run time"));
+        }
+        if names.iter().all(|name| self.plan.has_value(name)) {
+            self.demands.borrow_mut().extend(names.iter().map(ToString::to_string));
+        }
+        let list: Vec<String> = names.iter().map(|name| format!("'{name}'")).collect();
+        let flags: Vec<String> = names.iter().map(|name| format!("--value {name}=FILE.npy")).collect();
+        let (input, it) = if names.len() == 1 { ("input", "it") } else { ("inputs", "them") };
+        Failure::Unsupported(format!("{what} that come from the {input} {} at run time; fix {it} with {}", list.join(", "), flags.join(" ")))
     }
 
     fn append_function(
@@ -230,9 +287,10 @@ impl<'p, 'c: 'a, 'a> Importer<'p, 'c, 'a> {
         module.body().append_operation(function);
     }
 
-    fn name_attribute(&self, name: &str) -> Attribute<'c> {
+    /// Name of an input or output, and more entries of its dictionary.
+    fn argument_attribute(&self, name: &str, more: &str) -> Attribute<'c> {
         let quoted = StringAttribute::new(self.context, name).to_string();
-        Attribute::parse(self.context, &format!("{{graph.name = {quoted}}}")).expect("a printed string parses")
+        Attribute::parse(self.context, &format!("{{graph.name = {quoted}{more}}}")).expect("printed attributes parse")
     }
 
     fn opsets(&mut self, imports: &'p [OperatorSetIdProto]) -> Result<HashMap<&'p str, i64>, ImportError> {
@@ -300,18 +358,20 @@ impl<'p, 'c: 'a, 'a> Importer<'p, 'c, 'a> {
             Ok(element) => element,
             Err(failure) => return self.record("input", input.name.clone(), failure).map(|()| None),
         };
-        let Some(shape) = shape else {
+        let rank = match (shape, self.plan.offers.get(&input.name)) {
+            (Some(shape), _) => Some(shape.dim.len()),
+            (None, offer) => offer.map(|offer| offer.dims.len()),
+        };
+        let Some(rank) = rank else {
             let failure = Failure::Unsupported("an input of unknown rank; export the model with shapes".into());
             return self.record("input", input.name.clone(), failure).map(|()| None);
         };
-        let mut dims = vec![];
-        for (axis, dim) in shape.dim.iter().enumerate() {
-            dims.push(match &dim.value {
-                Some(DimensionValue::Value(value)) if *value >= 0 => Dim::from(*value),
-                Some(DimensionValue::Param(name)) if !name.is_empty() => self.symbol(name.clone()),
-                _ => self.symbol(format!("{}_dim{axis}", input.name)),
-            });
-        }
+        let static_dim = |axis: usize| match shape.and_then(|shape| shape.dim[axis].value.as_ref()) {
+            Some(DimensionValue::Value(value)) => Dim::from(*value),
+            _ => unreachable!("a dim without a name has a value"),
+        };
+        let named: Vec<Option<String>> = plan::symbols(input).take(rank).collect();
+        let dims = named.into_iter().enumerate().map(|(axis, name)| name.map_or_else(|| static_dim(axis), |name| self.symbol(name))).collect();
         let r#type = TensorType::new(element, dims);
         if r#type.static_shape().is_some_and(|shape| checked_bytes(&shape, element.bytes()).is_none()) {
             return Err(ImportError::model("the number of elements does not fit 64 bits", format!("input `{}`", input.name)));
@@ -335,14 +395,9 @@ impl<'p, 'c: 'a, 'a> Importer<'p, 'c, 'a> {
         let graph = self.model.graph.as_ref().expect("decode has checked");
         let mut known: Vec<String> = vec![];
         for input in &graph.input {
-            let Some(TypeValue::Tensor(tensor)) = input.r#type.as_ref().and_then(|r#type| r#type.value.as_ref()) else { continue };
-            for (axis, dim) in tensor.shape.iter().flat_map(|shape| &shape.dim).enumerate() {
-                match &dim.value {
-                    Some(DimensionValue::Value(value)) if *value >= 0 => {}
-                    Some(DimensionValue::Param(name)) if !name.is_empty() => known.push(name.clone()),
-                    _ => known.push(format!("{}_dim{axis}", input.name)),
-                }
-            }
+            let rank = self.plan.offers.get(&input.name).map_or(0, |offer| offer.dims.len());
+            let has_shape = matches!(input.r#type.as_ref().and_then(|r#type| r#type.value.as_ref()), Some(TypeValue::Tensor(tensor)) if tensor.shape.is_some());
+            known.extend(plan::symbols(input).take(if has_shape { usize::MAX } else { rank }).flatten());
         }
         known.dedup();
         let mut asked: Vec<&String> = self.fixed.keys().chain(self.bounds.keys()).collect();
@@ -445,8 +500,14 @@ impl<'p, 'c: 'a, 'a> Importer<'p, 'c, 'a> {
         }
         let file = Location::new(self.context, self.name, frame.caller.unwrap_or(index), 0);
         let location = Location::name(self.context, name, file);
+        let foldable = fold::applies(&inputs);
+        let before = if foldable { fold::last_operation(block) } else { None };
         let mut cx = NodeContext { importer: self, frame, block, node, location, version, inputs, name, index };
-        match op(&mut cx) {
+        let mut imported = op(&mut cx);
+        if let (true, Ok(outputs)) = (foldable, &mut imported) {
+            fold::fold(self, block, before, outputs, name);
+        }
+        match imported {
             Ok(outputs) => match node.output.iter().skip(outputs.len()).find(|output| !output.is_empty()) {
                 Some(output) => Ok(Err(Some(Failure::Unsupported(format!("its output `{output}`"))))),
                 None => Ok(Ok(outputs)),

@@ -8,9 +8,11 @@ pub mod proto;
 mod error;
 mod options;
 mod order;
+mod plan;
 mod tensor;
 
 mod arrange;
+mod fold;
 mod importer;
 mod materialize;
 mod node;
@@ -21,11 +23,12 @@ mod value;
 mod ops;
 
 pub use error::{ImportError, Unsupported};
-pub use options::{DimSetting, ImportOptions};
+pub use options::{DimSetting, ImportOptions, ValueSetting};
 
 use crate::constants::{ConstantStore, MappedFile};
 use bytes::Bytes;
 use importer::Importer;
+use plan::Plan;
 use prost::Message;
 use proto::ModelProto;
 use std::path::Path;
@@ -71,9 +74,21 @@ fn import_model<'c>(
     name: &str,
     options: &ImportOptions,
 ) -> Result<Imported<'c>, ImportError> {
-    let module = Module::new(Location::new(context, name, 0, 0));
-    let (store, warnings) = Importer::new(context, model, file, name, options)?.import(&module)?;
-    Ok(Imported { module, store, warnings })
+    let graph = model.graph.as_ref().expect("decode has checked");
+    let mut plan = Plan::new(graph, options)?;
+    loop {
+        let module = Module::new(Location::new(context, name, 0, 0));
+        let mut importer = Importer::new(context, model, file.clone(), name, options, &plan);
+        match importer.import(&module) {
+            Ok(()) => return Ok(Imported { module, store: importer.store, warnings: importer.warnings }),
+            Err(error) => {
+                let demands = importer.demands.take();
+                if !matches!(error, ImportError::Unsupported(_)) || !plan.extend(demands) {
+                    return Err(error);
+                }
+            }
+        }
+    }
 }
 
 #[cfg(test)]

@@ -142,7 +142,7 @@ impl<'p, 'c, 'a> NodeContext<'_, 'p, 'c, 'a> {
     /// Contents of an operand that must be known: integers, possibly symbolic.
     pub fn dims_input(&self, i: usize, what: &str) -> Result<Vec<Dim>, Failure> {
         let tensor = self.input(i)?;
-        self.integers(&tensor).ok_or_else(|| Failure::Unsupported(format!("{what} that are only known at run time")))
+        self.integers(&tensor).ok_or_else(|| self.importer.unknown(&tensor, what))
     }
 
     /// Contents of an operand that must be known and static.
@@ -155,6 +155,12 @@ impl<'p, 'c, 'a> NodeContext<'_, 'p, 'c, 'a> {
     /// Contents of an optional operand that must be known and static.
     pub fn optional_ints(&self, i: usize, what: &str) -> Result<Option<Vec<i64>>, Failure> {
         self.optional(i).map(|_| self.ints_input(i, what)).transpose()
+    }
+
+    /// The only element of an operand that must be known.
+    pub fn scalar_input(&self, i: usize, what: &str) -> Result<Scalar, Failure> {
+        let tensor = self.input(i)?;
+        self.scalar_constant(&tensor).ok_or_else(|| self.importer.unknown(&tensor, what))
     }
 
     /// The only element of a constant, of any type.

@@ -1,6 +1,13 @@
-//! What the user says about a model's symbolic dims: `NAME=N` and `NAME<=N`.
+//! What the user says about a model's inputs: dims (`NAME=N`, `NAME<=N`), values (`NAME=FILE.npy`), and the inputs of the run that follows.
 
-use std::str::FromStr;
+use super::error::ImportError;
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    str::FromStr,
+};
+use winze_graph::types::ElementType;
+use winze_runtime::{ElementType as Storage, npy};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DimSetting {
@@ -26,7 +33,93 @@ impl FromStr for DimSetting {
     }
 }
 
+/// `NAME=FILE.npy`: the value of an input.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ValueSetting {
+    pub input: String,
+    pub file: PathBuf,
+}
+
+impl FromStr for ValueSetting {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        // Names may contain `=`, file names seldom do.
+        match text.rsplit_once('=') {
+            Some((input, file)) if !input.is_empty() && !file.is_empty() => Ok(Self { input: input.into(), file: file.into() }),
+            _ => Err(format!("`{text}` is not NAME=FILE.npy")),
+        }
+    }
+}
+
 #[derive(Clone, Debug, Default)]
 pub struct ImportOptions {
     pub dims: Vec<DimSetting>,
+    /// Values of inputs, used where an op needs one when it is compiled.
+    pub values: Vec<ValueSetting>,
+    /// Inputs of the run that follows, `[NAME=]FILE.npy`: small ones count as `values`, and their shapes fix symbolic dims that an op cannot
+    /// leave open.
+    pub inputs: Vec<String>,
+}
+
+/// Larger inputs of a run are data, not parameters.
+const MAX_OFFERED: usize = 1024;
+
+/// What is known about an input before it is imported.
+pub(super) struct Offer {
+    pub dims: Vec<i64>,
+    pub element: Storage,
+    /// Little-endian elements in C order; `None` for large data.
+    pub bytes: Option<Vec<u8>>,
+    /// Given with `--value`: it must fit the model.
+    pub explicit: bool,
+}
+
+impl Offer {
+    fn read(path: &Path, limit: usize, explicit: bool) -> Result<Self, String> {
+        let array = npy::Array::open(path)?;
+        let view = array.view_as(array.element);
+        let small = view.data.len() / view.element.bytes() <= limit;
+        let bytes = if small { Some(npy::c_order(&view)?.into_owned()) } else { None };
+        Ok(Self { dims: array.dims.clone(), element: array.element, bytes, explicit })
+    }
+
+    /// Whether the file holds elements of a type; bfloat16 is stored as uint16.
+    pub fn holds(&self, element: ElementType) -> bool {
+        let storage = crate::compile::storage_of(element);
+        self.element == storage || (self.element, storage) == (Storage::U16, Storage::BF16)
+    }
+}
+
+/// What `options` say about the inputs called `names`, in order.
+pub(super) fn offers(options: &ImportOptions, names: &[&str]) -> Result<BTreeMap<String, Offer>, ImportError> {
+    let mut offers = BTreeMap::new();
+    let mut unnamed = vec![];
+    for word in &options.inputs {
+        match word.match_indices('=').find(|(at, _)| names.contains(&&word[..*at])) {
+            Some((at, _)) => {
+                // A file that cannot be read is reported by the run.
+                if let Ok(offer) = Offer::read(Path::new(&word[at + 1..]), MAX_OFFERED, false) {
+                    offers.insert(word[..at].to_string(), offer);
+                }
+            }
+            None => unnamed.push(word),
+        }
+    }
+    let open: Vec<&&str> = names.iter().filter(|name| !offers.contains_key(**name)).collect();
+    for (name, file) in open.into_iter().zip(unnamed) {
+        if let Ok(offer) = Offer::read(Path::new(file), MAX_OFFERED, false) {
+            offers.insert(name.to_string(), offer);
+        }
+    }
+    for ValueSetting { input, file } in &options.values {
+        if !names.contains(&input.as_str()) {
+            let remedy = format!("its inputs: {}", names.join(", "));
+            return Err(ImportError::invalid(format!("the model has no input `{input}`"), "--value", remedy));
+        }
+        let offer = Offer::read(file, usize::MAX, true);
+        let offer = offer.map_err(|why| ImportError::invalid(why, format!("--value {input}"), "give a .npy file"))?;
+        offers.insert(input.clone(), offer);
+    }
+    Ok(offers)
 }

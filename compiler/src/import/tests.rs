@@ -103,7 +103,7 @@ fn write(folder: &Path, model: &ModelProto) -> std::path::PathBuf {
 fn import<'c>(context: &'c Context, model: &ModelProto, dims: &[&str]) -> Result<Imported<'c>, ImportError> {
     let folder = tempfile::tempdir().unwrap();
     let path = write(folder.path(), model);
-    import_onnx(context, &path, &ImportOptions { dims: dims.iter().map(|dim| dim.parse().unwrap()).collect() })
+    import_onnx(context, &path, &ImportOptions { dims: dims.iter().map(|dim| dim.parse().unwrap()).collect(), ..Default::default() })
 }
 
 /// The imported module as text; `locations` shows them.

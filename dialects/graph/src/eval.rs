@@ -92,23 +92,42 @@ fn eval_block(cx: &EvalContext, block: BlockRef, inputs: &[Tensor], outer: Optio
         if op.next_in_block().is_none() {
             return Ok(operands);
         }
-        let results = match name.as_str() {
-            "graph.if" => {
-                let branch = op.region(usize::from(!operands[0].get(0).bool())).map_err(|e| at(e.to_string()))?;
-                eval_region(cx, branch.first_block(), &[], &scope).map_err(at)?
-            }
-            "graph.while" => eval_while(cx, op, operands, &scope)?,
-            "graph.kernel" => eval_region(cx, op.region(0).ok().and_then(|region| region.first_block()), &operands, &scope).map_err(at)?,
-            _ => {
-                let definition = op::find(&name).ok_or_else(|| at("no definition is registered for this op".into()))?;
-                (definition.eval)(cx, op, &operands).map_err(at)?
-            }
-        };
-        for (i, result) in results.into_iter().enumerate() {
-            scope.values.insert(op.result(i).map_err(|e| at(e.to_string()))?.to_raw().ptr as usize, result);
-        }
+        eval_op(cx, op, operands, &mut scope)?;
     }
     Err("evaluation: a block does not end with a terminator".into())
+}
+
+/// Evaluates one operation; its results join `scope`.
+fn eval_op(cx: &EvalContext, op: OperationRef, operands: Vec<Tensor>, scope: &mut Scope) -> Result<(), String> {
+    let name = op_name(op);
+    let at = |message: String| format!("evaluation: {message} at {name} {}", op.location());
+    let results = match name.as_str() {
+        "graph.if" => {
+            let branch = op.region(usize::from(!operands[0].get(0).bool())).map_err(|e| at(e.to_string()))?;
+            eval_region(cx, branch.first_block(), &[], scope).map_err(at)?
+        }
+        "graph.while" => eval_while(cx, op, operands, scope)?,
+        "graph.kernel" => eval_region(cx, op.region(0).ok().and_then(|region| region.first_block()), &operands, scope).map_err(at)?,
+        _ => {
+            let definition = op::find(&name).ok_or_else(|| at("no definition is registered for this op".into()))?;
+            (definition.eval)(cx, op, &operands).map_err(at)?
+        }
+    };
+    for (i, result) in results.into_iter().enumerate() {
+        scope.values.insert(op.result(i).map_err(|e| at(e.to_string()))?.to_raw().ptr as usize, result);
+    }
+    Ok(())
+}
+
+/// Values that operations compute from nothing else, in order; refuses operands from elsewhere.
+pub fn eval_values(cx: &EvalContext, ops: &[OperationRef], wanted: &[Value]) -> Result<Vec<Tensor>, String> {
+    let mut scope = Scope { values: HashMap::new(), outer: None };
+    let missing = || "evaluation: a value is computed elsewhere".to_string();
+    for op in ops {
+        let operands = op.operands().map(|operand| scope.get(operand).cloned().ok_or_else(missing)).collect::<Result<Vec<_>, _>>()?;
+        eval_op(cx, *op, operands, &mut scope)?;
+    }
+    wanted.iter().map(|value| scope.get(*value).cloned().ok_or_else(missing)).collect()
 }
 
 fn eval_region(cx: &EvalContext, block: Option<BlockRef>, inputs: &[Tensor], scope: &Scope) -> Result<Vec<Tensor>, String> {

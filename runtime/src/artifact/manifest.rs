@@ -6,7 +6,7 @@ use super::{expr::Expr, program::Program};
 use serde::{Deserialize, Serialize};
 
 /// Version of the manifest, launch-program and kernel-ABI layouts described by these types.
-pub const MANIFEST_VERSION: u32 = 1;
+pub const MANIFEST_VERSION: u32 = 2;
 
 /// Element type of a tensor, as ONNX and the host see it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -58,6 +58,16 @@ pub struct Function {
     pub symbols: Vec<Symbol>,
     pub inputs: Vec<Port>,
     pub outputs: Vec<Port>,
+    /// Inputs that the program takes for known; a run with other values is refused. At most one per input.
+    pub fixed: Vec<FixedInput>,
+}
+
+/// The value that an input was compiled for. The dims of its port are constants.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FixedInput {
+    pub input: u32,
+    /// Little-endian elements in C order.
+    pub bytes: Vec<u8>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

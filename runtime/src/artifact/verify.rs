@@ -10,7 +10,7 @@ use super::{
 use crate::{
     cpu::elf,
     error::{Error, Result},
-    tensor::is_storable,
+    tensor::{element_count, is_storable},
 };
 
 /// A launch program may not ask for more registers.
@@ -78,6 +78,14 @@ fn verify_function(function: &Function) -> Check {
         for dim in &port.dims {
             check_expr(&format!("a dim of {}", port.name), dim, function.symbols.len())?;
         }
+    }
+    for (i, fixed) in function.fixed.iter().enumerate() {
+        check_index("input", fixed.input, function.inputs.len())?;
+        let port = &function.inputs[fixed.input as usize];
+        let dims: Option<Vec<i64>> = port.dims.iter().map(Expr::as_constant).collect();
+        let bytes = dims.and_then(|dims| element_count(&dims)).and_then(|count| count.checked_mul(port.element.bytes() as u64));
+        check(bytes == Some(fixed.bytes.len() as u64), || format!("the fixed value of {} has {} bytes", port.name, fixed.bytes.len()))?;
+        check(function.fixed[..i].iter().all(|other| other.input != fixed.input), || format!("{} is fixed twice", port.name))?;
     }
     Ok(())
 }

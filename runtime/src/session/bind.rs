@@ -3,10 +3,10 @@
 use crate::{
     artifact::{
         expr::{Expr, ExprOp},
-        manifest::{Function, Port},
+        manifest::{FixedInput, Function, Port},
     },
     error::{Error, Result},
-    tensor::{Shape, TensorView},
+    tensor::{Shape, Tensor, TensorView},
 };
 
 /// Not bound yet; dims are never negative.
@@ -53,7 +53,19 @@ pub fn bind_symbols(function: &Function, inputs: &[TensorView<'_>], symbols: &mu
             }
         }
     }
-    Ok(())
+    function.fixed.iter().try_for_each(|fixed| check_fixed(function, fixed, &inputs[fixed.input as usize]))
+}
+
+/// Compares an input with the value that the program was compiled for.
+fn check_fixed(function: &Function, fixed: &FixedInput, input: &TensorView<'_>) -> Result<()> {
+    let differs = if input.is_c_order() { input.data != fixed.bytes } else { Tensor::from_view(input)?.bytes() != fixed.bytes };
+    if !differs {
+        return Ok(());
+    }
+    let name = &function.inputs[fixed.input as usize].name;
+    Err(Error::Bind(format!(
+        "the value of input \"{name}\" differs from the one that the model was compiled for; compile it again with --value {name}=FILE.npy"
+    )))
 }
 
 /// Checks that every symbol has a value in its range.

@@ -85,7 +85,7 @@ fn identity<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
 fn dropout<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
     let x = cx.input(0)?;
     let training = match cx.optional(2) {
-        Some(mode) => !matches!(cx.scalar_constant(&mode), Some(Scalar::Unsigned(0) | Scalar::Signed(0))),
+        Some(_) => !matches!(cx.scalar_input(2, "modes")?, Scalar::Unsigned(0) | Scalar::Signed(0)),
         None => cx.version < 7 && cx.int_or("is_test", 0)? == 0 && cx.has_attribute("is_test"),
     };
     if training {
@@ -146,7 +146,9 @@ fn range<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
     }
     let ints = |x: &Tensor<'c, 'a>| cx.integers(x).and_then(|items| items.first().cloned());
     let (Some(first), Some(limit), Some(by)) = (ints(&start), ints(&limit), ints(&delta)) else {
-        return Ok(Failure::unsupported("bounds that are only known at run time")?);
+        // The first that is unknown says which inputs would make it known.
+        (0..3).try_for_each(|i| cx.scalar_input(i, "bounds").map(drop))?;
+        return Ok(Failure::unsupported("symbolic bounds of another type than integers")?);
     };
     if by.as_static().is_none_or(|by| by <= 0) {
         return Ok(Failure::unsupported(format!("steps of {by} between symbolic bounds"))?);

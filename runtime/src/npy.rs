@@ -3,7 +3,10 @@
 
 use memmap2::Mmap;
 use std::{borrow::Cow, fs::File, io::Write, path::Path};
-use winze_runtime::{ElementType, TensorView, tensor::element_count};
+use crate::{
+    artifact::manifest::ElementType,
+    tensor::{Tensor, TensorView, element_count},
+};
 
 const MAGIC: &[u8; 6] = b"\x93NUMPY";
 /// Data starts at a multiple of this, as numpy writes it.
@@ -231,7 +234,7 @@ pub fn c_order<'a>(tensor: &TensorView<'a>) -> Result<Cow<'a, [u8]>, String> {
     if tensor.strides.is_none() {
         return Ok(Cow::Borrowed(tensor.data));
     }
-    let copy = winze_runtime::Tensor::from_view(tensor).map_err(|error| error.to_string())?;
+    let copy = Tensor::from_view(tensor).map_err(|error| error.to_string())?;
     Ok(Cow::Owned(copy.bytes().to_vec()))
 }
 

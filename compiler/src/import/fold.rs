@@ -1,0 +1,84 @@
+//! Ops over small constants -> constants, by reference evaluation.
+//!
+//! A node whose operands are all known is imported like any other; then what it made is evaluated and taken out of the block again. What
+//! cannot be evaluated stays as it is.
+
+use super::{
+    importer::Importer,
+    value::{Data, Tensor},
+};
+use crate::constants::{ConstantType, Source};
+use winze_graph::{
+    dim::Dim,
+    eval::{EvalContext, eval_values},
+    tensor,
+    types::TensorType,
+};
+use winze_mlir::{
+    melior::ir::{BlockLike, BlockRef, OperationRef, Value, operation::OperationLike},
+    walk,
+};
+
+/// Larger tensors are computed when the model runs.
+const MAX_ELEMENTS: i64 = 1 << 14;
+
+/// Whether all operands of a node are small constants.
+pub fn applies(inputs: &[Option<Tensor>]) -> bool {
+    let known = |tensor: &Tensor| match &tensor.data {
+        Data::Value(_) => false,
+        Data::Constant(_) => is_small(&tensor.r#type),
+        Data::Integers(items) => items.iter().all(|item| item.as_static().is_some()),
+    };
+    !inputs.is_empty() && inputs.iter().flatten().all(known)
+}
+
+fn is_small(r#type: &TensorType) -> bool {
+    Dim::as_static(&r#type.count()).is_some_and(|count| count <= MAX_ELEMENTS)
+}
+
+/// The last operation of a block that is being filled.
+pub fn last_operation<'c, 'a>(block: BlockRef<'c, 'a>) -> Option<OperationRef<'c, 'a>> {
+    walk::operations(block).last()
+}
+
+/// Replaces `outputs` that ops behind `before` compute, and erases those ops.
+pub fn fold<'c: 'a, 'a>(
+    importer: &mut Importer<'_, 'c, 'a>,
+    block: BlockRef<'c, 'a>,
+    before: Option<OperationRef<'c, 'a>>,
+    outputs: &mut [Tensor<'c, 'a>],
+    name: &str,
+) {
+    let mut ops: Vec<OperationRef<'c, 'a>> = vec![];
+    // SAFETY: the operation lives as long as its block.
+    let mut next = match before {
+        Some(op) => op.next_in_block().map(|op| unsafe { OperationRef::from_raw(op.to_raw()) }),
+        None => block.first_operation().map(|op| unsafe { OperationRef::from_raw(op.to_raw()) }),
+    };
+    while let Some(op) = next {
+        // SAFETY: as above.
+        next = op.next_in_block().map(|op| unsafe { OperationRef::from_raw(op.to_raw()) });
+        ops.push(op);
+    }
+    let small = |op: &OperationRef| op.results().all(|result| TensorType::of(result.into()).is_ok_and(|r#type| is_small(&r#type)));
+    let wanted: Vec<Value<'c, 'a>> = outputs.iter().filter_map(|tensor| if let Data::Value(value) = tensor.data { Some(value) } else { None }).collect();
+    if wanted.is_empty() || !ops.iter().all(small) {
+        return;
+    }
+    let weights = |id: &str| {
+        let r#type = importer.store.type_of(id).map_err(|error| error.to_string())?;
+        let shape: Vec<usize> = r#type.dims.iter().map(|dim| *dim as usize).collect();
+        tensor::Tensor::from_bytes(r#type.element, &shape, &importer.store.read(id).map_err(|error| error.to_string())?)
+    };
+    let cx = EvalContext { weights: &weights, ..EvalContext::new(&[]) };
+    let Ok(results) = eval_values(&cx, &ops, &wanted) else { return };
+    let mut constants = vec![];
+    for result in results {
+        let r#type = ConstantType::new(result.element(), result.shape.iter().map(|extent| *extent as i64).collect::<Vec<_>>());
+        let Ok(id) = importer.store.add(name, r#type, Source::Inline(result.to_bytes())) else { return };
+        constants.push(id);
+    }
+    let values = outputs.iter_mut().filter(|tensor| matches!(tensor.data, Data::Value(_)));
+    values.zip(constants).for_each(|(tensor, id)| tensor.data = Data::Constant(id));
+    ops.into_iter().rev().for_each(walk::erase);
+}
