@@ -9,7 +9,7 @@ use crate::{
     session::{self, Ready},
 };
 use std::{fmt::Write, fs, path::PathBuf, time::Instant};
-use winze_runtime::{Session, Tensor, npy, TensorView, artifact::manifest::Function, tensor::element_count};
+use winze_runtime::{Session, Tensor, TensorView, artifact::manifest::Function, npy, tensor::element_count};
 
 /// More elements than this are shown by their first ones.
 const SHOWN: usize = 12;

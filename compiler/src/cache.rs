@@ -6,6 +6,7 @@
 
 use crate::{
     compile::CompileOptions,
+    import::ImportOptions,
     import::proto::{AttributeProto, GraphProto, ModelProto, NodeProto, SparseTensorProto, TensorProto},
 };
 use prost::Message;
@@ -40,7 +41,12 @@ impl Key {
     /// `None` where something cannot be read: compiling says what.
     pub fn new(model: &Path, level: u8, options: &CompileOptions) -> Option<Self> {
         // A new option has to find its place here.
-        let CompileOptions { targets, dims, jobs: _, emit: _ } = options;
+        let CompileOptions { targets, import, jobs: _, emit: _ } = options;
+        let ImportOptions { dims, values, inputs } = import;
+        // What the files of values and inputs hold would have to count.
+        if !values.is_empty() || !inputs.is_empty() {
+            return None;
+        }
         let mut hasher = blake3::Hasher::new();
         let mut part = |label: &str, hash: &[u8]| {
             hasher.update(&(label.len() as u64).to_le_bytes()).update(label.as_bytes());
@@ -218,7 +224,7 @@ mod tests {
 
     fn options(dims: &[&str]) -> CompileOptions {
         let dims = dims.iter().map(|dim| dim.parse().unwrap()).collect();
-        CompileOptions { targets: vec!["cpu=x86-64-v3".parse().unwrap()], dims, jobs: 1, emit: None }
+        CompileOptions { targets: vec!["cpu=x86-64-v3".parse().unwrap()], import: ImportOptions { dims, ..Default::default() }, jobs: 1, emit: None }
     }
 
     #[test]

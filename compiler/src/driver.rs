@@ -200,8 +200,8 @@ fn compile_command(arguments: CompileArguments) -> Result<(), CompileError> {
     let import = ImportOptions { dims: arguments.dims, values: arguments.values, inputs: arguments.inputs };
     let options =
         CompileOptions { targets: or_native(arguments.targets)?, import, jobs: jobs.max(1), emit: emit.transpose()? };
-    // Whoever asks for stages or times wants to see the model being compiled; the values of inputs are no part of a key.
-    let cached = arguments.emit.is_none() && arguments.trace.is_none() && !arguments.no_cache && arguments.values.is_empty() && arguments.inputs.is_empty();
+    // Whoever asks for stages or times wants to see the model being compiled.
+    let cached = arguments.emit.is_none() && arguments.trace.is_none() && !arguments.no_cache;
     let key = || Key::new(&arguments.model, arguments.level, &options);
     let cache = if cached { Cache::of_user().zip(key()) } else { None };
     if let (Some((cache, key)), Some(out)) = (&cache, &arguments.output)

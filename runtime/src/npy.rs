@@ -1,12 +1,12 @@
 //! `.npy` files <-> tensors. Files are mapped, and used where they stand if their bytes are little-endian; C and Fortran order, any byte order,
 //! 0-d and empty arrays, format versions 1 to 3. Refuses Python objects, text, complex numbers and records, and sizes that do not fit the file.
 
-use memmap2::Mmap;
-use std::{borrow::Cow, fs::File, io::Write, path::Path};
 use crate::{
     artifact::manifest::ElementType,
     tensor::{Tensor, TensorView, element_count},
 };
+use memmap2::Mmap;
+use std::{borrow::Cow, fs::File, io::Write, path::Path};
 
 const MAGIC: &[u8; 6] = b"\x93NUMPY";
 /// Data starts at a multiple of this, as numpy writes it.

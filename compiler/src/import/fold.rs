@@ -25,7 +25,7 @@ const MAX_ELEMENTS: i64 = 1 << 14;
 /// Whether all operands of a node are small constants.
 pub fn applies(inputs: &[Option<Tensor>]) -> bool {
     let known = |tensor: &Tensor| match &tensor.data {
-        Data::Value(_) => false,
+        Data::Value(_) | Data::Sequence(_) => false,
         Data::Constant(_) => is_small(&tensor.r#type),
         Data::Integers(items) => items.iter().all(|item| item.as_static().is_some()),
     };
@@ -61,7 +61,8 @@ pub fn fold<'c: 'a, 'a>(
         ops.push(op);
     }
     let small = |op: &OperationRef| op.results().all(|result| TensorType::of(result.into()).is_ok_and(|r#type| is_small(&r#type)));
-    let wanted: Vec<Value<'c, 'a>> = outputs.iter().filter_map(|tensor| if let Data::Value(value) = tensor.data { Some(value) } else { None }).collect();
+    let wanted: Vec<Value<'c, 'a>> =
+        outputs.iter().filter_map(|tensor| if let Data::Value(value) = tensor.data { Some(value) } else { None }).collect();
     if wanted.is_empty() || !ops.iter().all(small) {
         return;
     }

@@ -227,7 +227,8 @@ impl<'p, 'c: 'a, 'a> Importer<'p, 'c, 'a> {
     fn fixed_input(&mut self, name: &str, r#type: &TensorType, bytes: &[u8]) -> Result<(String, Attribute<'c>), ImportError> {
         let fixed = r#type.static_shape().and_then(|shape| {
             let constant = ConstantType::new(r#type.element, shape.clone());
-            let tensor = winze_graph::tensor::Tensor::from_bytes(r#type.element, &shape.iter().map(|d| *d as usize).collect::<Vec<_>>(), bytes);
+            let tensor =
+                winze_graph::tensor::Tensor::from_bytes(r#type.element, &shape.iter().map(|d| *d as usize).collect::<Vec<_>>(), bytes);
             let id = self.store.add(name, constant, Source::Inline(bytes.to_vec())).ok()?;
             Some((id, winze_graph::ops::constant::write_constant(self.context, &tensor.ok()?)))
         });
@@ -253,7 +254,11 @@ impl<'p, 'c: 'a, 'a> Importer<'p, 'c, 'a> {
         let list: Vec<String> = names.iter().map(|name| format!("'{name}'")).collect();
         let flags: Vec<String> = names.iter().map(|name| format!("--value {name}=FILE.npy")).collect();
         let (input, it) = if names.len() == 1 { ("input", "it") } else { ("inputs", "them") };
-        Failure::Unsupported(format!("{what} that come from the {input} {} at run time; fix {it} with {}", list.join(", "), flags.join(" ")))
+        Failure::Unsupported(format!(
+            "{what} that come from the {input} {} at run time; fix {it} with {}",
+            list.join(", "),
+            flags.join(" ")
+        ))
     }
 
     fn append_function(
@@ -371,7 +376,8 @@ impl<'p, 'c: 'a, 'a> Importer<'p, 'c, 'a> {
             _ => unreachable!("a dim without a name has a value"),
         };
         let named: Vec<Option<String>> = plan::symbols(input).take(rank).collect();
-        let dims = named.into_iter().enumerate().map(|(axis, name)| name.map_or_else(|| static_dim(axis), |name| self.symbol(name))).collect();
+        let dims =
+            named.into_iter().enumerate().map(|(axis, name)| name.map_or_else(|| static_dim(axis), |name| self.symbol(name))).collect();
         let r#type = TensorType::new(element, dims);
         if r#type.static_shape().is_some_and(|shape| checked_bytes(&shape, element.bytes()).is_none()) {
             return Err(ImportError::model("the number of elements does not fit 64 bits", format!("input `{}`", input.name)));

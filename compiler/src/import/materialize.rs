@@ -27,6 +27,7 @@ impl<'c, 'a> Importer<'_, 'c, 'a> {
         match &tensor.data {
             Data::Value(value) => Ok(*value),
             Data::Constant(id) => self.constant_value(id, block, location),
+            Data::Sequence(_) => Failure::unsupported("a sequence that leaves the model or a loop; only tensors do"),
             Data::Integers(items) => match items.iter().map(Dim::as_static).collect::<Option<Vec<i64>>>() {
                 Some(items) => {
                     let mut bytes = vec![];

@@ -62,7 +62,9 @@ impl Plan {
     pub fn dims(&self, graph: &GraphProto) -> HashMap<String, i64> {
         let mut dims = HashMap::new();
         for input in inputs(graph) {
-            let Some(offer) = self.offers.get(&input.name).filter(|_| self.fixes_dims || self.fixed.contains(&input.name)) else { continue };
+            let Some(offer) = self.offers.get(&input.name).filter(|_| self.fixes_dims || self.fixed.contains(&input.name)) else {
+                continue;
+            };
             for (name, extent) in symbols(input).zip(&offer.dims) {
                 if let Some(name) = name {
                     dims.entry(name).or_insert(*extent);

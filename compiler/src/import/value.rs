@@ -21,6 +21,8 @@ pub enum Data<'c, 'a> {
     Constant(String),
     /// Integers or bools that are known, or follow from symbolic dims; in C order.
     Integers(Vec<Dim>),
+    /// No tensor but a list of them; the type says nothing.
+    Sequence(Vec<Tensor<'c, 'a>>),
 }
 
 impl<'c, 'a> Tensor<'c, 'a> {

@@ -25,7 +25,9 @@ pub fn report(what: &str) {
 
 pub fn try_compile(model: &Path, targets: &[&str], jobs: usize, out: &Path) -> Result<(), String> {
     let targets: Vec<Target> = targets.iter().map(|target| target.parse()).collect::<Result<_, _>>()?;
-    compile(model, Some(out), &CompileOptions { targets, import: Default::default(), jobs, emit: None }).map(|_| ()).map_err(|e| e.to_string())
+    compile(model, Some(out), &CompileOptions { targets, import: Default::default(), jobs, emit: None })
+        .map(|_| ())
+        .map_err(|e| e.to_string())
 }
 
 /// The artifact's bytes.

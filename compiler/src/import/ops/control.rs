@@ -1,11 +1,12 @@
 //! If and Loop -> graph.if and graph.while.
 //!
-//! A Loop carries its counter (0-d i64), its condition (0-d bool) and the model's values. Refuses scan outputs and values that change shape.
+//! A Loop carries its counter (0-d i64), its condition (0-d bool) and the model's values. Loops with scan
+//! outputs or sequences, and Scan, are unrolled when their trip count is known. Refuses values that change shape.
 
-use super::{OpResult, Row, row};
+use super::{OpResult, Row, row, row_since, sequence::stack};
 use crate::import::{
     error::{Failure, ImportError},
-    node::NodeContext,
+    node::{NodeContext, normalize_axis},
     proto::GraphProto,
     value::{Data, Tensor},
 };
@@ -15,7 +16,7 @@ use winze_graph::{
 };
 use winze_mlir::melior::ir::{Block, BlockLike, BlockRef, Location, Region, RegionLike, Type, Value, ValueLike, operation::OperationLike};
 
-pub const OPS: &[Row] = &[row("If", if_), row("Loop", loop_)];
+pub const OPS: &[Row] = &[row("If", if_), row("Loop", loop_), row_since("Scan", 9, scan)];
 
 type Cx<'x, 'p, 'c, 'a> = NodeContext<'x, 'p, 'c, 'a>;
 
@@ -118,8 +119,8 @@ fn loop_<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
             body.output.len()
         ))?);
     }
-    if body.output.len() > carried + 1 {
-        return Ok(Failure::unsupported("scan outputs")?);
+    if body.output.len() > carried + 1 || initial.iter().any(|tensor| matches!(tensor.data, Data::Sequence(_))) {
+        return unrolled_loop(cx, body, initial);
     }
     // Both are optional: no trip count means no limit, no condition means true.
     let trips = match cx.optional(0) {
@@ -174,6 +175,107 @@ fn loop_<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
     let op = cx.block.append_operation(While::create(cx.context(), cx.location, &start, [before, region], &types));
     let results: Vec<Value<'c, 'a>> = op.results().skip(2).map(Into::into).collect();
     Ok(results.into_iter().map(|value| cx.wrap(value)).collect::<Result<_, _>>()?)
+}
+
+/// More copies of a body's nodes than are worth their code.
+const MAX_UNROLLED: i64 = 1 << 13;
+
+fn check_unrolled(body: &GraphProto, trips: i64) -> Result<(), Failure> {
+    let nodes = trips.max(0).saturating_mul(body.node.len().max(1) as i64);
+    if nodes > MAX_UNROLLED {
+        return Failure::unsupported(format!(
+            "{trips} iterations with scan outputs, unrolled to {nodes} nodes; at most {MAX_UNROLLED} are"
+        ));
+    }
+    Ok(())
+}
+
+/// A Loop with scan outputs or sequences: one copy of its body per iteration, which must be known to happen.
+fn unrolled_loop<'p, 'c, 'a>(cx: &mut Cx<'_, 'p, 'c, 'a>, body: &'p GraphProto, mut carried: Vec<Tensor<'c, 'a>>) -> OpResult<'c, 'a> {
+    let trips = match cx.optional_ints(0, "trip counts")? {
+        Some(trips) => trips.first().copied().unwrap_or(0),
+        None => i64::MAX,
+    };
+    if trips < i64::MAX {
+        check_unrolled(body, trips)?;
+    }
+    let mut running = match cx.optional(1) {
+        Some(running) => condition(cx, &running)?,
+        None => Tensor::integers(ElementType::Bool, &[], vec![1.into()]),
+    };
+    let mut scanned: Vec<Vec<Tensor<'c, 'a>>> = vec![vec![]; body.output.len() - carried.len() - 1];
+    let (block, mut turn) = (cx.block, 0);
+    while turn < trips {
+        match cx.integers(&running).as_deref().map(|items| items.first().and_then(winze_graph::dim::Dim::as_static)) {
+            Some(Some(0)) => break,
+            Some(Some(_)) => {}
+            _ => return Err(cx.importer.unknown(&running, "conditions of a loop with scan outputs").into()),
+        }
+        check_unrolled(body, turn + 1)?;
+        let counter = Tensor::integers(ElementType::I64, &[], vec![turn.into()]);
+        let inputs = [counter, running].into_iter().chain(carried.iter().cloned()).collect();
+        let Some(outputs) = cx.subgraph(body, inputs, block)? else { return Ok(missing()?) };
+        let mut outputs = outputs.into_iter();
+        running = outputs.next().ok_or_else(|| Failure::Invalid("the body has no condition".into()))?;
+        carried.iter_mut().zip(&mut outputs).for_each(|(value, next)| *value = next);
+        scanned.iter_mut().zip(outputs).for_each(|(list, output)| list.push(output));
+        turn += 1;
+    }
+    for list in scanned {
+        if list.is_empty() {
+            return Ok(Failure::unsupported("scan outputs of a loop without iterations")?);
+        }
+        carried.push(stack(cx, &list, 0)?);
+    }
+    Ok(carried)
+}
+
+/// One copy of the body per element of the scanned axis.
+fn scan<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
+    let body = cx.graph("body")?;
+    let all = cx.all_inputs()?;
+    let count = usize::try_from(cx.int_or("num_scan_inputs", 0)?).ok().filter(|count| (1..=all.len()).contains(count));
+    let Some(count) = count else { return Ok(Failure::invalid("num_scan_inputs does not fit its operands")?) };
+    let states = all.len() - count;
+    let Some(outputs) = body.output.len().checked_sub(states) else { return Ok(Failure::invalid("its body has too few outputs")?) };
+    let (mut carried, inputs) = (all[..states].to_vec(), &all[states..]);
+    let list = |cx: &Cx<'_, '_, 'c, 'a>, name: &str, length: usize| -> Result<Vec<i64>, Failure> {
+        let list = cx.ints(name)?.unwrap_or_else(|| vec![0; length]);
+        if list.len() == length { Ok(list) } else { Failure::invalid(format!("`{name}` has {} entries, not {length}", list.len())) }
+    };
+    let (axes, directions) = (list(cx, "scan_input_axes", count)?, list(cx, "scan_input_directions", count)?);
+    let (out_axes, out_directions) = (list(cx, "scan_output_axes", outputs)?, list(cx, "scan_output_directions", outputs)?);
+    let axes = axes.iter().zip(inputs).map(|(axis, x)| normalize_axis(*axis, x.rank())).collect::<Result<Vec<_>, _>>()?;
+    let Some(trips) = inputs[0].extent(axes[0]) else {
+        return Ok(Failure::unsupported(format!("a scan over the symbolic extent {}; fix it with --dim", inputs[0].dims()[axes[0]]))?);
+    };
+    if inputs.iter().zip(&axes).any(|(x, axis)| x.extent(*axis) != Some(trips)) {
+        return Ok(Failure::invalid("scanned axes of different extents")?);
+    }
+    check_unrolled(body, trips)?;
+    let (block, mut scanned) = (cx.block, vec![vec![]; outputs]);
+    for turn in 0..trips {
+        let mut arguments = carried.clone();
+        for ((x, axis), direction) in inputs.iter().zip(&axes).zip(&directions) {
+            let at = if *direction == 0 { turn } else { trips - 1 - turn };
+            let part = cx.slice_axis(x, *axis, at, at + 1)?;
+            let dims = part.dims().iter().enumerate().filter(|(i, _)| i != axis).map(|(_, dim)| dim.clone()).collect();
+            arguments.push(cx.reshape(&part, dims)?);
+        }
+        let Some(results) = cx.subgraph(body, arguments, block)? else { return Ok(missing()?) };
+        let mut results = results.into_iter();
+        carried.iter_mut().zip(&mut results).for_each(|(value, next)| *value = next);
+        scanned.iter_mut().zip(results).for_each(|(list, output)| list.push(output));
+    }
+    for ((mut list, axis), direction) in scanned.into_iter().zip(out_axes).zip(out_directions) {
+        let Some(first) = list.first() else { return Ok(Failure::unsupported("a scan over an empty axis")?) };
+        let axis = normalize_axis(axis, first.rank() + 1)?;
+        if direction != 0 {
+            list.reverse();
+        }
+        carried.push(stack(cx, &list, axis)?);
+    }
+    Ok(carried)
 }
 
 fn argument<'c, 'a>(cx: &Cx<'_, '_, 'c, 'a>, block: BlockRef<'c, 'a>, i: usize) -> Result<Tensor<'c, 'a>, Failure> {

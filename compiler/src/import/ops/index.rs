@@ -161,7 +161,7 @@ fn known_scalar<'c, 'a>(cx: &Cx<'_, '_, 'c, 'a>, x: &Tensor<'c, 'a>, what: &str)
     }
     match cx.scalar_constant(x) {
         Some(value) => Ok(Dim::from(value.to_f64() as i64)),
-        None => Failure::unsupported(format!("{what} that is only known at run time")),
+        None => Err(cx.importer.unknown(x, what)),
     }
 }
 

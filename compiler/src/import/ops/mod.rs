@@ -19,6 +19,7 @@ mod recurrent;
 mod reduce;
 mod reshape;
 mod resize;
+mod sequence;
 mod signal;
 mod slice;
 
@@ -94,6 +95,7 @@ const TABLES: &[&[Row]] = &[
     reduce::OPS,
     reshape::OPS,
     resize::OPS,
+    sequence::OPS,
     signal::OPS,
     slice::OPS,
 ];

@@ -118,7 +118,7 @@ fn known(cx: &Cx, tensor: &Tensor) -> Option<Vec<Scalar>> {
             Some(bytes.chunks_exact(tensor.element().bytes()).map(|bytes| Scalar::read(tensor.element(), bytes)).collect())
         }
         Data::Integers(items) => items.iter().map(|item| item.as_static().map(Scalar::Signed)).collect(),
-        Data::Value(_) => None,
+        _ => None,
     }
 }
 
