@@ -224,7 +224,12 @@ mod tests {
 
     fn options(dims: &[&str]) -> CompileOptions {
         let dims = dims.iter().map(|dim| dim.parse().unwrap()).collect();
-        CompileOptions { targets: vec!["cpu=x86-64-v3".parse().unwrap()], import: ImportOptions { dims, ..Default::default() }, jobs: 1, emit: None }
+        CompileOptions {
+            targets: vec!["cpu=x86-64-v3".parse().unwrap()],
+            import: ImportOptions { dims, ..Default::default() },
+            jobs: 1,
+            emit: None,
+        }
     }
 
     #[test]

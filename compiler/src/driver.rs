@@ -198,8 +198,7 @@ fn compile_command(arguments: CompileArguments) -> Result<(), CompileError> {
     });
     let jobs = arguments.jobs.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
     let import = ImportOptions { dims: arguments.dims, values: arguments.values, inputs: arguments.inputs };
-    let options =
-        CompileOptions { targets: or_native(arguments.targets)?, import, jobs: jobs.max(1), emit: emit.transpose()? };
+    let options = CompileOptions { targets: or_native(arguments.targets)?, import, jobs: jobs.max(1), emit: emit.transpose()? };
     // Whoever asks for stages or times wants to see the model being compiled.
     let cached = arguments.emit.is_none() && arguments.trace.is_none() && !arguments.no_cache;
     let key = || Key::new(&arguments.model, arguments.level, &options);

@@ -223,7 +223,7 @@ fn c_kernels_are_called() {
 fn a_run_is_cancelled_from_another_thread() {
     let mut model = Model::new();
     let endless = LaunchProgram { registers: 0, buffers: vec![], arena: c(0), code: vec![Instruction::Jump { target: 0 }] };
-    model.function(Function { name: "main".into(), symbols: vec![], inputs: vec![], outputs: vec![] }, endless);
+    model.function(Function { name: "main".into(), symbols: vec![], inputs: vec![], outputs: vec![], fixed: vec![] }, endless);
     let artifact = model.artifact();
     let path = CString::new(artifact.path.to_str().unwrap()).unwrap();
     unsafe {
