@@ -125,11 +125,11 @@ impl<'a, 'c> Windows<'a, 'c> {
         if widest < 8 || (narrowest < 32 && bits < 512) {
             return None;
         }
-        let rows = (0..generic.loops()).filter(|dim| {
+        let mut rows = (0..generic.loops()).filter(|dim| {
             !generic.reduction[*dim] && *dim != lane_loop && generic.uses(output, *dim) && generic.static_extent(*dim) != Some(1)
         });
         let start = start_value(generic);
-        Some(Self { generic, lane_loop, row: rows.last(), steps, lanes: bits / i64::from(widest), start })
+        Some(Self { generic, lane_loop, row: rows.next_back(), steps, lanes: bits / i64::from(widest), start })
     }
 
     fn rewrite(&self) -> Result<(), String> {

@@ -94,7 +94,7 @@ fn the_first_of_equals_ranks_first() {
     let x = ("x", f32s(&[5], &[-1.0, 3.0, 2.0, 3.0, -2.0]));
     let largest = node("TopK", &["x", "k"], &["v", "i"], vec![]);
     let expected = [f32s(&[3], &[3.0, 3.0, 2.0]), i64s(&[3], &[1, 3, 2])];
-    check(largest, &[x.clone()], vec![longs("k", &[3])], &expected);
+    check(largest, std::slice::from_ref(&x), vec![longs("k", &[3])], &expected);
     let smallest = node("TopK", &["x", "k"], &["v", "i"], vec![int("largest", 0)]);
     check(smallest, &[x], vec![longs("k", &[2])], &[f32s(&[2], &[-2.0, -1.0]), i64s(&[2], &[4, 0])]);
 }

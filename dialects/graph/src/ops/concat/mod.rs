@@ -76,6 +76,8 @@ fn lower<'c>(cx: &mut LowerContext<'c>, op: Op<'c>) -> Result<Vec<Val<'c>>, Stri
         value = cx.slice(filled, Some(value), &offsets, &input.dims, &strides)?;
         offsets[axis] = &offsets[axis] + &input.dims[axis];
     }
-    cx.mark_pieces(value, &[axis])?;
+    if result.dims.iter().all(|dim| dim.as_static() != Some(0)) {
+        cx.mark_pieces(value, &[axis])?;
+    }
     Ok(vec![value])
 }
