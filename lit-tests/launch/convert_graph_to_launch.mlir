@@ -40,6 +40,25 @@ func.func @view(%x: tensor<2x3xf32>) -> tensor<6xf32> {
   return %0 : tensor<6xf32>
 }
 
+// An extent is host arithmetic, stored where a kernel reads it.
+// CHECK-LABEL: launch.program @extent
+// CHECK: %[[Y:.*]] = launch.output 0
+// CHECK: %[[N:.*]] = launch.symbol 0
+// CHECK: %[[TWO:.*]] = arith.constant 2
+// CHECK: %[[E:.*]] = arith.muli %[[N]], %[[TWO]]
+// CHECK: %[[B:.*]] = launch.arena
+// CHECK: launch.store %[[E]] to %[[B]]
+// CHECK: launch.dispatch "double"(%[[B]], %[[Y]])
+func.func @extent(%x: tensor<?xf32, affine_map<()[s0] -> (s0 * 2)>>) -> tensor<i64> attributes {graph.symbols = ["n"]} {
+  %0 = graph.dim %x axis 0 : tensor<?xf32, affine_map<()[s0] -> (s0 * 2)>>
+  %1 = graph.kernel "elementwise"(%0) attributes {nodes = ["a"], winze.kernel = "double", winze.symbols = array<i64>} : (tensor<i64>) -> tensor<i64> {
+  ^bb0(%a: tensor<i64>):
+    %2 = graph.add %a, %a : tensor<i64>
+    graph.yield %2 : tensor<i64>
+  }
+  return %1 : tensor<i64>
+}
+
 // Both branches write the output of the program.
 // CHECK-LABEL: launch.program @branches
 // CHECK: %[[X:.*]] = launch.input 1

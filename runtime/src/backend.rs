@@ -151,6 +151,10 @@ pub trait Backend: Send {
 
     fn copy(&mut self, command: &CopyCommand) -> Result<(), Error>;
 
+    /// Writes 1 to 8 bytes, all of `region`, which is an output or in the arena, in program order with the other commands. On devices with memory
+    /// of their own the value becomes part of the commands: offset and bytes are multiples of 4.
+    fn write(&mut self, region: Region, bytes: &[u8]) -> Result<(), Error>;
+
     /// Orders everything before against everything after. Without it, commands between two barriers may run in any order or at once.
     fn barrier(&mut self) -> Result<(), Error>;
 

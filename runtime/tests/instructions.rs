@@ -153,6 +153,28 @@ fn loads_every_stored_type() {
 }
 
 #[test]
+fn stores_what_loads_read() {
+    use ElementType::*;
+    let half = 0.5f64.to_bits() as i64;
+    let values = [(Bool, 1), (I8, -1), (I16, -2), (I32, -3), (I64, i64::MIN), (U8, 255), (U32, u32::MAX.into()), (F32, half), (F64, half)];
+    for (storage, value) in values {
+        let mut case = Case::new();
+        case.arena = 64;
+        case.buffers.push(buffer(storage, &[c(2)], Place::Arena(c(0))));
+        let through = vec![int(0, 1), int(1, value), Store { src: 1, buffer: 2, index: 0 }, Load { dst: 2, buffer: 2, index: 0 }];
+        let code = store(&mut case, through, 2);
+        assert_eq!(case.run(code, [0; 8]).unwrap()[0], value, "{storage}");
+    }
+    let copy = Copy { src: 0, src_offset: None, dst: 1, dst_offset: None, bytes: None };
+    let code = vec![copy, int(0, 7), int(1, 100), Store { src: 1, buffer: 1, index: 0 }, Return];
+    assert_eq!(Case::new().run(code, [1, 2, 3, 4, 5, 6, 7, 8]).unwrap(), [1, 2, 3, 4, 5, 6, 7, 100]);
+    assert_eq!(
+        Case::new().fails(vec![int(0, 8), Store { src: 0, buffer: 1, index: 0 }, Return]),
+        "run: element 8 of a buffer of 8 is stored at function main, instruction 1"
+    );
+}
+
+#[test]
 fn dispatch_passes_scalars_and_reports_codes() {
     let mut case = Case::new();
     let add = case.model.kernel("add_scalar", &[Access::ReadWrite], 1, s(0), c(0));

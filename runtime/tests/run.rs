@@ -213,6 +213,9 @@ impl Backend for Losing {
     fn copy(&mut self, _command: &CopyCommand) -> Result<(), Error> {
         Ok(())
     }
+    fn write(&mut self, _region: Region, _bytes: &[u8]) -> Result<(), Error> {
+        Ok(())
+    }
     fn barrier(&mut self) -> Result<(), Error> {
         Ok(())
     }

@@ -4,19 +4,20 @@
 //! the same block; else they are copied. Loop state lives in buffers of its own and is copied at the end of each iteration.
 //! Assumes outlined kernels (`winze.kernel` on each `graph.kernel`); refuses any other graph op.
 
-use super::{IN_PLACE_ATTRIBUTE, KERNEL_ATTRIBUTE, SYMBOLS_ATTRIBUTE, extents};
+use super::{
+    IN_PLACE_ATTRIBUTE, KERNEL_ATTRIBUTE, SYMBOLS_ATTRIBUTE, extents,
+    registers::{Registers, append},
+};
 use melior::{
     Context,
     dialect::DialectHandle,
     ir::{
         Block, BlockLike, BlockRef, Location, Operation, OperationRef, Region, RegionLike, Type, Value, ValueLike,
-        attribute::IntegerAttribute,
         operation::{OperationBuilder, OperationLike, OperationResult},
-        r#type::IntegerType,
     },
 };
 use std::{collections::HashMap, ffi::c_void};
-use winze_graph::{dialect as graph, dim::Dim};
+use winze_graph::{dialect as graph, dim::Dim, types::TensorType};
 use winze_launch as launch;
 use winze_mlir::{attributes, locations, pass::RustPass, walk};
 
@@ -77,13 +78,6 @@ fn convert<'c>(context: &'c Context, func: OperationRef<'c, '_>) -> Result<Opera
     let region = Region::new();
     region.append_block(block);
     Ok(launch::Program::create(context, func.location(), name, symbols, extents::to_attribute(context, &[Dim::from(0)]), [region]))
-}
-
-/// Appends an op with one result and returns the result.
-fn append<'c, 'a>(block: BlockRef<'c, 'a>, op: Operation<'c>) -> Value<'c, 'a> {
-    let op = block.append_operation(op);
-    // SAFETY: the result lives as long as the block.
-    unsafe { Value::from_raw(op.result(0).expect("the op has a result").to_raw()) }
 }
 
 struct Converter<'c, 'a> {
@@ -196,6 +190,12 @@ impl<'c: 'a, 'a> Converter<'c, 'a> {
                 self.bind(reshape.result(), view);
                 Ok(())
             }
+            Some(graph::AnyOp::Dim(dim)) => {
+                let axis = dim.axis() as usize;
+                let extent = TensorType::of(dim.input())?.dims.get(axis).cloned().ok_or("graph.dim: its input lacks the axis")?;
+                let value = self.registers(location, to).extent(&extent)?;
+                self.bind_register(dim.result(), value, to)
+            }
             Some(graph::AnyOp::If(branch)) => self.branch(branch, to),
             Some(graph::AnyOp::While(repeat)) => self.repeat(repeat, to),
             Some(graph::AnyOp::Yield(_)) => Ok(()),
@@ -205,6 +205,19 @@ impl<'c: 'a, 'a> Converter<'c, 'a> {
                 op.name().as_string_ref().as_str().unwrap_or("?")
             )),
         }
+    }
+
+    fn registers(&self, location: Location<'c>, block: BlockRef<'c, 'a>) -> Registers<'c, 'a> {
+        Registers { context: self.context, block, location }
+    }
+
+    /// Puts a register where kernels read it as the only element of `tensor`.
+    fn bind_register(&mut self, tensor: Value<'c, '_>, register: Value<'c, 'a>, to: BlockRef<'c, 'a>) -> Result<(), String> {
+        let location = locations::of_value(tensor);
+        let buffer = self.destination(tensor, to)?;
+        let zero = self.registers(location, to).number(0);
+        to.append_operation(launch::Store::create(self.context, location, register, buffer, zero));
+        Ok(())
     }
 
     fn kernel(&mut self, kernel: graph::Kernel<'c, '_>, to: BlockRef<'c, 'a>) -> Result<(), String> {
@@ -227,15 +240,9 @@ impl<'c: 'a, 'a> Converter<'c, 'a> {
 
     /// The first element of a bool tensor, on the host.
     fn condition(&self, tensor: Value<'c, '_>, location: Location<'c>, to: BlockRef<'c, 'a>) -> Result<Value<'c, 'a>, String> {
-        let i64_type = IntegerType::new(self.context, 64).into();
-        let zero = OperationBuilder::new("arith.constant", location)
-            .add_attributes(&[(melior::ir::Identifier::new(self.context, "value"), IntegerAttribute::new(i64_type, 0).into())])
-            .add_results(&[i64_type])
-            .build()
-            .expect("a constant builds");
-        let zero = append(to, zero);
-        let bool_type = IntegerType::new(self.context, 1).into();
-        Ok(append(to, launch::Load::create(self.context, location, self.buffer(tensor)?, zero, &[bool_type])))
+        let registers = self.registers(location, to);
+        let load = launch::Load::create(self.context, location, self.buffer(tensor)?, registers.number(0), &[registers.boolean()]);
+        Ok(append(to, load))
     }
 
     fn branch(&mut self, branch: graph::If<'c, '_>, to: BlockRef<'c, 'a>) -> Result<(), String> {

@@ -141,6 +141,10 @@ impl Encoder<'_> {
                 let dst = self.define(load.result());
                 self.code.push(Instruction::Load { dst, buffer, index });
             }
+            AnyOp::Store(store) => {
+                let (src, buffer, index) = (self.register(store.value())?, self.buffer_id(store.target())?, self.register(store.index())?);
+                self.code.push(Instruction::Store { src, buffer, index });
+            }
             AnyOp::Barrier(_) => self.code.push(Instruction::Barrier),
             AnyOp::Call(call) => {
                 let symbols = call.symbols().into_iter().map(|symbol| self.register(symbol)).collect::<Result<_, _>>()?;

@@ -8,6 +8,7 @@ pub mod encode;
 pub mod extents;
 mod plan;
 pub mod plan_arena;
+mod registers;
 
 /// Name of the attribute on `graph.kernel` with the kernel it became.
 pub const KERNEL_ATTRIBUTE: &str = "winze.kernel";

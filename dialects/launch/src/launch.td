@@ -88,6 +88,12 @@ def Launch_LoadOp : Launch_Op<"load"> {
   let assemblyFormat = "$source `[` $index `]` attr-dict `:` type($source) `->` type($result)";
 }
 
+def Launch_StoreOp : Launch_Op<"store"> {
+  let summary = "writes a register to one element, by linear index, where a kernel or the caller reads it";
+  let arguments = (ins Launch_Register:$value, AnyMemRef:$target, I64:$index);
+  let assemblyFormat = "$value `to` $target `[` $index `]` attr-dict `:` type($value) `to` type($target)";
+}
+
 def Launch_BarrierOp : Launch_Op<"barrier"> {
   let summary = "orders everything before against everything after, on any device";
   let assemblyFormat = "attr-dict";

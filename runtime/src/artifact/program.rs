@@ -117,6 +117,12 @@ pub enum Instruction {
         buffer: BufferId,
         index: Register,
     },
+    /// Writes a register to element number `index` of a buffer: i64 into integers (their low bits), bool into bool, f64 into f32 and f64.
+    Store {
+        src: Register,
+        buffer: BufferId,
+        index: Register,
+    },
     /// Runs `Variant::dispatches[dispatch]`.
     Dispatch {
         dispatch: u32,

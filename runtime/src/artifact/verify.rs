@@ -258,6 +258,15 @@ impl Cx<'_> {
                 self.buffer(*buffer)?;
                 self.registers(&[*dst, *index])
             }
+            Store { src, buffer, index } => {
+                self.writable(*buffer)?;
+                let storage = self.program.buffers[*buffer as usize].storage;
+                // Vulkan writes whole words.
+                let words = matches!(self.variant.device, Device::Cpu { .. }) || storage.bytes() >= 4;
+                let stored = !matches!(storage, ElementType::F16 | ElementType::BF16);
+                check(words && stored, || format!("a register cannot be stored as {storage} on this device"))?;
+                self.registers(&[*src, *index])
+            }
             Dispatch { dispatch, buffers, dims, scalars } => self.verify_dispatch(*dispatch, buffers, dims, scalars),
             Copy { src, src_offset, dst, dst_offset, bytes } => {
                 self.buffer(*src)?;

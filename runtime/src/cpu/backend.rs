@@ -189,6 +189,13 @@ impl Backend for CpuBackend {
         Ok(())
     }
 
+    fn write(&mut self, region: Region, bytes: &[u8]) -> Result<()> {
+        let dst = self.pointer(region);
+        // SAFETY: the region holds at least these bytes.
+        unsafe { dst.copy_from(bytes.as_ptr(), bytes.len()) };
+        Ok(())
+    }
+
     fn barrier(&mut self) -> Result<()> {
         Ok(())
     }

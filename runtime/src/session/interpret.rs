@@ -202,6 +202,10 @@ impl Machine {
                 let value = self.load(cx, frame, *buffer, index, backend)?;
                 self.registers[frame.registers + *dst as usize] = value;
             }
+            I::Store { src, buffer, index } => {
+                let (value, index) = (registers[*src as usize], int(registers, *index));
+                self.store(cx, frame, *buffer, index, value, backend)?;
+            }
             I::Dispatch { dispatch, buffers, dims, scalars } => self.dispatch(cx, frame, *dispatch, [buffers, dims, scalars], backend)?,
             I::Copy { src, src_offset, dst, dst_offset, bytes } => {
                 let value = |r: &Option<Register>| r.map(|r| int(registers, r));
@@ -277,19 +281,31 @@ impl Machine {
         backend.dispatch(&DispatchCommand { dispatch, kernel: index, buffers, dims, scalars, grid, workspace })
     }
 
-    fn load(&mut self, cx: &Cx<'_>, frame: Frame, buffer: BufferId, index: i64, backend: &mut dyn Backend) -> Result<u64> {
-        check_cancel(cx)?;
+    /// One element of a buffer, with its type. `what` is done to it.
+    fn element(&self, cx: &Cx<'_>, frame: Frame, buffer: BufferId, index: i64, what: &str) -> Result<(ElementType, Region)> {
         let storage = cx.variant.programs[frame.function].buffers[buffer as usize].storage;
         let region = self.regions[frame.regions + buffer as usize];
         let size = storage.bytes() as u64;
         let count = region.bytes / size;
         let Some(index) = u64::try_from(index).ok().filter(|index| *index < count) else {
-            return run_error(format!("element {index} of a buffer of {count} is loaded at {}", place(cx, frame)));
+            return run_error(format!("element {index} of a buffer of {count} is {what} at {}", place(cx, frame)));
         };
+        Ok((storage, Region { offset: region.offset + index * size, bytes: size, ..region }))
+    }
+
+    fn load(&mut self, cx: &Cx<'_>, frame: Frame, buffer: BufferId, index: i64, backend: &mut dyn Backend) -> Result<u64> {
+        check_cancel(cx)?;
+        let (storage, region) = self.element(cx, frame, buffer, index, "loaded")?;
         let mut bytes = [0; 8];
-        let bytes = &mut bytes[..size as usize];
-        backend.read(Region { offset: region.offset + index * size, bytes: size, ..region }, bytes)?;
+        let bytes = &mut bytes[..storage.bytes()];
+        backend.read(region, bytes)?;
         Ok(if is_float(storage) { read_f64(storage, bytes).to_bits() } else { read_i64(storage, bytes) as u64 })
+    }
+
+    fn store(&mut self, cx: &Cx<'_>, frame: Frame, buffer: BufferId, index: i64, value: u64, backend: &mut dyn Backend) -> Result<()> {
+        let (storage, region) = self.element(cx, frame, buffer, index, "stored")?;
+        let value = if storage == ElementType::F32 { u64::from((f64::from_bits(value) as f32).to_bits()) } else { value };
+        backend.write(region, &value.to_le_bytes()[..storage.bytes()])
     }
 
     fn call_extern(&mut self, cx: &Cx<'_>, frame: Frame, name: &str, arguments: [&[u32]; 3], backend: &mut dyn Backend) -> Result<()> {

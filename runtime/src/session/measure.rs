@@ -58,6 +58,10 @@ impl Backend for Measure<'_> {
         Ok(())
     }
 
+    fn write(&mut self, _region: Region, _bytes: &[u8]) -> Result<()> {
+        Ok(())
+    }
+
     fn barrier(&mut self) -> Result<()> {
         Ok(())
     }

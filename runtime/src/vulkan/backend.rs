@@ -394,6 +394,19 @@ impl Backend for VulkanBackend {
         Ok(())
     }
 
+    fn write(&mut self, region: Region, bytes: &[u8]) -> Result<()> {
+        self.check_cancelled()?;
+        let dst = self.resolve(region)?;
+        let whole = matches!(dst.bytes, 4 | 8) && dst.bytes == bytes.len() as u64 && dst.offset.is_multiple_of(4);
+        if !whole || !matches!(dst.place, place::ARENA | place::OUTPUTS) {
+            return Err(Error::Run(format!("cannot write {} bytes to {region:?}; compile again", bytes.len())));
+        }
+        let mut value = [0; 8];
+        value[..bytes.len()].copy_from_slice(bytes);
+        self.segment.push_write(dst, u64::from_le_bytes(value));
+        Ok(())
+    }
+
     /// Nothing to do: recordings order whatever conflicts, and nothing else can be told apart.
     fn barrier(&mut self) -> Result<()> {
         Ok(())

@@ -127,7 +127,7 @@ impl Recorder {
         let dispatches = || {
             commands(&recording.key).filter_map(|command| match command {
                 Command::Dispatch(dispatch) => Some(dispatch),
-                Command::Copy { .. } => None,
+                Command::Copy { .. } | Command::Write { .. } => None,
             })
         };
         recording.dispatches = dispatches().map(|dispatch| dispatch.dispatch).collect();
@@ -171,6 +171,7 @@ impl Recorder {
             match command {
                 Command::Dispatch(dispatch) => scribe.dispatch(dispatch)?,
                 Command::Copy { src, dst } => scribe.copy(src, dst)?,
+                Command::Write { dst, value } => scribe.write(dst, value),
             }
         }
         scribe.barrier(WORK, vk::PipelineStageFlags::HOST, vk::AccessFlags::HOST_READ);
@@ -343,6 +344,13 @@ impl<'a> Scribe<'a> {
             self.copy_apart(src, dst);
         }
         Ok(())
+    }
+
+    fn write(&mut self, dst: Slice, value: u64) {
+        self.order(&[], &[Span { place: dst.place, start: dst.offset, end: dst.offset + dst.bytes }]);
+        let bytes = &value.to_le_bytes()[..dst.bytes as usize];
+        // SAFETY: see `barrier`; the backend checked that offset and size are multiples of 4 and inside the buffer.
+        unsafe { self.loaded.device.raw.cmd_update_buffer(self.commands, (self.buffers)(dst.place), dst.offset, bytes) };
     }
 
     fn copy_apart(&mut self, src: Slice, dst: Slice) {

@@ -39,7 +39,15 @@ impl Slice {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Command<'a> {
     Dispatch(DispatchWords<'a>),
-    Copy { src: Slice, dst: Slice },
+    Copy {
+        src: Slice,
+        dst: Slice,
+    },
+    /// The first `dst.bytes` bytes of a word.
+    Write {
+        dst: Slice,
+        value: u64,
+    },
 }
 
 /// A dispatch inside a segment.
@@ -69,6 +77,7 @@ impl<'a> DispatchWords<'a> {
 }
 
 const COPY: u64 = u64::MAX;
+const WRITE: u64 = u64::MAX - 1;
 
 /// Commands in program order.
 #[derive(Debug, Default)]
@@ -120,16 +129,31 @@ impl Segment {
         self.words.extend(dst.encode());
         self.commands += 1;
     }
+
+    pub fn push_write(&mut self, dst: Slice, value: u64) {
+        self.words.push(WRITE);
+        self.words.extend(dst.encode());
+        self.words.push(value);
+        self.commands += 1;
+    }
 }
 
 /// The commands that `words` were made of.
 pub(super) fn commands(words: &[u64]) -> impl Iterator<Item = Command<'_>> {
     let mut rest = words;
     std::iter::from_fn(move || {
-        if rest.first()? == &COPY {
-            let (copy, after) = rest.split_at(5);
-            rest = after;
-            return Some(Command::Copy { src: Slice::decode(&copy[1..]), dst: Slice::decode(&copy[3..]) });
+        match *rest.first()? {
+            COPY => {
+                let (copy, after) = rest.split_at(5);
+                rest = after;
+                return Some(Command::Copy { src: Slice::decode(&copy[1..]), dst: Slice::decode(&copy[3..]) });
+            }
+            WRITE => {
+                let (write, after) = rest.split_at(4);
+                rest = after;
+                return Some(Command::Write { dst: Slice::decode(&write[1..]), value: write[3] });
+            }
+            _ => {}
         }
         let (head, body) = rest.split_at(3);
         let low = |word: u64| (word & 0xffff_ffff) as usize;
@@ -156,7 +180,8 @@ mod tests {
         segment.push_dispatch(3, 2, u32::MAX, [a, b].into_iter(), &[-1, 5], &[9]);
         segment.push_copy(b, a);
         segment.push_dispatch(0, 0, 1, [].into_iter(), &[], &[]);
-        assert_eq!(segment.commands(), 3);
+        segment.push_write(Slice { bytes: 8, ..a }, 11);
+        assert_eq!(segment.commands(), 4);
         let all: Vec<_> = commands(segment.words()).collect();
         let Command::Dispatch(first) = all[0] else { panic!("{all:?}") };
         assert_eq!((first.dispatch, first.kernel, first.grid), (3, 2, u32::MAX));
@@ -165,6 +190,7 @@ mod tests {
         assert_eq!(first.scalars().collect::<Vec<_>>(), [9]);
         assert_eq!(all[1], Command::Copy { src: b, dst: a });
         assert!(matches!(all[2], Command::Dispatch(d) if d.bindings.is_empty() && d.grid == 1));
-        assert_eq!(all.len(), 3);
+        assert_eq!(all[3], Command::Write { dst: Slice { bytes: 8, ..a }, value: 11 });
+        assert_eq!(all.len(), 4);
     }
 }

@@ -169,6 +169,34 @@ fn copies_at_computed_offsets() {
     });
 }
 
+/// `y = [0, 1, ...]`, each element stored from a register, and its last one once more through a load.
+#[test]
+fn stores_registers() {
+    let mut model = VulkanModel::new(&["n"]);
+    model.input(F32, F32, &[s(0)]); // binds n
+    let y = model.output(I64, I64, &[s(0)]);
+    let flag = model.output(Bool, I32, &[]);
+    let code = vec![
+        I::ConstInt { dst: 1, value: 0 },
+        I::Loop { counter: 2, trip: 0, exit: 4 },
+        I::Store { src: 2, buffer: y, index: 2 },
+        I::EndLoop { start: 1 },
+        I::ConstBool { dst: 3, value: true },
+        I::Store { src: 3, buffer: flag, index: 1 },
+        I::Return,
+    ];
+    let program = model.build(4, c(0), code);
+    validated(&program, &VulkanOptions::default(), |loaded| {
+        let mut session = session(&program, loaded);
+        for n in [1i64, 5, 600] {
+            let nothing = vec![0f32; n as usize];
+            let got = session.run(&[TensorView::of(&[n], &nothing)]).unwrap();
+            assert_eq!(got.get(0).unwrap().as_slice::<i64>().unwrap(), (0..n).collect::<Vec<_>>());
+            assert_eq!(got.get(1).unwrap().data, [1]);
+        }
+    });
+}
+
 #[test]
 fn timings_name_the_dispatches() {
     let program = loop_with_loaded_trip();
