@@ -16,7 +16,7 @@ const HELP: &str = "\
 Usage: cargo xtask COMMAND
 
   setup             install the system packages that building and testing need (through apt-get; does nothing when all are there)
-  demo              fetch a trained model, compile it, run it on CPU and Vulkan, compare with the stored reference
+  demo              fetch trained models, compile them, read the text in a picture on CPU and Vulkan, compare with the stored reading
   test [--quick]    everything: format, lints, build, unit and integration tests, lit tests, examples
                     --quick leaves out lints and examples
   conformance [--device D] [FILTER]
