@@ -66,7 +66,7 @@ fn boxes(map: &[f32], width: usize) -> Vec<Quad> {
 fn grown_mask(map: &[f32], width: usize) -> Vec<bool> {
     let core = |at: usize| map[at] > CORE;
     let grown = |at: usize| {
-        let (left, up) = (at % width > 0, at >= width);
+        let (left, up) = (!at.is_multiple_of(width), at >= width);
         core(at) || left && core(at - 1) || up && (core(at - width) || left && core(at - width - 1))
     };
     (0..map.len()).map(grown).collect()
