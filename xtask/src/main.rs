@@ -20,8 +20,8 @@ Usage: cargo xtask COMMAND
   test [--quick]    everything: format, lints, build, unit and integration tests, lit tests, examples
                     --quick leaves out lints and examples
   conformance [--device D] [FILTER]
-                    ONNX's own node cases (those with FILTER in their name) on a device (default: cpu); a full run renews docs/coverage.md
-                    and the list of known misses, which may only shrink
+                    ONNX's own cases and trained models (those with FILTER in their name) on a device (default: cpu); a run without FILTER
+                    renews docs/coverage.md and shortens the list of known misses, xtask/misses-DEVICE.txt
   bless             renew the snapshots from what the compiler prints now; review them as a diff
   new-op NAME       add an op to the graph dialect: its folder, and the lines that register it
   new-pass NAME     add a pass: its file, its test, and the two lines that register it
