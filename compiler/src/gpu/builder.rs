@@ -11,6 +11,7 @@ use melior::{
         operation::{OperationBuilder, OperationLike, OperationRefMut, OperationResult},
     },
 };
+use winze_mlir::walk;
 
 /// A value for as long as the IR lives. Passes own the IR while they run.
 pub type Val<'c> = Value<'c, 'c>;
@@ -76,7 +77,7 @@ pub fn defining_op<'c>(value: Val<'c>) -> Option<(Op<'c>, usize)> {
 }
 
 pub fn has_uses(value: Val<'_>) -> bool {
-    unsafe { !mlir_sys::mlirValueGetFirstUse(value.to_raw()).ptr.is_null() }
+    walk::users(value).next().is_some()
 }
 
 pub fn affine_map<'c>(attribute: Attribute<'c>) -> Option<AffineMap<'c>> {
@@ -279,40 +280,6 @@ pub fn block_arguments<'c>(block: BlockRef<'c, 'c>) -> Vec<Val<'c>> {
 
 pub fn results<'c>(op: Op<'c>) -> Vec<Val<'c>> {
     (0..op.result_count()).filter_map(|i| op.result(i).ok()).map(val).collect()
-}
-
-pub fn replace_uses(old: Val<'_>, new: Val<'_>) {
-    // SAFETY: both values are live and of one type.
-    unsafe { mlir_sys::mlirValueReplaceAllUsesOfWith(old.to_raw(), new.to_raw()) }
-}
-
-/// Destroys an operation whose results have no uses left.
-pub fn erase(op: Op<'_>) {
-    // SAFETY: the operation is in a block, which gives it up.
-    unsafe { mlir_sys::mlirOperationDestroy(op.to_raw()) }
-}
-
-/// Moves an operation to the end of a block.
-pub fn move_to_end<'c>(op: Op<'c>, block: BlockRef<'c, 'c>) {
-    // SAFETY: the operation leaves its block and is owned by the other one at once.
-    unsafe {
-        mlir_sys::mlirOperationRemoveFromParent(op.to_raw());
-        mlir_sys::mlirBlockAppendOwnedOperation(block.to_raw(), op.to_raw());
-    }
-}
-
-/// The users of a value, one entry per use.
-pub fn users_of<'c>(value: Val<'c>) -> Vec<Op<'c>> {
-    let mut users = vec![];
-    // SAFETY: the value is live, and so are its uses.
-    unsafe {
-        let mut operand = mlir_sys::mlirValueGetFirstUse(value.to_raw());
-        while !operand.ptr.is_null() {
-            users.push(OperationRef::from_raw(mlir_sys::mlirOpOperandGetOwner(operand)));
-            operand = mlir_sys::mlirOpOperandGetNextUse(operand);
-        }
-    }
-    users
 }
 
 /// A float attribute of any float type.

@@ -5,8 +5,8 @@
 //! a quotient of all ones there, without a trap. Shifts by 0 of such integers are taken out of the emulation.
 
 use crate::gpu::builder::{
-    Before, Op, Val, block_ref, build, context_of, defining_op, erase, integer, integer_width, name_of, op_ref, operands, operations_below,
-    replace_uses, results,
+    Before, Op, Val, block_ref, build, context_of, defining_op, integer, integer_width, name_of, op_ref, operands, operations_below,
+    results,
 };
 use melior::{
     Context,
@@ -17,7 +17,10 @@ use melior::{
         operation::{OperationBuilder, OperationLike},
     },
 };
-use winze_mlir::pass::{PassOption, RustPass};
+use winze_mlir::{
+    pass::{PassOption, RustPass},
+    walk,
+};
 
 pub struct ExpandIntegerDivision {
     widest: u32,
@@ -66,8 +69,8 @@ fn expand_remainder<'c>(context: &'c Context, op: Op<'c>) -> Result<(), String> 
     let r#type = inputs[0].r#type();
     let quotient = before.one("arith.divsi", &inputs, r#type, &[])?;
     let product = before.one("arith.muli", &[quotient, inputs[1]], r#type, &[])?;
-    replace_uses(results(op)[0], before.one("arith.subi", &[inputs[0], product], r#type, &[])?);
-    erase(op);
+    walk::replace_all_uses(results(op)[0], before.one("arith.subi", &[inputs[0], product], r#type, &[])?);
+    walk::erase(op);
     Ok(())
 }
 
@@ -82,8 +85,8 @@ fn guard_shift<'c>(context: &'c Context, op: Op<'c>) -> Result<(), String> {
     let zero = before.constant(r#type, 0)?;
     let unshifted = compare(&before, EQUAL, inputs[1], zero)?;
     let shifted = before.one(&name_of(op), &inputs, r#type, &[])?;
-    replace_uses(results(op)[0], before.one("arith.select", &[unshifted, inputs[0], shifted], r#type, &[])?);
-    erase(op);
+    walk::replace_all_uses(results(op)[0], before.one("arith.select", &[unshifted, inputs[0], shifted], r#type, &[])?);
+    walk::erase(op);
     Ok(())
 }
 
@@ -119,8 +122,8 @@ fn expand<'c>(context: &'c Context, op: Op<'c>) -> Result<(), String> {
         let (quotient, rest) = divide(&before, dividend, divisor)?;
         if remainder { rest } else { quotient }
     };
-    replace_uses(results(op)[0], result);
-    erase(op);
+    walk::replace_all_uses(results(op)[0], result);
+    walk::erase(op);
     Ok(())
 }
 
@@ -149,7 +152,7 @@ fn divide<'c>(before: &Before<'c>, dividend: Val<'c>, divisor: Val<'c>) -> Resul
     let quotient_bit = inside.one("arith.extui", &[fits], wide, &[])?;
     let moving = inside.one("arith.ori", &[moved, quotient_bit], wide, &[])?;
     block.append_operation(build("scf.yield", location, &[moving, rest], &[], &[])?);
-    erase(end);
+    walk::erase(end);
 
     let (from, to, step) = (before.constant(index, 0)?, before.constant(index, 64)?, before.constant(index, 1)?);
     let zero = before.constant(wide, 0)?;

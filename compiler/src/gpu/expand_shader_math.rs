@@ -1,15 +1,15 @@
 //! `expand-shader-math`: the few scalar `math` operations that no other pass lowers to SPIR-V -> operations that have a lowering.
 
 use crate::gpu::builder::{
-    Before, Op, Val, context_of, erase, float_attribute, integer, integer_width, math_dialect, name_of, op_ref, operands, operations_below,
-    replace_uses, results,
+    Before, Op, Val, context_of, float_attribute, integer, integer_width, math_dialect, name_of, op_ref, operands, operations_below,
+    results,
 };
 use melior::{
     Context,
     dialect::DialectHandle,
     ir::{OperationRef, ValueLike, attribute::IntegerAttribute},
 };
-use winze_mlir::pass::RustPass;
+use winze_mlir::{pass::RustPass, walk};
 
 pub struct ExpandShaderMath;
 
@@ -30,8 +30,8 @@ impl RustPass for ExpandShaderMath {
         let context = context_of(op_ref(&op));
         for inner in operations_below(op_ref(&op)) {
             if let Some(value) = expand(context, inner)? {
-                replace_uses(results(inner)[0], value);
-                erase(inner);
+                walk::replace_all_uses(results(inner)[0], value);
+                walk::erase(inner);
             }
         }
         Ok(())

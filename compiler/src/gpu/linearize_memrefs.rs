@@ -5,8 +5,7 @@
 
 use crate::gpu::{
     builder::{
-        Before, Op, Val, block_ref, context_of, dynamic_size, element_type, erase, integer, is_memref, name_of, op_mut, op_ref, operands,
-        replace_uses, users_of, val,
+        Before, Op, Val, block_ref, context_of, dynamic_size, element_type, integer, is_memref, name_of, op_mut, op_ref, operands, val,
     },
     distribute_elements::argument_dims,
     profile::{Storage, VulkanProfile},
@@ -23,7 +22,10 @@ use melior::{
         r#type::{FunctionType, MemRefType},
     },
 };
-use winze_mlir::pass::{PassOption, RustPass};
+use winze_mlir::{
+    pass::{PassOption, RustPass},
+    walk,
+};
 use winze_runtime::artifact::expr::{Expr, ExprOp};
 
 pub struct LinearizeMemrefs {
@@ -88,7 +90,7 @@ pub fn storage_type(context: &Context, storage: Storage) -> Type<'_> {
 
 /// The loads and stores of an argument.
 fn accesses<'c>(argument: Val<'c>) -> Result<Vec<Op<'c>>, String> {
-    let users = users_of(argument);
+    let users: Vec<_> = walk::users(argument).collect();
     for op in &users {
         let name = name_of(*op);
         if name != "memref.load" && name != "memref.store" {
@@ -152,9 +154,9 @@ fn rewrite<'c>(
         let raw = before.one("memref.load", &[memref, linear], stored, &[])?;
         let value = from_storage(&before, raw, element, storage)?;
         let old = access.result(0).map(val).map_err(|e| e.to_string())?;
-        replace_uses(old, value);
+        walk::replace_all_uses(old, value);
     }
-    erase(access);
+    walk::erase(access);
     Ok(())
 }
 

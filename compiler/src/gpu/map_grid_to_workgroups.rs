@@ -6,8 +6,8 @@
 
 use crate::gpu::{
     builder::{
-        Op, Val, block_arguments, blocks_of, build, context_of, dynamic_size, erase, i64_array, integer, is_memref, move_to_end, name_of,
-        op_mut, op_ref, operands, operations_in, parse_attribute, replace_uses, segment_sizes, val,
+        Op, Val, block_arguments, blocks_of, build, context_of, dynamic_size, i64_array, integer, is_memref, name_of, op_mut, op_ref,
+        operands, operations_in, parse_attribute, segment_sizes, val,
     },
     distribute_elements::emitter::region_with,
     profile::VulkanProfile,
@@ -22,7 +22,10 @@ use melior::{
         r#type::{FunctionType, MemRefType},
     },
 };
-use winze_mlir::pass::{PassOption, RustPass};
+use winze_mlir::{
+    pass::{PassOption, RustPass},
+    walk,
+};
 
 pub struct MapGridToWorkgroups {
     profile: &'static VulkanProfile,
@@ -140,10 +143,10 @@ impl MapGridToWorkgroups {
                 let dim = build_in.one("memref.load", &[new_arguments[buffers], position], integer(context, 32), &[])?;
                 build_in.one("arith.index_cast", &[dim], index, &[])?
             };
-            replace_uses(*argument, new);
+            walk::replace_all_uses(*argument, new);
         }
         for op in operations.iter().take_while(|o| **o != forall) {
-            move_to_end(*op, entry);
+            walk::move_to_end(*op, entry);
         }
         let id = self.invocation_id(&build_in)?;
         let bounds = bounds(&build_in, forall)?;
@@ -163,11 +166,11 @@ impl MapGridToWorkgroups {
             if d > 0 {
                 rest = build_then.one("arith.divui", &[rest, bounds[d]], index, &[])?;
             }
-            replace_uses(iteration, position);
+            walk::replace_all_uses(iteration, position);
         }
         for op in operations_in(loop_block) {
             if name_of(op) != "scf.forall.in_parallel" {
-                move_to_end(op, then_block);
+                walk::move_to_end(op, then_block);
             }
         }
         build_then.append(build("scf.yield", location, &[], &[], &[])?);
@@ -204,7 +207,7 @@ impl MapGridToWorkgroups {
             .build()
             .map_err(|e| format!("cannot build gpu.module: {e}"))?;
         module.insert_operation_before(function, gpu_module);
-        erase(function); // its operations have moved out
+        walk::erase(function); // its operations have moved out
         Ok(())
     }
 

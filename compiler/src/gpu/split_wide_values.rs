@@ -3,8 +3,7 @@
 //! `arith-emulate-wide-int` knows arithmetic but no `scf`. Refuses `scf.while`.
 
 use crate::gpu::builder::{
-    Before, Op, Val, block_arguments, blocks_of, context_of, erase, integer, move_to_end, name_of, op_ref, operands, operations_below,
-    operations_in, replace_uses, results,
+    Before, Op, Val, block_arguments, blocks_of, context_of, integer, name_of, op_ref, operands, operations_below, operations_in, results,
 };
 use crate::gpu::distribute_elements::emitter::region_with;
 use melior::{
@@ -15,7 +14,7 @@ use melior::{
         operation::{OperationBuilder, OperationLike},
     },
 };
-use winze_mlir::pass::RustPass;
+use winze_mlir::{pass::RustPass, walk};
 
 pub struct SplitWideValues;
 
@@ -117,9 +116,9 @@ fn rebuild<'c>(context: &'c Context, op: Op<'c>) -> Result<(), String> {
     let block = op.block().ok_or("operation outside a block")?;
     let rebuilt = op_ref(&block.insert_operation_before(op, rebuilt));
     for (old, new) in old_results.into_iter().zip(join(&before, &old_types, &results(rebuilt))?) {
-        replace_uses(old, new);
+        walk::replace_all_uses(old, new);
     }
-    erase(op);
+    walk::erase(op);
     Ok(())
 }
 
@@ -131,15 +130,15 @@ fn rebuild_block<'c>(context: &'c Context, op: Op<'c>, block: BlockRef<'c, 'c>) 
     let (region, new) = region_with(&new_types);
     let operations = operations_in(block);
     for inner in &operations {
-        move_to_end(*inner, new);
+        walk::move_to_end(*inner, new);
     }
     let (Some(first), Some(last)) = (operations.first(), operations.last()) else { return Err("split-wide-values: empty block".into()) };
     for (old, new) in arguments.iter().zip(join(&Before::new(context, *first), &types, &block_arguments(new))?) {
-        replace_uses(*old, new);
+        walk::replace_all_uses(*old, new);
     }
     let at_end = Before::new(context, *last);
     let words = split(&at_end, &operands(*last))?;
     at_end.insert("scf.yield", &words, &[], &[])?;
-    erase(*last);
+    walk::erase(*last);
     Ok(region)
 }

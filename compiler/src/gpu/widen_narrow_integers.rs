@@ -17,7 +17,7 @@ use melior::{
     },
 };
 use std::collections::HashMap;
-use winze_mlir::pass::RustPass;
+use winze_mlir::{pass::RustPass, walk};
 
 /// Width in the source program of each value that is narrow there.
 type Widths = HashMap<usize, u32>;
@@ -186,8 +186,8 @@ fn convert<'c>(
         if let Some(width) = result_width {
             widths.insert(key(replacement), width);
         }
-        crate::gpu::builder::replace_uses(result, replacement);
-        crate::gpu::builder::erase(op);
+        walk::replace_all_uses(result, replacement);
+        walk::erase(op);
         return Ok(());
     }
     // To or from i1 or i64: the operation itself now works on the word.

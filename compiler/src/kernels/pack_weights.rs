@@ -46,14 +46,7 @@ impl RustPass for PackWeights {
     }
 
     fn run(&self, func: OperationRef<'_, '_>) -> Result<(), String> {
-        let mut contractions = vec![];
-        walk::walk(func, &mut |op| -> Result<(), String> {
-            if DotGeneral::cast(op).is_some() || Conv::cast(op).is_some() {
-                contractions.push(op);
-            }
-            Ok(())
-        })?;
-        for op in contractions {
+        for op in walk::find(func, |op| DotGeneral::cast(op).is_some() || Conv::cast(op).is_some()) {
             if let Some(dot) = DotGeneral::cast(op) {
                 self.pack_dot(dot)?;
             } else if let Some(conv) = Conv::cast(op) {

@@ -27,14 +27,7 @@ impl RustPass for PadInputs {
     }
 
     fn run(&self, func: OperationRef<'_, '_>) -> Result<(), String> {
-        let mut windows = vec![];
-        walk::walk(func, &mut |op| -> Result<(), String> {
-            if ReduceWindow::cast(op).is_some() || Conv::cast(op).is_some() {
-                windows.push(op);
-            }
-            Ok(())
-        })?;
-        for op in windows {
+        for op in walk::find(func, |op| ReduceWindow::cast(op).is_some() || Conv::cast(op).is_some()) {
             if let Some(window) = ReduceWindow::cast(op) {
                 pad_window(window)?;
             } else if let Some(conv) = Conv::cast(op) {

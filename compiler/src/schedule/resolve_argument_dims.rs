@@ -16,7 +16,7 @@ use melior::{
         operation::{OperationLike, OperationResult},
     },
 };
-use winze_mlir::{pass::RustPass, walk};
+use winze_mlir::pass::RustPass;
 
 pub struct ResolveArgumentDims;
 
@@ -35,14 +35,7 @@ impl RustPass for ResolveArgumentDims {
 
     fn run(&self, func: OperationRef<'_, '_>) -> Result<(), String> {
         let func = lasting_op(func);
-        let mut found = vec![];
-        walk::walk::<String>(func, &mut |op| {
-            if op.name().as_string_ref().as_str() == Ok("tensor.dim") {
-                found.push(lasting_op(op));
-            }
-            Ok(())
-        })?;
-        found.into_iter().try_for_each(|op| rewrite(func, op).map_err(|e| format!("resolve-argument-dims: {e}")))
+        crate::vector::rewrite_each::<Self>(func, "tensor.dim", |op| rewrite(func, op))
     }
 }
 

@@ -3,9 +3,7 @@
 //! Takes binding and descriptor set off push constants (Vulkan forbids them there), marks buffers that are never written, and drops the gpu.func that the
 //! SPIR-V came from.
 
-use crate::gpu::builder::{
-    Op, blocks_of, context_of, erase, move_to_end, name_of, op_mut, op_ref, operands, operations_below, operations_in,
-};
+use crate::gpu::builder::{Op, blocks_of, context_of, name_of, op_mut, op_ref, operands, operations_below, operations_in};
 use melior::{
     dialect::DialectHandle,
     ir::{
@@ -15,7 +13,7 @@ use melior::{
     },
 };
 use std::collections::HashSet;
-use winze_mlir::pass::RustPass;
+use winze_mlir::{pass::RustPass, walk};
 
 pub struct FinishInterface;
 
@@ -45,9 +43,9 @@ impl RustPass for FinishInterface {
             decorate(*spirv)?;
             let target = blocks_of(*gpu).first().copied().ok_or("spirv-finish-interface: gpu.module without a body")?;
             for old in operations_in(target) {
-                erase(old); // SPIR-V has replaced it
+                walk::erase(old); // SPIR-V has replaced it
             }
-            move_to_end(*spirv, target);
+            walk::move_to_end(*spirv, target);
         }
         Ok(())
     }

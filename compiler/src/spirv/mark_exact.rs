@@ -3,12 +3,12 @@
 //! Without the decoration drivers fold `(x + c) - c`, on which rounding and error-free sums rest. A sum with a product that has no other use stays
 //! free, so that devices can fuse it: contraction is always allowed.
 
-use crate::gpu::builder::{Op, Val, context_of, defining_op, name_of, op_mut, op_ref, operands, operations_below, results, users_of};
+use crate::gpu::builder::{Op, Val, context_of, defining_op, name_of, op_mut, op_ref, operands, operations_below, results};
 use melior::{
     dialect::DialectHandle,
     ir::{Attribute, OperationRef, operation::OperationMutLike},
 };
-use winze_mlir::pass::RustPass;
+use winze_mlir::{pass::RustPass, walk};
 
 pub struct MarkExact;
 
@@ -53,7 +53,7 @@ fn is_fusible_product(value: Val<'_>) -> bool {
 
 /// The one user of a value, if there is exactly one.
 fn only_user<'c>(value: Val<'c>) -> Option<Op<'c>> {
-    match users_of(value)[..] {
+    match walk::users(value).collect::<Vec<_>>()[..] {
         [user] => Some(user),
         _ => None,
     }

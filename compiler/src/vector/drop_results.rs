@@ -13,7 +13,7 @@ use melior::{
         r#type::{FunctionType, MemRefType},
     },
 };
-use winze_mlir::pass::RustPass;
+use winze_mlir::{pass::RustPass, walk};
 
 pub struct DropResults;
 
@@ -46,9 +46,9 @@ impl RustPass for DropResults {
             }
         }
         builder.op("func.return", &[], &[], &[])?;
-        // SAFETY: the old terminator has no results; the function is live and changes its type together with its terminator.
+        walk::erase(end);
+        // SAFETY: the function is live and changes its type together with its terminator.
         unsafe {
-            mlir_sys::mlirOperationDestroy(end.to_raw());
             let mut func = OperationRefMut::from_raw(func.to_raw());
             let function_type = FunctionType::new(builder.context(), &types, &[]);
             func.set_attribute("function_type", TypeAttribute::new(function_type.into()).into());

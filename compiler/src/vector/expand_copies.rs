@@ -1,6 +1,6 @@
 //! `memref.copy` -> `linalg.generic`, so that copies become vector loops like everything else. (MLIR's own lowering calls a library for strided ones.)
 
-use super::build::{Builder, lasting, lasting_op};
+use super::build::{Builder, lasting};
 use melior::{
     dialect::DialectHandle,
     ir::{
@@ -27,14 +27,7 @@ impl RustPass for ExpandCopies {
     }
 
     fn run(&self, func: OperationRef<'_, '_>) -> Result<(), String> {
-        let mut found = vec![];
-        walk::walk::<String>(func, &mut |op| {
-            if op.name().as_string_ref().as_str() == Ok("memref.copy") {
-                found.push(lasting_op(op));
-            }
-            Ok(())
-        })?;
-        found.into_iter().try_for_each(|op| rewrite(op).map_err(|e| format!("expand-copies: {e}")))
+        super::rewrite_each::<Self>(func, "memref.copy", rewrite)
     }
 }
 
@@ -55,7 +48,6 @@ fn rewrite<'c>(op: OperationRef<'c, 'c>) -> Result<(), String> {
         ("operandSegmentSizes", attributes::segments(builder.context(), &[1, 1])),
     ];
     builder.op_with_regions("linalg.generic", &operands, &[], &attributes, vec![region])?;
-    // SAFETY: a copy has no results.
-    unsafe { mlir_sys::mlirOperationDestroy(op.to_raw()) };
+    walk::erase(op);
     Ok(())
 }

@@ -12,7 +12,10 @@ use melior::{
     ir::{Attribute, Identifier, OperationRef, Type, TypeLike, Value, ValueLike, operation::OperationLike},
 };
 use std::collections::BTreeSet;
-use winze_mlir::pass::{PassOption, RustPass};
+use winze_mlir::{
+    pass::{PassOption, RustPass},
+    walk,
+};
 
 /// Operation -> function of the library, without its type suffix.
 const FUNCTIONS: &[(&str, &str)] = &[
@@ -125,7 +128,7 @@ impl RustPass for ExpandMath {
 
     fn run(&self, root: OperationRef<'_, '_>) -> Result<(), String> {
         let mut planned = vec![];
-        winze_mlir::walk::walk(root, &mut |op| {
+        walk::walk(root, &mut |op| {
             if let Some(plan) = self.plan(op) {
                 planned.push((op, plan));
             }
@@ -261,11 +264,9 @@ impl ExpandMath {
             }
         };
         for (old, new) in op.results().zip(values) {
-            // SAFETY: both values are alive and of one type.
-            unsafe { mlir_sys::mlirValueReplaceAllUsesOfWith(old.to_raw(), new.to_raw()) }
+            walk::replace_all_uses(old.into(), new);
         }
-        // SAFETY: nothing uses the operation any more, and nobody keeps a reference to it.
-        unsafe { mlir_sys::mlirOperationDestroy(op.to_raw()) }
+        walk::erase(op);
         Ok(())
     }
 }
@@ -332,7 +333,7 @@ fn int32<'c>(op: OperationRef<'c, '_>) -> Type<'c> {
 /// Removes declarations `@math.*` that nothing calls any more.
 fn remove_declarations(root: OperationRef<'_, '_>) {
     let (mut called, mut declared) = (BTreeSet::new(), vec![]);
-    let _ = winze_mlir::walk::walk(root, &mut |op| {
+    let _ = walk::walk(root, &mut |op| {
         let identifier = op.name();
         match identifier.as_string_ref().as_str() {
             Ok("func.call") => called.extend(symbol_attribute(op, "callee")),
@@ -343,9 +344,8 @@ fn remove_declarations(root: OperationRef<'_, '_>) {
     });
     for op in declared {
         let unused = string_attribute(op, "sym_name").is_some_and(|name| !called.contains(&name));
-        if unused && winze_mlir::walk::blocks(op).is_empty() {
-            // SAFETY: a declaration without uses, and nobody keeps a reference to it.
-            unsafe { mlir_sys::mlirOperationDestroy(op.to_raw()) }
+        if unused && walk::blocks(op).is_empty() {
+            walk::erase(op);
         }
     }
 }

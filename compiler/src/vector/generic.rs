@@ -8,7 +8,7 @@ use melior::ir::{
     r#type::{MemRefType, RankedTensorType, ShapedTypeLike},
 };
 use mlir_sys::mlirAffineMapAttrGetValue;
-use std::{collections::HashMap, convert::Infallible};
+use std::collections::HashMap;
 use winze_mlir::{
     attributes::{self, segment_sizes},
     pass::PassOption,
@@ -26,20 +26,11 @@ pub fn parse_register_bits(text: &str) -> Result<i64, String> {
     }
 }
 
-/// Every `linalg.generic` in a function, listed before any is rewritten.
-pub fn generics_in<'c>(func: OperationRef<'c, '_>) -> Vec<OperationRef<'c, 'c>> {
-    let mut found = vec![];
-    let Ok(()) = walk::walk::<Infallible>(func, &mut |op| {
-        if op.name().as_string_ref().as_str() == Ok("linalg.generic") {
-            found.push(lasting_op(op));
-        }
-        Ok(())
-    });
-    found
-}
-
 /// What stands for values of a body.
 pub type Values<'c> = HashMap<*const std::ffi::c_void, V<'c>>;
+
+/// Writes what stands inside of loops, given their counters.
+pub type LoopBody<'a, 'c> = dyn FnMut(&Builder<'c>, &mut Vec<V<'c>>) -> Result<(), String> + 'a;
 
 /// The parts of a `linalg.generic` with memref operands.
 pub struct Generic<'c> {
@@ -126,6 +117,43 @@ impl<'c> Generic<'c> {
                 builder.value("memref.dim", &[self.operands[operand], i], builder.index_type(), &[])
             }
         }
+    }
+
+    /// Makes loops over the dims that `in_body` leaves, with `body` in the innermost; then destroys the operation, and the fill that `body` took up.
+    pub fn replace_by_loops(
+        &self,
+        in_body: impl Fn(usize) -> bool,
+        fill: Option<OperationRef<'c, 'c>>,
+        body: &mut LoopBody<'_, 'c>,
+    ) -> Result<(), String> {
+        let builder = Builder::before(self.op)?;
+        let outer: Vec<_> = (0..self.loops()).filter(|dim| !in_body(*dim)).collect();
+        let mut counters = vec![builder.index(0)?; self.loops()];
+        self.loops_over(&builder, &outer, &mut counters, body)?;
+        walk::erase(self.op);
+        fill.into_iter().for_each(walk::erase);
+        Ok(())
+    }
+
+    /// A dim of extent 1 gets no loop.
+    fn loops_over(
+        &self,
+        builder: &Builder<'c>,
+        dims: &[usize],
+        counters: &mut Vec<V<'c>>,
+        body: &mut LoopBody<'_, 'c>,
+    ) -> Result<(), String> {
+        let Some((dim, rest)) = dims.split_first() else { return body(builder, counters) };
+        if self.static_extent(*dim) == Some(1) {
+            return self.loops_over(builder, rest, counters, body);
+        }
+        let (from, to, step) = (builder.index(0)?, self.extent(builder, *dim)?, builder.index(1)?);
+        builder.for_loop(from, to, step, &[], |inner, counter, _| {
+            counters[*dim] = counter;
+            self.loops_over(inner, rest, counters, body)?;
+            Ok(vec![])
+        })?;
+        Ok(())
     }
 
     /// Is loop `dim` used by the map of `operand`?

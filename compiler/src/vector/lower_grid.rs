@@ -65,13 +65,7 @@ pub fn entry_block<'c>(func: OperationRef<'c, 'c>) -> Result<BlockRef<'c, 'c>, S
 
 /// The one `scf.forall` of a kernel, which stands at the top of its body.
 pub fn find_grid<'c>(func: OperationRef<'c, 'c>) -> Result<Option<OperationRef<'c, 'c>>, String> {
-    let mut grids = vec![];
-    walk::walk::<String>(func, &mut |op| {
-        if op.name().as_string_ref().as_str() == Ok("scf.forall") {
-            grids.push(lasting_op(op));
-        }
-        Ok(())
-    })?;
+    let grids = walk::named(func, "scf.forall");
     match grids[..] {
         [] => Ok(None),
         [grid] if grid.block() == Some(entry_block(func)?) => Ok(Some(grid)),
@@ -142,13 +136,12 @@ fn lower<'c>(grid: &Grid<'c>, begin: V<'c>, end: V<'c>) -> Result<(), String> {
             }
             let map = AffineMap::new(context, 1, 2, &[AffineExpr::dim(context, 0) * symbol(0) + symbol(1)]);
             let counter = inner.apply(map, &[position, step[i], low[i]])?;
-            super::replace_value(lasting(body.argument(i).map_err(|e| e.to_string())?.into()), counter);
+            walk::replace_all_uses(lasting(body.argument(i).map_err(|e| e.to_string())?.into()), counter);
         }
         inner.take_operations(body, |name| name != "scf.forall.in_parallel");
         Ok(vec![])
     })?;
-    // SAFETY: the grid has no results, and its body was moved out.
-    unsafe { mlir_sys::mlirOperationDestroy(grid.op.to_raw()) };
+    walk::erase(grid.op);
     Ok(())
 }
 

@@ -114,7 +114,7 @@ fn rewrite<'c>(func: OperationRef<'c, 'c>) -> Result<(), String> {
         }
     }
     for (i, value) in values.into_iter().enumerate() {
-        super::replace_value(lasting(old.argument(i).map_err(|e| e.to_string())?.into()), value.expect("every role makes a value"));
+        walk::replace_all_uses(lasting(old.argument(i).map_err(|e| e.to_string())?.into()), value.expect("every role makes a value"));
     }
     inner.take_operations(old, |name| name != "func.return");
     let zero = inner.value("arith.constant", &[], i32_type, &[("value", IntegerAttribute::new(i32_type, 0).into())])?;
@@ -134,8 +134,7 @@ fn rewrite<'c>(func: OperationRef<'c, 'c>) -> Result<(), String> {
         vec![region],
     )?;
     emit_entry(&builder, func, &name, &body_name, &roles, i32_type, i64_type)?;
-    // SAFETY: kernels are entry points: nothing refers to the function by value, and its body was moved out.
-    unsafe { mlir_sys::mlirOperationDestroy(func.to_raw()) };
+    walk::erase(func);
     Ok(())
 }
 

@@ -41,12 +41,15 @@ use build::{V, lasting_op};
 use melior::{
     dialect::DialectHandle,
     ir::{
-        Attribute, AttributeLike, OperationRef, ValueLike,
+        Attribute, AttributeLike, OperationRef,
         attribute::ArrayAttribute,
         operation::{OperationLike, OperationMutLike, OperationRefMut},
     },
 };
-use winze_mlir::pass::register;
+use winze_mlir::{
+    pass::{RustPass, register},
+    walk,
+};
 
 /// Bufferizes into the kernel's arguments and forms register tiles and vectors. `$rows$` and `$bits$` are parameters of the schedule.
 pub const VECTOR_PIPELINE: &str = "builtin.module(\
@@ -79,38 +82,28 @@ pub fn register_passes() {
     register::<lower_kernel_abi::LowerKernelAbi>();
 }
 
-fn vector_dialect() -> DialectHandle {
+/// Rewrites every operation called `name` in `func`; errors name pass `P`.
+pub fn rewrite_each<'c, P: RustPass>(
+    func: OperationRef<'c, '_>,
+    name: &str,
+    mut rewrite: impl FnMut(OperationRef<'c, 'c>) -> Result<(), String>,
+) -> Result<(), String> {
+    walk::named(lasting_op(func), name).into_iter().try_for_each(|op| rewrite(op).map_err(|e| format!("{}: {e}", P::ARGUMENT)))
+}
+
+/// Dialects whose ops loops over vectors are made of.
+fn vector_loop_dialects() -> Vec<DialectHandle> {
     // SAFETY: a handle is a static of MLIR.
-    unsafe { DialectHandle::from_raw(mlir_sys::mlirGetDialectHandle__vector__()) }
-}
-
-/// Uses of `value`: the operation and the number of its operand.
-fn uses<'c>(value: V<'c>) -> Vec<(OperationRef<'c, 'c>, usize)> {
-    let mut uses = vec![];
-    // SAFETY: walks the use list of a live value without changing it.
-    unsafe {
-        let mut operand = mlir_sys::mlirValueGetFirstUse(value.to_raw());
-        while !mlir_sys::mlirOpOperandIsNull(operand) {
-            let owner = OperationRef::from_raw(mlir_sys::mlirOpOperandGetOwner(operand));
-            uses.push((owner, mlir_sys::mlirOpOperandGetOperandNumber(operand) as usize));
-            operand = mlir_sys::mlirOpOperandGetNextUse(operand);
-        }
-    }
-    uses
-}
-
-fn replace_value<'c>(old: V<'c>, new: V<'c>) {
-    // SAFETY: both are live.
-    unsafe { mlir_sys::mlirValueReplaceAllUsesOfWith(old.to_raw(), new.to_raw()) }
+    let vector = unsafe { DialectHandle::from_raw(mlir_sys::mlirGetDialectHandle__vector__()) };
+    vec![DialectHandle::affine(), DialectHandle::arith(), DialectHandle::memref(), DialectHandle::scf(), vector]
 }
 
 /// Replaces the results of `op` and destroys it.
 pub fn replace<'c>(op: OperationRef<'c, 'c>, values: &[V<'c>]) {
     for (old, new) in op.results().zip(values) {
-        replace_value(build::lasting(old.into()), *new);
+        walk::replace_all_uses(old.into(), *new);
     }
-    // SAFETY: all uses were replaced.
-    unsafe { mlir_sys::mlirOperationDestroy(op.to_raw()) }
+    walk::erase(op);
 }
 
 /// Attribute `name` of argument `argument` of a function.

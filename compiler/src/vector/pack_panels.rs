@@ -4,7 +4,7 @@
 //! Runs on tensors, after the grid tile has cut the right side down to one panel. Refuses packs of several panels or several packed dims.
 
 use super::{
-    build::{Builder, lasting, lasting_op},
+    build::{Builder, lasting},
     unpack_panels::tensor_size,
 };
 use melior::{
@@ -16,7 +16,7 @@ use melior::{
         r#type::{RankedTensorType, ShapedTypeLike},
     },
 };
-use winze_mlir::{attributes, pass::RustPass, walk};
+use winze_mlir::{attributes, pass::RustPass};
 
 pub struct PackPanels;
 
@@ -33,15 +33,8 @@ impl RustPass for PackPanels {
         Ok(Self)
     }
 
-    fn run(&self, op: OperationRef<'_, '_>) -> Result<(), String> {
-        let mut found = vec![];
-        walk::walk::<String>(op, &mut |op| {
-            if op.name().as_string_ref().as_str() == Ok("linalg.pack") {
-                found.push(lasting_op(op));
-            }
-            Ok(())
-        })?;
-        found.into_iter().try_for_each(|op| rewrite(op).map_err(|e| format!("pack-panels: {e}")))
+    fn run(&self, func: OperationRef<'_, '_>) -> Result<(), String> {
+        super::rewrite_each::<Self>(func, "linalg.pack", rewrite)
     }
 }
 

@@ -3,7 +3,7 @@
 //! Without an epilogue to take it up, the panel is copied to the destination.
 //! Runs on tensors, after the grid tile has cut the accumulator down to one panel. Refuses unpacks of several panels or several packed dims.
 
-use super::build::{Builder, V, lasting, lasting_op};
+use super::build::{Builder, V, lasting};
 use melior::{
     dialect::DialectHandle,
     ir::{
@@ -30,15 +30,8 @@ impl RustPass for UnpackPanels {
         Ok(Self)
     }
 
-    fn run(&self, op: OperationRef<'_, '_>) -> Result<(), String> {
-        let mut found = vec![];
-        walk::walk::<String>(op, &mut |op| {
-            if op.name().as_string_ref().as_str() == Ok("linalg.unpack") {
-                found.push(lasting_op(op));
-            }
-            Ok(())
-        })?;
-        found.into_iter().try_for_each(|op| rewrite(op).map_err(|e| format!("unpack-panels: {e}")))
+    fn run(&self, func: OperationRef<'_, '_>) -> Result<(), String> {
+        super::rewrite_each::<Self>(func, "linalg.unpack", rewrite)
     }
 }
 
@@ -86,7 +79,7 @@ fn rewrite<'c>(op: OperationRef<'c, 'c>) -> Result<(), String> {
     )?;
 
     let result = lasting(op.result(0).map_err(|e| e.to_string())?.into());
-    let users = super::uses(result);
+    let users = walk::uses(result).collect::<Vec<_>>();
     if !users.iter().all(|(user, _)| user.has_attribute("indexing_maps")) {
         let copied = copy_into(&builder, slice, dest, &order, dest_type)?;
         super::replace(op, &[copied]);
@@ -105,8 +98,7 @@ fn rewrite<'c>(op: OperationRef<'c, 'c>) -> Result<(), String> {
         user.set_operand(position, slice);
         user.set_attribute("indexing_maps", ArrayAttribute::new(builder.context(), &list).into());
     }
-    // SAFETY: all uses were replaced above.
-    unsafe { mlir_sys::mlirOperationDestroy(op.to_raw()) };
+    walk::erase(op);
     Ok(())
 }
 

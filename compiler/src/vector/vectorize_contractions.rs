@@ -34,7 +34,7 @@ impl RustPass for VectorizeContractions {
     const OPTIONS: &'static [PassOption] = &[PassOption { name: "rows", description: "rows of a register tile", default: "8" }];
 
     fn dialects() -> Vec<DialectHandle> {
-        vec![DialectHandle::affine(), DialectHandle::arith(), DialectHandle::memref(), DialectHandle::scf(), super::vector_dialect()]
+        super::vector_loop_dialects()
     }
 
     fn from_options(values: &[&str]) -> Result<Self, String> {
@@ -45,14 +45,9 @@ impl RustPass for VectorizeContractions {
     }
 
     fn run(&self, op: OperationRef<'_, '_>) -> Result<(), String> {
-        let mut found = vec![];
-        walk::walk::<String>(op, &mut |op| {
-            if op.has_attribute(CONTRACTION) {
-                found.push(lasting_op(op));
-            }
-            Ok(())
-        })?;
-        found.into_iter().try_for_each(|op| Contraction::read(op, self.rows)?.rewrite())
+        walk::find(lasting_op(op), |op| op.has_attribute(CONTRACTION))
+            .into_iter()
+            .try_for_each(|op| Contraction::read(op, self.rows)?.rewrite())
     }
 }
 
@@ -109,36 +104,11 @@ impl<'c> Contraction<'c> {
     }
 
     fn rewrite(&self) -> Result<(), String> {
-        let builder = Builder::before(self.generic.op)?;
-        let outer: Vec<_> =
-            (0..self.generic.loops()).filter(|dim| !self.generic.reduction[*dim] && *dim != self.panel && *dim != self.row).collect();
-        let zero = builder.index(0)?;
-        let mut counters = vec![zero; self.generic.loops()];
-        self.outer_loops(&builder, &outer, &mut counters)?;
-        // SAFETY: neither operation has results, and nothing refers to them any more.
-        unsafe {
-            mlir_sys::mlirOperationDestroy(self.generic.op.to_raw());
-            if let Some((_, fill)) = self.start {
-                mlir_sys::mlirOperationDestroy(fill.to_raw());
-            }
-        }
-        Ok(())
-    }
-
-    fn outer_loops(&self, builder: &Builder<'c>, dims: &[usize], counters: &mut Vec<V<'c>>) -> Result<(), String> {
-        let Some((dim, rest)) = dims.split_first() else {
-            return self.row_loop(builder, counters);
-        };
-        if self.generic.static_extent(*dim) == Some(1) {
-            return self.outer_loops(builder, rest, counters);
-        }
-        let (from, to, step) = (builder.index(0)?, self.generic.extent(builder, *dim)?, builder.index(1)?);
-        builder.for_loop(from, to, step, &[], |inner, counter, _| {
-            counters[*dim] = counter;
-            self.outer_loops(inner, rest, counters)?;
-            Ok(vec![])
-        })?;
-        Ok(())
+        self.generic.replace_by_loops(
+            |dim| self.generic.reduction[dim] || dim == self.panel || dim == self.row,
+            self.start.map(|(_, fill)| fill),
+            &mut |builder, counters| self.row_loop(builder, counters),
+        )
     }
 
     /// Full tiles, then the rest at its exact size.

@@ -8,7 +8,7 @@
 
 use super::{
     build::{Builder, V},
-    generic::{Generic, REGISTER_BITS, Values, generics_in, parse_register_bits},
+    generic::{Generic, REGISTER_BITS, Values, parse_register_bits},
 };
 use melior::{
     dialect::DialectHandle,
@@ -33,7 +33,7 @@ impl RustPass for VectorizeElementwise {
     const OPTIONS: &'static [PassOption] = &[REGISTER_BITS];
 
     fn dialects() -> Vec<DialectHandle> {
-        vec![DialectHandle::affine(), DialectHandle::arith(), DialectHandle::memref(), DialectHandle::scf(), super::vector_dialect()]
+        super::vector_loop_dialects()
     }
 
     fn from_options(values: &[&str]) -> Result<Self, String> {
@@ -41,13 +41,10 @@ impl RustPass for VectorizeElementwise {
     }
 
     fn run(&self, func: OperationRef<'_, '_>) -> Result<(), String> {
-        for op in generics_in(func) {
-            let generic = Generic::read(op).map_err(|e| format!("vectorize-elementwise: {e}"))?;
-            if let Some(plan) = Plan::find(&generic, self.bits) {
-                plan.rewrite().map_err(|e| format!("vectorize-elementwise: {e}"))?;
-            }
-        }
-        Ok(())
+        super::rewrite_each::<Self>(func, "linalg.generic", |op| match Plan::find(&Generic::read(op)?, self.bits) {
+            Some(plan) => plan.rewrite(),
+            None => Ok(()),
+        })
     }
 }
 
@@ -121,22 +118,10 @@ impl<'a, 'c> Plan<'a, 'c> {
     }
 
     fn rewrite(&self) -> Result<(), String> {
-        let builder = Builder::before(self.generic.op)?;
-        let outer: Vec<_> = (0..self.generic.loops())
-            .filter(|dim| !self.generic.reduction[*dim] && *dim != self.lane_loop && Some(*dim) != self.block_loop)
-            .collect();
-        let zero = builder.index(0)?;
-        let mut counters = vec![zero; self.generic.loops()];
-        self.outer_loops(&builder, &outer, &mut counters)?;
-        // SAFETY: the operation has no results.
-        unsafe { mlir_sys::mlirOperationDestroy(self.generic.op.to_raw()) };
-        Ok(())
-    }
-
-    fn outer_loops(&self, builder: &Builder<'c>, dims: &[usize], counters: &mut Vec<V<'c>>) -> Result<(), String> {
-        let Some((dim, rest)) = dims.split_first() else {
+        let in_body = |dim: usize| self.generic.reduction[dim] || dim == self.lane_loop || Some(dim) == self.block_loop;
+        self.generic.replace_by_loops(in_body, None, &mut |builder, counters| {
             let lanes = self.whole(builder, self.lane_loop)?;
-            return match self.block_loop {
+            match self.block_loop {
                 None => {
                     let row = self.row(builder, counters)?;
                     self.strips(builder, counters, &row, lanes, self.lanes * 2)
@@ -145,15 +130,8 @@ impl<'a, 'c> Plan<'a, 'c> {
                     let blocks = self.whole(builder, block_loop)?;
                     self.blocks(builder, counters, blocks, lanes, self.lanes.min(MAX_BLOCK))
                 }
-            };
-        };
-        let (from, to, step) = (builder.index(0)?, self.generic.extent(builder, *dim)?, builder.index(1)?);
-        builder.for_loop(from, to, step, &[], |inner, counter, _| {
-            counters[*dim] = counter;
-            self.outer_loops(inner, rest, counters)?;
-            Ok(vec![])
-        })?;
-        Ok(())
+            }
+        })
     }
 
     fn whole(&self, builder: &Builder<'c>, dim: usize) -> Result<Range<'c>, String> {

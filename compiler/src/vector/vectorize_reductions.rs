@@ -7,7 +7,7 @@
 
 use super::{
     build::{Builder, V, lasting, lasting_op},
-    generic::{Generic, REGISTER_BITS, generics_in, parse_register_bits, vector_of, widen},
+    generic::{Generic, REGISTER_BITS, parse_register_bits, vector_of, widen},
 };
 use melior::{
     dialect::DialectHandle,
@@ -19,6 +19,7 @@ use melior::{
 use winze_mlir::{
     attributes::bit_width,
     pass::{PassOption, RustPass},
+    walk,
 };
 
 /// Registers of partial results in the main loop, to hide the latency of the combining operation.
@@ -35,7 +36,7 @@ impl RustPass for VectorizeReductions {
     const OPTIONS: &'static [PassOption] = &[REGISTER_BITS];
 
     fn dialects() -> Vec<DialectHandle> {
-        vec![DialectHandle::affine(), DialectHandle::arith(), DialectHandle::memref(), DialectHandle::scf(), super::vector_dialect()]
+        super::vector_loop_dialects()
     }
 
     fn from_options(values: &[&str]) -> Result<Self, String> {
@@ -43,13 +44,10 @@ impl RustPass for VectorizeReductions {
     }
 
     fn run(&self, func: OperationRef<'_, '_>) -> Result<(), String> {
-        for op in generics_in(func) {
-            let generic = Generic::read(op).map_err(|e| format!("vectorize-reductions: {e}"))?;
-            if let Some(reduction) = Reduction::find(&generic, self.bits) {
-                reduction.rewrite().map_err(|e| format!("vectorize-reductions: {e}"))?;
-            }
-        }
-        Ok(())
+        super::rewrite_each::<Self>(func, "linalg.generic", |op| match Reduction::find(&Generic::read(op)?, self.bits) {
+            Some(reduction) => reduction.rewrite(),
+            None => Ok(()),
+        })
     }
 }
 
@@ -123,7 +121,7 @@ impl<'a, 'c> Reduction<'a, 'c> {
         let end = generic.body.terminator()?;
         let combine = lasting_op(OperationResult::try_from(lasting(end.operand(0).ok()?)).ok()?.owner());
         let out = lasting(generic.body.argument(output).ok()?.into());
-        let uses = super::uses(out);
+        let uses = walk::uses(out).collect::<Vec<_>>();
         let added = match uses[..] {
             [(user, operand)] if user == combine => operand == 2,
             _ => return None,
@@ -140,27 +138,7 @@ impl<'a, 'c> Reduction<'a, 'c> {
     }
 
     fn rewrite(&self) -> Result<(), String> {
-        let builder = Builder::before(self.generic.op)?;
-        let outer: Vec<_> = (0..self.generic.loops()).filter(|dim| *dim != self.lane_loop).collect();
-        let zero = builder.index(0)?;
-        let mut counters = vec![zero; self.generic.loops()];
-        self.outer_loops(&builder, &outer, &mut counters)?;
-        // SAFETY: the operation has no results.
-        unsafe { mlir_sys::mlirOperationDestroy(self.generic.op.to_raw()) };
-        Ok(())
-    }
-
-    fn outer_loops(&self, builder: &Builder<'c>, dims: &[usize], counters: &mut Vec<V<'c>>) -> Result<(), String> {
-        let Some((dim, rest)) = dims.split_first() else {
-            return self.run(builder, counters);
-        };
-        let (from, to, step) = (builder.index(0)?, self.generic.extent(builder, *dim)?, builder.index(1)?);
-        builder.for_loop(from, to, step, &[], |inner, counter, _| {
-            counters[*dim] = counter;
-            self.outer_loops(inner, rest, counters)?;
-            Ok(vec![])
-        })?;
-        Ok(())
+        self.generic.replace_by_loops(|dim| dim == self.lane_loop, None, &mut |builder, counters| self.run(builder, counters))
     }
 
     /// One run along the contiguous dim: wide vectors, single vectors, scalars.

@@ -6,8 +6,8 @@
 //! Leaves alone: windows along the vector loop that are wider apart, narrow elements where the target masks only wide ones, rows shorter than four.
 
 use super::{
-    build::{Builder, V, lasting},
-    generic::{Generic, REGISTER_BITS, generics_in, parse_register_bits, vector_of, widen},
+    build::{Builder, V},
+    generic::{Generic, REGISTER_BITS, parse_register_bits, vector_of, widen},
     vectorize_contractions::start_value,
 };
 use melior::{
@@ -17,6 +17,7 @@ use melior::{
 use winze_mlir::{
     attributes::bit_width,
     pass::{PassOption, RustPass},
+    walk,
 };
 
 /// Accumulators of a register tile.
@@ -42,7 +43,7 @@ impl RustPass for VectorizeWindows {
     const OPTIONS: &'static [PassOption] = &[REGISTER_BITS];
 
     fn dialects() -> Vec<DialectHandle> {
-        vec![DialectHandle::affine(), DialectHandle::arith(), DialectHandle::memref(), DialectHandle::scf(), super::vector_dialect()]
+        super::vector_loop_dialects()
     }
 
     fn from_options(values: &[&str]) -> Result<Self, String> {
@@ -50,13 +51,10 @@ impl RustPass for VectorizeWindows {
     }
 
     fn run(&self, func: OperationRef<'_, '_>) -> Result<(), String> {
-        for op in generics_in(func) {
-            let generic = Generic::read(op).map_err(|e| format!("vectorize-windows: {e}"))?;
-            if let Some(windows) = Windows::find(&generic, self.bits) {
-                windows.rewrite().map_err(|e| format!("vectorize-windows: {e}"))?;
-            }
-        }
-        Ok(())
+        super::rewrite_each::<Self>(func, "linalg.generic", |op| match Windows::find(&Generic::read(op)?, self.bits) {
+            Some(windows) => windows.rewrite(),
+            None => Ok(()),
+        })
     }
 }
 
@@ -133,37 +131,11 @@ impl<'a, 'c> Windows<'a, 'c> {
     }
 
     fn rewrite(&self) -> Result<(), String> {
-        let builder = Builder::before(self.generic.op)?;
-        let outer: Vec<_> = (0..self.generic.loops())
-            .filter(|dim| !self.generic.reduction[*dim] && *dim != self.lane_loop && Some(*dim) != self.row)
-            .collect();
-        let zero = builder.index(0)?;
-        let mut counters = vec![zero; self.generic.loops()];
-        self.outer_loops(&builder, &outer, &mut counters)?;
-        // SAFETY: neither operation has results, and nothing refers to them any more.
-        unsafe {
-            mlir_sys::mlirOperationDestroy(self.generic.op.to_raw());
-            if let Some((_, fill)) = self.start {
-                mlir_sys::mlirOperationDestroy(fill.to_raw());
-            }
-        }
-        Ok(())
-    }
-
-    fn outer_loops(&self, builder: &Builder<'c>, dims: &[usize], counters: &mut Vec<V<'c>>) -> Result<(), String> {
-        let Some((dim, rest)) = dims.split_first() else {
-            return self.rows(builder, counters);
-        };
-        if self.generic.static_extent(*dim) == Some(1) {
-            return self.outer_loops(builder, rest, counters);
-        }
-        let (from, to, step) = (builder.index(0)?, self.generic.extent(builder, *dim)?, builder.index(1)?);
-        builder.for_loop(from, to, step, &[], |inner, counter, _| {
-            counters[*dim] = counter;
-            self.outer_loops(inner, rest, counters)?;
-            Ok(vec![])
-        })?;
-        Ok(())
+        self.generic.replace_by_loops(
+            |dim| self.generic.reduction[dim] || dim == self.lane_loop || Some(dim) == self.row,
+            self.start.map(|(_, fill)| fill),
+            &mut |builder, counters| self.rows(builder, counters),
+        )
     }
 
     /// Full tiles of rows; then a rest of known size in one tile, of unknown size row by row.
@@ -354,7 +326,7 @@ impl<'a, 'c> Windows<'a, 'c> {
                 arguments.push(match *same {
                     Some(value) => value,
                     // Gives a loop its extent; never read.
-                    None if super::uses(lasting(argument.into())).is_empty() => *accumulator,
+                    None if walk::users(argument.into()).next().is_none() => *accumulator,
                     None => {
                         let value = self.load(builder, operand, self.steps[operand], &counters, *row, *lanes)?;
                         if self.steps[operand] == 0 && !self.row.is_some_and(|row| self.generic.uses(operand, row)) {

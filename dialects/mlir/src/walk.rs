@@ -1,6 +1,7 @@
 //! Visiting operations.
 
 use melior::ir::{BlockLike, BlockRef, Operation, OperationRef, RegionLike, Type, TypeLike, Value, ValueLike, operation::OperationLike};
+use std::convert::Infallible;
 
 /// Operations of a block, in order. The next one is looked up before the current one is handed out, so the current one may be erased.
 pub fn operations<'c: 'a, 'a>(block: BlockRef<'c, 'a>) -> impl Iterator<Item = OperationRef<'c, 'a>> {
@@ -39,8 +40,25 @@ pub fn walk<'c: 'a, 'a, E>(op: OperationRef<'c, 'a>, visit: &mut impl FnMut(Oper
     Ok(())
 }
 
-/// Operations that use `value`, once per use.
-pub fn users<'c: 'a, 'a>(value: Value<'c, 'a>) -> impl Iterator<Item = OperationRef<'c, 'a>> {
+/// Operations nested in `op` that are `wanted`, outer before inner: a list, so that they may be changed while it is gone through.
+pub fn find<'c: 'a, 'a>(op: OperationRef<'c, 'a>, wanted: impl Fn(OperationRef<'c, 'a>) -> bool) -> Vec<OperationRef<'c, 'a>> {
+    let mut found = vec![];
+    let Ok(()) = walk::<Infallible>(op, &mut |op| {
+        if wanted(op) {
+            found.push(op);
+        }
+        Ok(())
+    });
+    found
+}
+
+/// Operations called `name` nested in `op`, as [`find`] lists them.
+pub fn named<'c: 'a, 'a>(op: OperationRef<'c, 'a>, name: &str) -> Vec<OperationRef<'c, 'a>> {
+    find(op, |op| op.name().as_string_ref().as_str() == Ok(name))
+}
+
+/// Uses of `value`: the operation and the number of its operand.
+pub fn uses<'c: 'a, 'a>(value: Value<'c, 'a>) -> impl Iterator<Item = (OperationRef<'c, 'a>, usize)> {
     // SAFETY: a null use ends the list; owners are live while the value is.
     let mut next = unsafe { mlir_sys::mlirValueGetFirstUse(value.to_raw()) };
     std::iter::from_fn(move || unsafe {
@@ -48,9 +66,15 @@ pub fn users<'c: 'a, 'a>(value: Value<'c, 'a>) -> impl Iterator<Item = Operation
             return None;
         }
         let owner = OperationRef::from_raw(mlir_sys::mlirOpOperandGetOwner(next));
+        let number = mlir_sys::mlirOpOperandGetOperandNumber(next) as usize;
         next = mlir_sys::mlirOpOperandGetNextUse(next);
-        Some(owner)
+        Some((owner, number))
     })
+}
+
+/// Operations that use `value`, once per use.
+pub fn users<'c: 'a, 'a>(value: Value<'c, 'a>) -> impl Iterator<Item = OperationRef<'c, 'a>> {
+    uses(value).map(|(owner, _)| owner)
 }
 
 /// Makes every use of `old` a use of `new`.
@@ -65,6 +89,15 @@ pub fn erase(op: OperationRef) {
     unsafe {
         mlir_sys::mlirOperationRemoveFromParent(op.to_raw());
         mlir_sys::mlirOperationDestroy(op.to_raw());
+    }
+}
+
+/// Moves an operation to the end of a block.
+pub fn move_to_end<'c>(op: OperationRef<'c, '_>, block: BlockRef<'c, '_>) {
+    // SAFETY: the operation leaves its block and is owned by the other one at once.
+    unsafe {
+        mlir_sys::mlirOperationRemoveFromParent(op.to_raw());
+        mlir_sys::mlirBlockAppendOwnedOperation(block.to_raw(), op.to_raw());
     }
 }
 

@@ -12,8 +12,8 @@ mod shape;
 
 use crate::gpu::{
     builder::{
-        Op, Val, affine_map, block_arguments, blocks_of, build, context_of, dynamic_size, element_type, erase, extents, is_memref,
-        is_tensor, key, name_of, op_ref, operands, operations_in, parse_attribute, segments,
+        Op, Val, affine_map, block_arguments, blocks_of, build, context_of, dynamic_size, element_type, extents, is_memref, is_tensor, key,
+        name_of, op_ref, operands, operations_in, parse_attribute, segments,
     },
     sizes,
 };
@@ -29,7 +29,10 @@ use melior::{
         r#type::{FunctionType, MemRefType},
     },
 };
-use winze_mlir::pass::{PassOption, RustPass};
+use winze_mlir::{
+    pass::{PassOption, RustPass},
+    walk,
+};
 use winze_runtime::artifact::expr::Expr;
 
 pub struct DistributeElements;
@@ -127,7 +130,7 @@ fn distribute<'c>(function: Op<'c>, module: BlockRef<'c, 'c>) -> Result<(), Stri
         .build()
         .map_err(|e| format!("cannot build func.func: {e}"))?;
     module.insert_operation_before(function, new);
-    erase(function); // kernels are not called
+    walk::erase(function); // kernels are not called
     Ok(())
 }
 

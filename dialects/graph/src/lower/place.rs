@@ -147,25 +147,11 @@ fn defining<'c>(value: Val<'c>) -> Option<Op<'c>> {
 
 /// True if one operation uses the contents of `value`; its extents may be asked for anywhere.
 fn has_one_writer(value: Val) -> bool {
-    let mut count = 0;
-    // SAFETY: walks the use list of a live value.
-    unsafe {
-        let mut operand = mlir_sys::mlirValueGetFirstUse(value.to_raw());
-        while !mlir_sys::mlirOpOperandIsNull(operand) {
-            let user = Op::from_raw(mlir_sys::mlirOpOperandGetOwner(operand));
-            count += usize::from(op_name(user) != "tensor.dim");
-            operand = mlir_sys::mlirOpOperandGetNextUse(operand);
-        }
-    }
-    count == 1
+    walk::users(value).filter(|user| op_name(*user) != "tensor.dim").count() == 1
 }
 
 fn has_one_use(value: Value) -> bool {
-    // SAFETY: reads the use list of a live value.
-    unsafe {
-        let first = mlir_sys::mlirValueGetFirstUse(value.to_raw());
-        !mlir_sys::mlirOpOperandIsNull(first) && mlir_sys::mlirOpOperandIsNull(mlir_sys::mlirOpOperandGetNextUse(first))
-    }
+    walk::users(value).count() == 1
 }
 
 /// If `op` computes its only output from an input of the same form, lets it update that input; then looks at the producer of its new output.
@@ -181,8 +167,7 @@ fn update_in_place(op: Op<'_>) -> Result<(), String> {
     let destination = lasting(op.operand(inputs).map_err(|e| e.to_string())?);
     let body = op.region(0).ok().and_then(|region| region.first_block()).ok_or("place-in-destinations: linalg.generic without a body")?;
     let output_argument = body.argument(inputs).map_err(|e| e.to_string())?;
-    // SAFETY: reads the use list of a live value.
-    let output_read = unsafe { !mlir_sys::mlirOpOperandIsNull(mlir_sys::mlirValueGetFirstUse(output_argument.to_raw())) };
+    let output_read = walk::users(output_argument.into()).next().is_some();
     if !parallel || !identity(output_map) || output_read || !destination.is_block_argument() || !has_one_writer(destination) {
         return Ok(());
     }
@@ -240,19 +225,14 @@ fn rebuild<'c>(op: Op<'c>, i: usize, inputs: usize, maps: &ArrayAttribute<'c>) -
             let mut yielded = vec![];
             for k in 0..=inputs {
                 let argument = old_body.argument(k).expect("one per operand");
-                // SAFETY: both values are live.
-                unsafe { mlir_sys::mlirValueReplaceAllUsesOfWith(argument.to_raw(), replacement(k).to_raw()) }
+                walk::replace_all_uses(argument.into(), replacement(k));
             }
             for moved in walk::operations(old_body).map(lasting_op) {
                 if op_name(moved) == "linalg.yield" {
                     yielded = moved.operands().map(lasting).collect();
                     continue;
                 }
-                // SAFETY: moves a live operation to the end of the new block.
-                unsafe {
-                    mlir_sys::mlirOperationRemoveFromParent(moved.to_raw());
-                    mlir_sys::mlirBlockAppendOwnedOperation(inner.block.to_raw(), moved.to_raw());
-                }
+                walk::move_to_end(moved, inner.block);
             }
             yielded
         },
@@ -264,13 +244,11 @@ fn rebuild<'c>(op: Op<'c>, i: usize, inputs: usize, maps: &ArrayAttribute<'c>) -
         ("operandSegmentSizes", attributes::segments(context, &[kept.len() as i32, 1])),
     ];
     let new = b.build("linalg.generic", &operands, &[input.r#type()], &attributes, vec![region]);
-    // SAFETY: the new op takes the old one's place and uses; then the old one is erased.
-    unsafe {
-        mlir_sys::mlirOperationMoveBefore(new.to_raw(), op.to_raw());
-        let (old_result, new_result) = (op.result(0).expect("one result"), new.result(0).expect("one result"));
-        mlir_sys::mlirValueReplaceAllUsesOfWith(old_result.to_raw(), new_result.to_raw());
-        mlir_sys::mlirOperationDestroy(op.to_raw());
-    }
+    // SAFETY: both are live and in blocks.
+    unsafe { mlir_sys::mlirOperationMoveBefore(new.to_raw(), op.to_raw()) };
+    let (old_result, new_result) = (op.result(0).expect("one result"), new.result(0).expect("one result"));
+    walk::replace_all_uses(old_result.into(), new_result.into());
+    walk::erase(op);
     Ok(())
 }
 
