@@ -6,7 +6,7 @@ mod payload;
 
 use payload::{constant, load, raw, symbol, targets};
 use winze_compiler::{
-    context::register_passes,
+    context::new_context,
     kernel_unit::KernelUnit,
     llvm::CpuUnit,
     schedule::{LoopRole, OpClass, RootLoop, Shapes, select_schedule},
@@ -20,22 +20,10 @@ use winze_mlir::{
     diagnostics,
     melior::{
         Context,
-        dialect::DialectRegistry,
         ir::{BlockLike, Module, OperationRef, RegionLike, operation::OperationLike},
-        utility::register_all_dialects,
     },
     pass_manager::PassManager,
 };
-
-fn context() -> Context {
-    register_passes();
-    let registry = DialectRegistry::new();
-    register_all_dialects(&registry);
-    winze_graph::register(&registry);
-    let context = Context::new_with_registry(&registry, false);
-    context.load_all_available_dialects();
-    context
-}
 
 /// One op of a kernel `@k`, the values its symbols take, and how its root is scheduled.
 struct Case {
@@ -88,7 +76,7 @@ fn tolerance(element: ElementType) -> f64 {
 }
 
 fn check(case: &Case) {
-    let context = context();
+    let context = new_context();
     let reference = parse(&context, &case.text);
     let function = reference.body().first_operation().unwrap();
     let types = argument_types(function);

@@ -7,27 +7,17 @@ use super::{
         TensorShapeProto, TensorTypeProto, TypeProto, TypeValue, ValueInfoProto, attribute_type, data_type,
     },
 };
+use crate::context::new_context;
 use prost::Message;
 use std::{fs, path::Path};
 use winze_mlir::melior::{
     Context,
-    dialect::DialectRegistry,
     ir::operation::{OperationLike, OperationPrintingFlags},
-    utility::register_all_dialects,
 };
 
 mod errors;
 mod models;
 mod values;
-
-fn context() -> Context {
-    let registry = DialectRegistry::new();
-    register_all_dialects(&registry);
-    winze_graph::register(&registry);
-    let context = Context::new_with_registry(&registry, false);
-    context.load_all_available_dialects();
-    context
-}
 
 /// `"batch"` is a symbol, `"3"` an extent, `"?"` nameless.
 fn info(name: &str, element: i32, dims: &[&str]) -> ValueInfoProto {
@@ -108,7 +98,7 @@ fn import<'c>(context: &'c Context, model: &ModelProto, dims: &[&str]) -> Result
 
 /// The imported module as text; `locations` shows them.
 fn text(model: &ModelProto, dims: &[&str], locations: bool) -> String {
-    let context = context();
+    let context = new_context();
     let imported = import(&context, model, dims).unwrap_or_else(|error| panic!("{error}"));
     let flags = OperationPrintingFlags::new();
     let flags = if locations { flags.enable_debug_info(true, false) } else { flags };
@@ -116,7 +106,7 @@ fn text(model: &ModelProto, dims: &[&str], locations: bool) -> String {
 }
 
 fn error(model: &ModelProto, dims: &[&str]) -> String {
-    let context = context();
+    let context = new_context();
     match import(&context, model, dims) {
         Ok(_) => panic!("imports"),
         Err(error) => error.to_string(),
@@ -143,7 +133,7 @@ fn import_folder() {
     models.sort();
     let (mut good, mut unsupported, mut invalid) = (0, 0, 0);
     for path in &models {
-        let context = context();
+        let context = new_context();
         context.attach_diagnostic_handler(|_| true);
         match import_onnx(&context, path, &ImportOptions::default()) {
             Ok(imported) => {

@@ -1,7 +1,7 @@
 //! Every elementwise op of the graph dialect, lowered, compiled and run, against the dialect's own evaluation.
 
 use crate::harness::{DESKTOP, Data, MIN, Random, load_unit};
-use winze_compiler::{context::register_passes, kernel_unit::KernelUnit};
+use winze_compiler::{context::new_context, kernel_unit::KernelUnit};
 use winze_graph::{
     eval::{EvalContext, eval_function},
     lower,
@@ -9,12 +9,7 @@ use winze_graph::{
     types::ElementType,
 };
 use winze_mlir::{
-    melior::{
-        Context,
-        dialect::DialectRegistry,
-        ir::{BlockLike, Module},
-        utility::register_all_dialects,
-    },
+    melior::ir::{BlockLike, Module},
     pass_manager::PassManager,
 };
 use winze_runtime::artifact::manifest;
@@ -75,12 +70,7 @@ fn operand(name: &str, random: &mut Random) -> Tensor {
 
 /// Runs every op on every type and returns what differs.
 fn differences(ops: &[&str], operands: usize, r#type: &str, profile: &str) -> Vec<String> {
-    let registry = DialectRegistry::new();
-    register_all_dialects(&registry);
-    winze_graph::register(&registry);
-    register_passes();
-    let context = Context::new_with_registry(&registry, false);
-    context.load_all_available_dialects();
+    let context = new_context();
     let mut wrong = vec![];
     for op in ops {
         let tensor = format!("tensor<{COUNT}x{type}>");

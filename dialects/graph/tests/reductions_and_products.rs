@@ -4,25 +4,12 @@ use half::{bf16, f16};
 use winze_graph::{
     eval::{EvalContext, eval_function},
     tensor::{Data, Tensor},
+    testing::context,
 };
 use winze_mlir::{
     diagnostics,
-    melior::{
-        Context,
-        dialect::DialectRegistry,
-        ir::{BlockLike, Module, operation::OperationLike},
-        utility::register_all_dialects,
-    },
+    melior::ir::{BlockLike, Module, operation::OperationLike},
 };
-
-fn context() -> Context {
-    let registry = DialectRegistry::new();
-    register_all_dialects(&registry);
-    winze_graph::register(&registry);
-    let context = Context::new_with_registry(&registry, false);
-    context.load_all_available_dialects();
-    context
-}
 
 /// A function of `arguments` that returns the result of `op`, which must be inferred as `result`.
 fn function(arguments: &str, op: &str, result: &str) -> String {

@@ -1,25 +1,14 @@
 //! Traits that C++ passes of libMLIR see on graph ops, and that canonicalization keeps distinct constants apart.
 
+use winze_graph::testing::context;
 use winze_mlir::{
     diagnostics::collect,
     melior::{
         Context,
-        dialect::DialectRegistry,
         ir::{Module, operation::OperationLike},
-        utility::{register_all_dialects, register_all_passes},
     },
     pass_manager::PassManager,
 };
-
-fn context() -> Context {
-    register_all_passes();
-    let registry = DialectRegistry::new();
-    register_all_dialects(&registry);
-    winze_graph::register(&registry);
-    let context = Context::new_with_registry(&registry, false);
-    context.load_all_available_dialects();
-    context
-}
 
 fn parse<'c>(context: &'c Context, text: &str) -> Module<'c> {
     let (module, messages) = collect(context, || Module::parse(context, text));

@@ -12,7 +12,7 @@ fn simple(nodes: Vec<NodeProto>, initializer: Vec<TensorProto>) -> ModelProto {
 fn everything_unsupported_is_reported_at_once() {
     let nodes =
         vec![node("NoSuchOp", &["x"], &["a"], vec![]), node("Relu", &["a"], &["b"], vec![]), node("AlsoMissing", &["b"], &["y"], vec![])];
-    let context = context();
+    let context = new_context();
     let Err(ImportError::Unsupported(list)) = import(&context, &simple(nodes, vec![]), &[]) else { panic!("is unsupported") };
     let why = "the operator is not imported yet".to_string();
     let expected = |op: &str, node: &str| Unsupported { op: op.into(), node: node.into(), why: why.clone() };
@@ -79,7 +79,7 @@ fn mutated_files_do_not_panic() {
     let initializer = vec![longs("starts", &[0, 1]), longs("ends", &[2, 3]), longs("to", &[-1, 2]), floats("w", &[2], &[1.0, 2.0])];
     let bytes = simple(nodes, initializer).encode_to_vec();
     let path = folder.path().join("model.onnx");
-    let context = context();
+    let context = new_context();
     context.attach_diagnostic_handler(|_| true);
     let try_bytes = |bytes: &[u8]| {
         fs::write(&path, bytes).unwrap();

@@ -129,7 +129,7 @@ fn weights_are_not_copied() {
         );
         write(folder.path(), &model(graph))
     };
-    let context = context();
+    let context = new_context();
     let before = anonymous_memory();
     let imported = import_onnx(&context, &path, &ImportOptions::default()).unwrap();
     let grown = anonymous_memory().saturating_sub(before);

@@ -24,7 +24,7 @@ fn check(node: NodeProto, inputs: &[(&str, Tensor)], constants: Vec<TensorProto>
     let outputs = node.output.iter().zip(expected).map(|(name, tensor)| value(name, tensor)).collect();
     let arguments = inputs.iter().map(|(name, tensor)| value(name, tensor)).collect();
     let model = model(graph(vec![node], arguments, outputs, constants));
-    let context = context();
+    let context = new_context();
     let imported = import(&context, &model, &[]).unwrap_or_else(|error| panic!("{operator}: {error}"));
     let store = &imported.store;
     let weights = |id: &str| {

@@ -8,7 +8,23 @@ use crate::{
     types::{Class, ElementType, TensorType},
 };
 use std::fmt::Write;
-use winze_mlir::melior::Context;
+use winze_mlir::melior::{
+    Context,
+    dialect::DialectRegistry,
+    utility::{register_all_dialects, register_all_passes},
+};
+
+/// A context with MLIR's dialects and passes, and this dialect.
+pub fn context() -> Context {
+    static PASSES: std::sync::Once = std::sync::Once::new();
+    PASSES.call_once(register_all_passes);
+    let registry = DialectRegistry::new();
+    register_all_dialects(&registry);
+    crate::register(&registry);
+    let context = Context::new_with_registry(&registry, false);
+    context.load_all_available_dialects();
+    context
+}
 
 /// A function `@k` of graph ops and what to call it with.
 pub struct RandomGraph {

@@ -4,17 +4,17 @@ use winze_graph::{
     eval::{EvalContext, eval_function},
     lower::{Builder, lasting, lasting_block, lasting_op, pipeline},
     tensor::Tensor,
+    testing::context,
     types::{ElementType, TensorType},
 };
 use winze_mlir::{
     melior::{
         Context, ExecutionEngine,
-        dialect::DialectRegistry,
         ir::{
             BlockLike, Module, OperationRef, RegionLike, TypeLike, ValueLike, attribute::TypeAttribute, operation::OperationLike,
             r#type::FunctionType,
         },
-        utility::{register_all_dialects, register_all_llvm_translations, register_all_passes},
+        utility::register_all_llvm_translations,
     },
     pass_manager::PassManager,
 };
@@ -25,19 +25,6 @@ const BUFFERIZE: &str = "builtin.module(eliminate-empty-tensors,empty-tensor-to-
 const TO_LLVM: &str = "builtin.module(func.func(llvm-request-c-wrappers),convert-linalg-to-loops,expand-strided-metadata,lower-affine,func.func(math-expand-ops{ops=rsqrt}),\
     convert-scf-to-cf,convert-math-to-llvm,convert-math-to-libm,expand-strided-metadata,arith-expand,\
     convert-arith-to-llvm,finalize-memref-to-llvm,convert-func-to-llvm,convert-cf-to-llvm,reconcile-unrealized-casts)";
-
-pub fn context() -> Context {
-    static PASSES: std::sync::Once = std::sync::Once::new();
-    PASSES.call_once(register_all_passes);
-    let registry = DialectRegistry::new();
-    register_all_dialects(&registry);
-    winze_graph::register(&registry);
-    let context = Context::new();
-    context.append_dialect_registry(&registry);
-    context.load_all_available_dialects();
-    register_all_llvm_translations(&context);
-    context
-}
 
 pub fn parse<'c>(context: &'c Context, text: &str) -> Result<Module<'c>, String> {
     let (module, diagnostics) = winze_mlir::diagnostics::collect(context, || Module::parse(context, text));
@@ -116,6 +103,7 @@ pub fn execute(text: &str, inputs: &[Tensor], symbols: &[i64]) -> Result<Vec<Ten
 /// Compiles and runs the function in `text`.
 pub fn execute_unchecked(text: &str, inputs: &[Tensor], symbols: &[i64]) -> Result<Vec<Tensor>, String> {
     let context = context();
+    register_all_llvm_translations(&context);
     let module = parse(&context, text)?;
     let graph = function(&module);
     let block = graph.region(0).expect("a body").first_block().expect("a block");

@@ -3,8 +3,11 @@
 mod jit;
 
 use jit::check;
-use winze_graph::tensor::{Data, Scalar, Tensor};
-use winze_graph::types::ElementType;
+use winze_graph::{
+    tensor::{Data, Scalar, Tensor},
+    testing::context,
+    types::ElementType,
+};
 
 fn ramp(element: ElementType, shape: &[usize]) -> Tensor {
     Tensor::from_fn(element, shape, |i| match element {
@@ -38,7 +41,7 @@ fn add_and_relu_fuse() {
     let r = checked(text, &[a, b], &[]);
     assert_eq!(f32s(&r[0])[..5], [2.0, 0.0, 4.0, 0.0, 6.0]);
     assert!(f32s(&r[0])[5].is_nan());
-    let context = jit::context();
+    let context = context();
     let (linalg, _) = jit::lower_to_buffers(&context, text).unwrap();
     assert_eq!(linalg.matches("linalg.generic").count(), 1, "{linalg}");
     assert!(linalg.contains("winze.root") && !linalg.contains("tensor.empty"), "{linalg}");
@@ -220,7 +223,7 @@ fn contractions_match_evaluation() {
         return %r : tensor<2x3x5xf32> }";
     let f = |shape: &[usize]| ramp(ElementType::F32, shape);
     checked(text, &[f(&[2, 3, 4]), f(&[2, 4, 5]), f(&[5])], &[]);
-    let context = jit::context();
+    let context = context();
     let (linalg, _) = jit::lower_to_buffers(&context, text).unwrap();
     assert!(!linalg.contains("tensor.empty"), "the epilogue updates the sum in its destination: {linalg}");
 
