@@ -6,8 +6,10 @@
 
 use crate::{
     compile::CompileOptions,
-    import::ImportOptions,
-    import::proto::{AttributeProto, GraphProto, ModelProto, NodeProto, SparseTensorProto, TensorProto},
+    import::{
+        ImportOptions, offer_of,
+        proto::{AttributeProto, GraphProto, ModelProto, NodeProto, SparseTensorProto, TensorProto},
+    },
 };
 use prost::Message;
 use std::{
@@ -43,10 +45,6 @@ impl Key {
         // A new option has to find its place here.
         let CompileOptions { targets, import, jobs: _, emit: _ } = options;
         let ImportOptions { dims, values, inputs } = import;
-        // What the files of values and inputs hold would have to count.
-        if !values.is_empty() || !inputs.is_empty() {
-            return None;
-        }
         let mut hasher = blake3::Hasher::new();
         let mut part = |label: &str, hash: &[u8]| {
             hasher.update(&(label.len() as u64).to_le_bytes()).update(label.as_bytes());
@@ -55,6 +53,11 @@ impl Key {
         part(VERSION, hash_of(&std::env::current_exe().ok()?).ok()?.as_bytes());
         part("targets", format!("{targets:?}").as_bytes());
         part("dims", format!("{dims:?}").as_bytes());
+        for value in values {
+            part("value of", value.input.as_bytes());
+            part("value", hash_of(&value.file).ok()?.as_bytes());
+        }
+        inputs.iter().for_each(|word| part("input", offer_of(word).as_bytes()));
         part("level", &[level]);
         // Locations and messages name the file.
         part("name", model.file_name()?.as_encoded_bytes());
@@ -262,6 +265,43 @@ mod tests {
         new("model", 3, &[]);
         fs::write(&model, [0xff; 8]).unwrap();
         assert_eq!(Key::new(&model, 3, &options(&[])), None, "a damaged model");
+    }
+
+    #[test]
+    fn values_count_and_inputs_by_what_they_offer() {
+        let folder = tempfile::tempdir().unwrap();
+        let model = folder.path().join("m.mlir");
+        fs::write(&model, "").unwrap();
+        let saved = |name: &str, count: usize, value: f32| {
+            let path = folder.path().join(name);
+            winze_runtime::npy::write(&path, &winze_runtime::TensorView::of(&[count as i64], &vec![value; count])).unwrap();
+            path.to_str().unwrap().to_owned()
+        };
+        let key = |inputs: &[String], values: &[String]| {
+            let values = values.iter().map(|text| text.parse().unwrap()).collect();
+            let import = ImportOptions { inputs: inputs.to_vec(), values, ..Default::default() };
+            Key::new(&model, 3, &CompileOptions { import, ..options(&[]) }).unwrap()
+        };
+        let (small, same, other) = (saved("a.npy", 2, 1.0), saved("b.npy", 2, 1.0), saved("c.npy", 2, 3.0));
+        assert_eq!(key(std::slice::from_ref(&small), &[]), key(std::slice::from_ref(&same), &[]), "the name of the file");
+        let (large, larger, moved) = (saved("d.npy", 2000, 1.0), saved("e.npy", 2001, 1.0), saved("f.npy", 2000, 3.0));
+        assert_eq!(key(std::slice::from_ref(&large), &[]), key(&[moved], &[]), "large data");
+        let value = |name: &str, file: &str| vec![format!("{name}={file}")];
+        let different = [
+            key(&[], &[]),
+            key(std::slice::from_ref(&small), &[]),
+            key(std::slice::from_ref(&other), &[]),
+            key(&value("x", &small), &[]),
+            key(&value("y", &small), &[]),
+            key(&[large], &[]),
+            key(&[larger], &[]),
+            key(&[], &value("x", &small)),
+            key(&[], &value("y", &small)),
+            key(&[], &value("x", &other)),
+        ];
+        for (i, key) in different.iter().enumerate() {
+            assert!(!different[..i].contains(key), "{i}");
+        }
     }
 
     #[test]

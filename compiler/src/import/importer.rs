@@ -618,10 +618,9 @@ impl<'p, 'c: 'a, 'a> Importer<'p, 'c, 'a> {
     /// Compares a declared type with the inferred one: another element type is an error, another shape a warning, as in ONNX Runtime.
     fn check_declared(&mut self, info: &ValueInfoProto, tensor: &Tensor<'c, 'a>) -> Result<(), ImportError> {
         let Some(TypeProto { value: Some(TypeValue::Tensor(declared)) }) = &info.r#type else { return Ok(()) };
-        if declared.elem_type != 0
-            && let Ok(element) = element_type(declared.elem_type)
-            && element != tensor.element()
-        {
+        let element = element_type(declared.elem_type);
+        if declared.elem_type != 0 && element != Ok(tensor.element()) {
+            let element = element.map_or_else(|_| format!("number {} of ONNX", declared.elem_type), |element| element.to_string());
             let what = format!("the value is declared with element type {element}, but is {}", tensor.element());
             return Err(ImportError::model(what, format!("`{}`", info.name)));
         }

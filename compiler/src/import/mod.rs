@@ -23,7 +23,7 @@ mod value;
 mod ops;
 
 pub use error::{ImportError, Unsupported};
-pub use options::{DimSetting, ImportOptions, ValueSetting};
+pub use options::{DimSetting, ImportOptions, ValueSetting, offer_of};
 
 use crate::constants::{ConstantStore, MappedFile};
 use bytes::Bytes;

@@ -91,6 +91,16 @@ impl Offer {
     }
 }
 
+/// What of a word of [`ImportOptions::inputs`] can decide about a compilation: for each way to split it into name and file, what the file offers.
+pub fn offer_of(word: &str) -> String {
+    let splits = std::iter::once((0, 0)).chain(word.match_indices('=').map(|(at, _)| (at, at + 1)));
+    let offers = splits.filter_map(|(name, file)| {
+        let Offer { dims, element, bytes, explicit: _ } = Offer::read(Path::new(&word[file..]), MAX_OFFERED, false).ok()?;
+        Some(format!("{:?} {element} {dims:?} {bytes:?}", &word[..name]))
+    });
+    offers.collect::<Vec<_>>().join("\n")
+}
+
 /// What `options` say about the inputs called `names`, in order.
 pub(super) fn offers(options: &ImportOptions, names: &[&str]) -> Result<BTreeMap<String, Offer>, ImportError> {
     let mut offers = BTreeMap::new();
