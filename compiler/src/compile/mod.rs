@@ -69,7 +69,7 @@ fn compile_stages(model: &Path, out: Option<&Path>, options: &CompileOptions, du
     let (mut module, mut store, warnings) = load(&context, model, options)?;
     dump.module(Stage::Import, None, &module)?;
     verify::locations(&module, Stage::Import)?;
-    run(&context, &mut module, Stage::Graph, crate::graph::PIPELINE)?;
+    crate::graph::simplify(&context, &mut module, &mut store).map_err(|e| CompileError::failed(format!("{}: {e}", Stage::Graph)))?;
     dump.module(Stage::Graph, None, &module)?;
     verify::locations(&module, Stage::Graph)?;
     if dump.done_after(Stage::Graph) {

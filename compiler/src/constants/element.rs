@@ -39,6 +39,26 @@ impl Scalar {
         }
     }
 
+    /// The element as reference evaluation holds it.
+    pub fn to_graph(self, element: ElementType) -> winze_graph::tensor::Scalar {
+        match self {
+            Self::Unsigned(x) if element == Bool => winze_graph::tensor::Scalar::Bool(x != 0),
+            Self::Float(x) => winze_graph::tensor::Scalar::Float(x),
+            Self::Signed(x) => winze_graph::tensor::Scalar::Signed(x),
+            Self::Unsigned(x) => winze_graph::tensor::Scalar::Unsigned(x),
+        }
+    }
+
+    /// The reverse of [`Self::to_graph`].
+    pub fn from_graph(scalar: winze_graph::tensor::Scalar) -> Self {
+        match scalar {
+            winze_graph::tensor::Scalar::Float(x) => Self::Float(x),
+            winze_graph::tensor::Scalar::Signed(x) => Self::Signed(x),
+            winze_graph::tensor::Scalar::Unsigned(x) => Self::Unsigned(x),
+            winze_graph::tensor::Scalar::Bool(x) => Self::Unsigned(x.into()),
+        }
+    }
+
     /// Appends the element, converted to `element`.
     pub fn write(self, element: ElementType, out: &mut Vec<u8>) {
         macro_rules! integer {

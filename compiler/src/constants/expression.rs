@@ -3,11 +3,19 @@
 //! Every layout change is written as rows: a row is a run of elements at a constant distance in the operand, with zeros or a fill value
 //! before and after. Nothing but the operand (unless it is mapped) and one buffer is held.
 
-use super::{ConstantError, ConstantStore, ConstantType, cast_bytes};
-use std::{fmt, io::Write};
-use winze_graph::types::ElementType;
+use super::{ConstantError, ConstantStore, ConstantType, Scalar, cast_bytes};
+use std::{borrow::Cow, fmt, io::Write};
+use winze_graph::{op::ScalarForm, types::ElementType};
 
 type Evaluate = Box<dyn Fn(&ConstantStore) -> Result<Vec<u8>, String> + Send + Sync>;
+
+/// An operand of an elementwise expression, repeated along the axes of the result that it lacks.
+#[derive(Clone, Debug)]
+pub struct Repeated {
+    pub input: String,
+    /// The axis of the result that each axis of the input goes along, ascending; an axis of extent 1 is repeated.
+    pub axes: Vec<usize>,
+}
 
 /// A constant computed from constants named by id.
 pub enum Expression {
@@ -27,6 +35,10 @@ pub enum Expression {
     PackMatrix { input: String, panel: i64 },
     /// `[O][I][spatial..]` -> `[ceil(O / panel)][spatial..][I][panel]`, zeros beyond O.
     PackFilter { input: String, panel: i64 },
+    /// The inputs one behind the other along an axis.
+    Concat { inputs: Vec<String>, axis: usize },
+    /// An elementwise op, whose name is only for messages, on operands repeated to the extents of `type`.
+    Elementwise { name: String, form: ScalarForm, operands: Vec<Repeated>, r#type: ConstantType },
     /// Whatever the closure returns, as `type`.
     Fold { r#type: ConstantType, evaluate: Evaluate },
 }
@@ -42,6 +54,8 @@ impl fmt::Debug for Expression {
             Self::Reverse { input, axes } => write!(f, "reverse({input}, {axes:?})"),
             Self::PackMatrix { input, panel } => write!(f, "pack_matrix({input}, {panel})"),
             Self::PackFilter { input, panel } => write!(f, "pack_filter({input}, {panel})"),
+            Self::Concat { inputs, axis } => write!(f, "concat({inputs:?}, {axis})"),
+            Self::Elementwise { name, operands, r#type, .. } => write!(f, "{name}({operands:?}, {type})"),
             Self::Fold { r#type, .. } => write!(f, "fold({type})"),
         }
     }
@@ -111,6 +125,32 @@ impl Expression {
                 let panels = count_panels(*o, *panel)?;
                 Ok(ConstantType::new(from.element, [&[panels], spatial, &[*i, *panel]].concat()))
             }
+            Self::Concat { inputs, axis } => {
+                let types = inputs.iter().map(|input| store.type_of(input)).collect::<Result<Vec<_>, _>>()?;
+                let Some(first) = types.first().filter(|first| *axis < first.dims.len()) else {
+                    return Err(type_error("joined", format!("there is no input with an axis {axis}")));
+                };
+                let mut joined = ConstantType::clone(first);
+                joined.dims[*axis] = 0;
+                for from in &types {
+                    let agree = from.element == first.element && from.dims.len() == first.dims.len();
+                    if !agree || (0..first.dims.len()).any(|i| i != *axis && from.dims[i] != first.dims[i]) {
+                        return Err(type_error("joined", format!("{from} does not fit behind {first} along axis {axis}")));
+                    }
+                    joined.dims[*axis] += from.dims[*axis];
+                }
+                Ok(joined)
+            }
+            Self::Elementwise { operands, r#type, .. } => {
+                for Repeated { input, axes } in operands {
+                    let from = store.type_of(input)?;
+                    let fits = |(axis, dim): (&usize, &i64)| r#type.dims.get(*axis).is_some_and(|extent| extent == dim || *dim == 1);
+                    if axes.len() != from.dims.len() || !axes.is_sorted() || !axes.iter().zip(&from.dims).all(fits) {
+                        return Err(type_error("repeated", format!("{from} does not go along the axes {axes:?} of {type}")));
+                    }
+                }
+                Ok(r#type.clone())
+            }
             Self::Fold { r#type, .. } => Ok(r#type.clone()),
         }
     }
@@ -136,6 +176,19 @@ impl Expression {
                 }
                 Ok(out.write_all(&data)?)
             }
+            Self::Concat { inputs, axis } => {
+                let datas = inputs.iter().map(|input| store.read(input)).collect::<Result<Vec<_>, _>>()?;
+                let outer = &to.dims[..*axis];
+                let rows: usize = outer.iter().product::<i64>() as usize;
+                for row in 0..rows {
+                    for data in &datas {
+                        let size = data.len() / rows;
+                        out.write_all(&data[row * size..(row + 1) * size])?;
+                    }
+                }
+                Ok(())
+            }
+            Self::Elementwise { form, operands, .. } => write_elementwise(store, *form, operands, to, out),
             Self::Transpose { input, permutation } => {
                 let strides = strides(&store.type_of(input)?.dims);
                 let strides: Vec<i64> = permutation.iter().map(|&axis| strides[axis]).collect();
@@ -216,6 +269,61 @@ impl Expression {
     }
 }
 
+/// One operand while it is read along the result's axes.
+struct Stepped<'a> {
+    data: Cow<'a, [u8]>,
+    element: ElementType,
+    /// Per axis of the result, in elements; 0 where the operand is repeated.
+    strides: Vec<i64>,
+}
+
+impl Stepped<'_> {
+    fn at(&self, position: i64) -> winze_graph::tensor::Scalar {
+        let size = self.element.bytes();
+        let start = position as usize * size;
+        Scalar::read(self.element, &self.data[start..start + size]).to_graph(self.element)
+    }
+}
+
+fn write_elementwise(
+    store: &ConstantStore,
+    form: ScalarForm,
+    operands: &[Repeated],
+    to: &ConstantType,
+    out: &mut dyn Write,
+) -> Result<(), ConstantError> {
+    let mut stepped = vec![];
+    for Repeated { input, axes } in operands {
+        let from = store.type_of(input)?;
+        let mut along = vec![0; to.dims.len()];
+        for ((axis, dim), stride) in axes.iter().zip(&from.dims).zip(strides(&from.dims)) {
+            along[*axis] = if *dim == 1 { 0 } else { stride };
+        }
+        stepped.push(Stepped { data: store.read(input)?, element: from.element, strides: along });
+    }
+    let Some(element) = stepped.last().map(|operand| operand.element) else {
+        return Err(type_error("computed", "an elementwise op has operands".into()));
+    };
+    let (count, outer) = to.dims.split_last().map_or((1, &[][..]), |(count, outer)| (*count, outer));
+    let (mut scalars, mut buffer) = (vec![], Vec::with_capacity(Rows::CAPACITY));
+    each_index(outer, |index| {
+        let starts: Vec<i64> = stepped.iter().map(|operand| index.iter().zip(&operand.strides).map(|(i, s)| i * s).sum()).collect();
+        for i in 0..count {
+            scalars.clear();
+            for (operand, start) in stepped.iter().zip(&starts) {
+                scalars.push(operand.at(start + i * operand.strides.last().copied().unwrap_or(0)));
+            }
+            Scalar::from_graph((form.eval)(element, &scalars)).write(to.element, &mut buffer);
+            if buffer.len() >= Rows::CAPACITY {
+                out.write_all(&buffer)?;
+                buffer.clear();
+            }
+        }
+        Ok(())
+    })?;
+    Ok(out.write_all(&buffer)?)
+}
+
 fn count_panels(extent: i64, panel: i64) -> Result<i64, ConstantError> {
     if panel <= 0 {
         return Err(type_error("packed", format!("a panel of {panel} is not positive")));
@@ -256,7 +364,7 @@ struct Row {
 }
 
 struct Rows<'a> {
-    data: std::borrow::Cow<'a, [u8]>,
+    data: Cow<'a, [u8]>,
     size: usize,
     fill: Vec<u8>,
     buffer: Vec<u8>,
@@ -265,7 +373,7 @@ struct Rows<'a> {
 impl<'a> Rows<'a> {
     const CAPACITY: usize = 1 << 16;
 
-    fn new(data: std::borrow::Cow<'a, [u8]>, element: ElementType, fill: Vec<u8>) -> Self {
+    fn new(data: Cow<'a, [u8]>, element: ElementType, fill: Vec<u8>) -> Self {
         Self { data, size: element.bytes(), fill, buffer: Vec::with_capacity(Self::CAPACITY) }
     }
 

@@ -9,7 +9,7 @@ pub mod side_file;
 mod source;
 
 pub use element::{Scalar, cast_bytes};
-pub use expression::Expression;
+pub use expression::{Expression, Repeated};
 pub use source::{MappedFile, Source};
 
 use blake3::{Hash, Hasher};
@@ -21,7 +21,7 @@ use std::{
     sync::OnceLock,
 };
 use thiserror::Error;
-use winze_graph::types::ElementType;
+use winze_graph::{tensor::Tensor, types::ElementType};
 
 /// Element type and extents of a constant.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -123,6 +123,19 @@ impl ConstantStore {
             other => other,
         })?;
         self.add(name, r#type, Source::Expression(expression))
+    }
+
+    /// Adds a constant that stands in memory.
+    pub fn add_tensor(&mut self, name: &str, tensor: &Tensor) -> Result<String, ConstantError> {
+        let r#type = ConstantType::new(tensor.element(), tensor.shape.iter().map(|extent| *extent as i64).collect::<Vec<_>>());
+        self.add(name, r#type, Source::Inline(tensor.to_bytes()))
+    }
+
+    /// The contents as reference evaluation takes them.
+    pub fn tensor(&self, id: &str) -> Result<Tensor, String> {
+        let r#type = self.type_of(id).map_err(|error| error.to_string())?;
+        let shape: Vec<usize> = r#type.dims.iter().map(|dim| *dim as usize).collect();
+        Tensor::from_bytes(r#type.element, &shape, &self.read(id).map_err(|error| error.to_string())?)
     }
 
     fn free_id(&self, name: &str) -> String {

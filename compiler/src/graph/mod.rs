@@ -1,7 +1,38 @@
 //! The `graph` stage: the imported model, simplified; what every target shares.
 
-/// Upstream's simplifications suffice so far; passes of our own are added here, a line each.
-pub const PIPELINE: &str = "builtin.module(canonicalize,cse,canonicalize,symbol-dce)";
+mod chain;
+mod constness;
+
+pub mod move_transposes;
+
+pub mod fold_scales;
+
+pub mod fold_constants;
+
+use crate::constants::ConstantStore;
+use crate::{
+    stage::Stage,
+    steps::{Step, run_action, run_pipeline},
+};
+use fold_constants::fold_constants;
+use melior::{Context, ir::Module};
+
+/// Before constants are folded: passes may leave arithmetic on constants.
+const PIPELINE: &str = "builtin.module(canonicalize,cse,canonicalize,func.func(move-transposes),canonicalize,func.func(fold-scales))";
+
+/// After that.
+const CLEANUP: &str = "builtin.module(canonicalize,cse,canonicalize,symbol-dce)";
+
+/// Simplifies an imported module.
+pub fn simplify<'c>(context: &'c Context, module: &mut Module<'c>, store: &mut ConstantStore) -> Result<(), String> {
+    let step = Step { stage: Stage::Graph, kernel: None };
+    run_pipeline(context, module, step, PIPELINE)?;
+    run_action(module, step, "fold-constants", |module| fold_constants(module, store))?;
+    run_pipeline(context, module, step, CLEANUP)
+}
 
 /// Registers the passes of this stage.
-pub fn register_passes() {}
+pub fn register_passes() {
+    winze_mlir::pass::register::<move_transposes::MoveTransposes>();
+    winze_mlir::pass::register::<fold_scales::FoldScales>();
+}

@@ -1,26 +1,22 @@
-//! Ops over small constants -> constants, by reference evaluation.
+//! Nodes over small constants -> constants, so that import knows the shapes and indices that nodes compute.
 //!
 //! A node whose operands are all known is imported like any other; then what it made is evaluated and taken out of the block again. What
-//! cannot be evaluated stays as it is.
+//! cannot be evaluated stays as it is. Constants that no later node needs to know are left to the `graph` stage (`fold-constants`).
 
 use super::{
     importer::Importer,
     value::{Data, Tensor},
 };
-use crate::constants::{ConstantType, Source};
+use crate::graph::fold_constants::MAX_ELEMENTS;
 use winze_graph::{
     dim::Dim,
     eval::{EvalContext, eval_values},
-    tensor,
     types::TensorType,
 };
 use winze_mlir::{
     melior::ir::{BlockLike, BlockRef, OperationRef, Value, operation::OperationLike},
     walk,
 };
-
-/// Larger tensors are computed when the model runs.
-const MAX_ELEMENTS: i64 = 1 << 14;
 
 /// Whether all operands of a node are small constants.
 pub fn applies(inputs: &[Option<Tensor>]) -> bool {
@@ -66,17 +62,12 @@ pub fn fold<'c: 'a, 'a>(
     if wanted.is_empty() || !ops.iter().all(small) {
         return;
     }
-    let weights = |id: &str| {
-        let r#type = importer.store.type_of(id).map_err(|error| error.to_string())?;
-        let shape: Vec<usize> = r#type.dims.iter().map(|dim| *dim as usize).collect();
-        tensor::Tensor::from_bytes(r#type.element, &shape, &importer.store.read(id).map_err(|error| error.to_string())?)
-    };
+    let weights = |id: &str| importer.store.tensor(id);
     let cx = EvalContext { weights: &weights, ..EvalContext::new(&[]) };
     let Ok(results) = eval_values(&cx, &ops, &wanted) else { return };
     let mut constants = vec![];
     for result in results {
-        let r#type = ConstantType::new(result.element(), result.shape.iter().map(|extent| *extent as i64).collect::<Vec<_>>());
-        let Ok(id) = importer.store.add(name, r#type, Source::Inline(result.to_bytes())) else { return };
+        let Ok(id) = importer.store.add_tensor(name, &result) else { return };
         constants.push(id);
     }
     let values = outputs.iter_mut().filter(|tensor| matches!(tensor.data, Data::Value(_)));

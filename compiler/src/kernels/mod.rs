@@ -1,7 +1,7 @@
 //! The `kernels` stage: graph of a model -> host function with `graph.kernel` regions, and one module per kernel.
 
 pub mod form_kernels;
-mod insert;
+pub(crate) mod insert;
 pub mod outline_kernels;
 pub mod pack_weights;
 pub mod pad_inputs;

@@ -2,6 +2,10 @@
 //!
 //! Values stay small and no op is discontinuous on floats, so that tolerances of single ops suffice for whole graphs.
 
+mod layers;
+
+pub use layers::random_layers;
+
 use crate::{
     dim::Dim,
     tensor::{Scalar, Tensor},

@@ -58,6 +58,23 @@ pub fn read_constant(attribute: Attribute) -> Result<Tensor, String> {
     }
 }
 
+/// The element of a splat `dense<...>` attribute of any size.
+pub fn read_splat(attribute: Attribute) -> Option<Scalar> {
+    let raw = attribute.to_raw();
+    // SAFETY: guarded by the type checks; the raw data of a splat holds one element.
+    unsafe {
+        if !mlir_sys::mlirAttributeIsADenseElements(raw) || !mlir_sys::mlirDenseElementsAttrIsSplat(raw) {
+            return None;
+        }
+        let element = TensorType::from_type(Type::from_raw(mlir_sys::mlirAttributeGetType(raw))).ok()?.element;
+        if element == ElementType::Bool {
+            return Some(Scalar::Bool(mlir_sys::mlirDenseElementsAttrGetBoolValue(raw, 0)));
+        }
+        let data = mlir_sys::mlirDenseElementsAttrGetRawData(raw).cast::<u8>();
+        Some(Tensor::from_bytes(element, &[1], std::slice::from_raw_parts(data, element.bytes())).ok()?.get(0))
+    }
+}
+
 /// A `dense<...>` attribute with the elements of a tensor; equal elements make a splat.
 pub fn write_constant<'c>(context: &'c Context, tensor: &Tensor) -> Attribute<'c> {
     dense(tensor.tensor_type().to_type(context), tensor)
