@@ -128,6 +128,9 @@ pub struct ModelOptions {
     /// Value of an input that a model is compiled for, where its operators need one
     #[arg(long, value_name = "NAME=FILE.npy", action = clap::ArgAction::Append, help_heading = "Compiling")]
     pub value: Vec<String>,
+    /// Largest size that a value of the model, or any, decides while running
+    #[arg(long, value_name = "[NAME=]N", action = clap::ArgAction::Append, help_heading = "Compiling")]
+    pub max_size: Vec<String>,
     /// Where to run: cpu, vulkan, vulkan:INDEX or vulkan:NAME
     #[arg(short, long, value_name = "DEVICE", default_value = "cpu")]
     pub device: String,
@@ -200,6 +203,9 @@ pub struct BenchOptions {
 pub struct InspectOptions {
     /// The artifact (.wz)
     pub artifact: PathBuf,
+    /// NAME=N: value of a symbolic dim, for which the bytes of the arena are shown; may be repeated
+    #[arg(long, value_name = "NAME=N")]
+    pub dim: Vec<String>,
     /// Print JSON
     #[arg(long)]
     pub json: bool,

@@ -188,7 +188,7 @@ mod tests {
         let double = Expr::binary(ExprOp::Mul, &Expr::symbol(0), &Expr::constant(2));
         Function {
             name: "main".into(),
-            symbols: vec![Symbol { name: "n".into(), min: 0, max: None }],
+            symbols: vec![Symbol { name: "n".into(), min: 0, max: None, upper: None }],
             inputs: vec![port("x", vec![Expr::symbol(0)]), port("y", vec![double])],
             outputs: Vec::new(),
             fixed: Vec::new(),

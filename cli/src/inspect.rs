@@ -10,14 +10,38 @@ use winze_runtime::{
     Program,
     artifact::{
         expr::Expr,
-        manifest::{Code, Device, Function, Manifest, Port, Variant},
+        manifest::{Code, Device, Function, Manifest, Port, Symbol, Variant},
         program::{Instruction, Place},
     },
 };
 
 pub fn inspect(options: &InspectOptions, console: &Console) -> Result<(), Failure> {
     let program = Program::open(&options.artifact)?;
-    console.result(&if options.json { format!("{:#}\n", object(&program)) } else { text(&program) })
+    let dims = options.dim.iter().map(|dim| parse_dim(&program, dim)).collect::<Result<Vec<_>, _>>()?;
+    console.result(&if options.json { format!("{:#}\n", object(&program, &dims)) } else { text(&program, &dims) })
+}
+
+/// A dim that the user gives a value.
+fn parse_dim(program: &Program, text: &str) -> Result<(String, i64), Failure> {
+    let value = text.rsplit_once('=').and_then(|(name, value)| Some((name, value.parse::<i64>().ok().filter(|value| *value >= 0)?)));
+    let Some((name, value)) = value else { return Err(Failure::Usage(format!("--dim {text}: expected NAME=N"))) };
+    let given = |symbol: &&Symbol| symbol.upper.is_none();
+    let names: Vec<&str> =
+        program.manifest().functions.iter().flat_map(|f| f.symbols.iter().filter(given)).map(|symbol| symbol.name.as_str()).collect();
+    if !names.contains(&name) {
+        return Err(Failure::Usage(format!("--dim {text}: the artifact has no dim {name}; it has: {}", names.join(", "))));
+    }
+    Ok((name.into(), value))
+}
+
+/// Bytes of a function's arena, where the given dims are all that it depends on.
+fn arena_bytes(function: &Function, arena: &Expr, dims: &[(String, i64)]) -> Option<i64> {
+    let value = |symbol: &Symbol| dims.iter().rev().find(|(name, _)| *name == symbol.name).map(|(_, value)| *value);
+    let values: Vec<Option<i64>> = function.symbols.iter().map(value).collect();
+    if arena.uses(|symbol| values[symbol as usize].is_none()) {
+        return None;
+    }
+    arena.eval(&values.into_iter().map(|value| value.unwrap_or(0)).collect::<Vec<_>>()).ok()
 }
 
 fn expr_text(function: &Function, expr: &Expr) -> String {
@@ -60,7 +84,7 @@ fn requirements(device: &Device) -> String {
     }
 }
 
-fn text(program: &Program) -> String {
+fn text(program: &Program, dims: &[(String, i64)]) -> String {
     let (reader, manifest) = (program.reader(), program.manifest());
     let mut out = String::new();
     let mut line = |indent: usize, text: &str| {
@@ -74,7 +98,10 @@ fn text(program: &Program) -> String {
     for function in &manifest.functions {
         line(0, &format!("function {}", function.name));
         for symbol in &function.symbols {
-            line(2, &format!("symbol {} {}", symbol.name, symbol_range(symbol.min, symbol.max)));
+            match &symbol.upper {
+                None => line(2, &format!("symbol {} {}", symbol.name, symbol_range(symbol.min, symbol.max))),
+                Some(upper) => line(2, &format!("found  {} while running, at most {}", symbol.name, expr_text(function, upper))),
+            }
         }
         for (index, port) in function.inputs.iter().enumerate() {
             let fixed = if is_fixed(function, index) { ", compiled for one value" } else { "" };
@@ -89,7 +116,9 @@ fn text(program: &Program) -> String {
         line(2, &format!("needs   {}", requirements(&variant.device)));
         line(2, &format!("weights {} bytes", weights_bytes(manifest, variant)));
         for (function, program) in manifest.functions.iter().zip(&variant.programs) {
-            line(2, &format!("arena   {} bytes for {}", expr_text(function, &program.arena), function.name));
+            let bytes = arena_bytes(function, &program.arena, dims).filter(|_| program.arena.as_constant().is_none());
+            let bytes = bytes.map_or_else(String::new, |bytes| format!(" = {bytes}"));
+            line(2, &format!("arena   {}{bytes} bytes for {}", expr_text(function, &program.arena), function.name));
         }
         line(2, &format!("kernels {}", variant.kernels.len()));
         for (index, kernel) in variant.kernels.iter().enumerate() {
@@ -120,17 +149,26 @@ fn is_fixed(function: &Function, input: usize) -> bool {
     function.fixed.iter().any(|fixed| fixed.input as usize == input)
 }
 
+/// `found_at_most`: the largest value of a size that is found while running.
+fn symbol_object(function: &Function, symbol: &Symbol) -> Value {
+    let mut object = json!({"name": symbol.name, "min": symbol.min, "max": symbol.max});
+    if let Some(upper) = &symbol.upper {
+        object["found_at_most"] = json!(expr_text(function, upper));
+    }
+    object
+}
+
 fn function_object(function: &Function) -> Value {
     json!({
         "name": function.name,
-        "symbols": function.symbols.iter().map(|s| json!({"name": s.name, "min": s.min, "max": s.max})).collect::<Vec<_>>(),
+        "symbols": function.symbols.iter().map(|s| symbol_object(function, s)).collect::<Vec<_>>(),
         "inputs": function.inputs.iter().map(|port| port_object(function, port)).collect::<Vec<_>>(),
         "fixed_inputs": function.fixed.iter().map(|fixed| &function.inputs[fixed.input as usize].name).collect::<Vec<_>>(),
         "outputs": function.outputs.iter().map(|port| port_object(function, port)).collect::<Vec<_>>(),
     })
 }
 
-fn variant_object(manifest: &Manifest, variant: &Variant) -> Value {
+fn variant_object(manifest: &Manifest, variant: &Variant, dims: &[(String, i64)]) -> Value {
     let requires = match &variant.device {
         Device::Cpu { triple, features, .. } => json!({"device": "cpu", "triple": triple, "features": features}),
         Device::Vulkan { profile, api_version: api, features, .. } => {
@@ -149,10 +187,14 @@ fn variant_object(manifest: &Manifest, variant: &Variant) -> Value {
     });
     let dispatches = variant.dispatches.iter().map(|dispatch| json!({"kernel": dispatch.kernel, "nodes": dispatch.nodes}));
     let programs = manifest.functions.iter().zip(&variant.programs).map(|(function, program)| {
-        json!({
+        let mut object = json!({
             "function": function.name, "arena_bytes": expr_text(function, &program.arena), "instructions": program.code.len(),
             "buffers": program.buffers.len(), "registers": program.registers,
-        })
+        });
+        if let Some(bytes) = arena_bytes(function, &program.arena, dims).filter(|_| !dims.is_empty()) {
+            object["arena_bytes_at_dims"] = json!(bytes);
+        }
+        object
     });
     json!({
         "target": variant.target, "requires": requires, "weights_bytes": weights_bytes(manifest, variant),
@@ -160,7 +202,7 @@ fn variant_object(manifest: &Manifest, variant: &Variant) -> Value {
     })
 }
 
-fn object(program: &Program) -> Value {
+fn object(program: &Program, dims: &[(String, i64)]) -> Value {
     let (reader, manifest) = (program.reader(), program.manifest());
     let sections = reader.sections().iter().map(|section| {
         json!({
@@ -177,6 +219,6 @@ fn object(program: &Program) -> Value {
         "sections": sections.collect::<Vec<_>>(),
         "functions": manifest.functions.iter().map(function_object).collect::<Vec<_>>(),
         "constants": constants.collect::<Vec<_>>(),
-        "variants": manifest.variants.iter().map(|variant| variant_object(manifest, variant)).collect::<Vec<_>>(),
+        "variants": manifest.variants.iter().map(|variant| variant_object(manifest, variant, dims)).collect::<Vec<_>>(),
     })
 }

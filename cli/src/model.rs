@@ -29,6 +29,7 @@ pub fn open(options: &ModelOptions, console: &Console) -> Result<Opened, Failure
             (options.jobs.is_some(), "--jobs"),
             (options.no_cache, "--no-cache"),
             (!options.value.is_empty(), "--value"),
+            (!options.max_size.is_empty(), "--max-size"),
         ];
         if let Some((_, flag)) = flags.into_iter().find(|(given, _)| *given) {
             return Err(Failure::Usage(format!("{flag} is for compiling, but {} is compiled already", path.display())));
@@ -80,6 +81,9 @@ fn compile_words(options: &ModelOptions, artifact: &Path, console: &Console) -> 
     }
     for value in &options.value {
         words.extend(["--value".into(), value.into()]);
+    }
+    for size in &options.max_size {
+        words.extend(["--max-size".into(), size.into()]);
     }
     // The values and shapes of inputs that are known: the compiler uses those that the model cannot do without.
     for input in &options.input {

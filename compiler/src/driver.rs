@@ -6,7 +6,7 @@ use crate::{
     cache::{Cache, Key},
     compile::{CompileError, CompileOptions, Emit, Target, compile},
     context,
-    import::{DimSetting, ImportOptions, ValueSetting, import_onnx},
+    import::{DimSetting, ImportOptions, SizeSetting, ValueSetting, import_onnx},
     stage::Stage,
     steps::{
         self,
@@ -67,6 +67,9 @@ struct CompileArguments {
     /// The value of an input, fixed where an operator needs it to be compiled; the input stays, and other values are refused
     #[arg(long = "value", value_name = "NAME=FILE.npy")]
     values: Vec<ValueSetting>,
+    /// Sizes that the value NAME of the model, or any, decides while running are at most N; may be repeated
+    #[arg(long = "max-size", value_name = "[NAME=]N")]
+    max_sizes: Vec<SizeSetting>,
     /// An input of the run that follows: up to 1024 elements it counts as --value, and its shape as --dim where no general form is supported
     #[arg(long = "input", value_name = "[NAME=]FILE.npy")]
     inputs: Vec<String>,
@@ -120,6 +123,9 @@ struct CheckArguments {
     /// The value of an input, as for compile
     #[arg(long = "value", value_name = "NAME=FILE.npy")]
     values: Vec<ValueSetting>,
+    /// Largest sizes, as for compile
+    #[arg(long = "max-size", value_name = "[NAME=]N")]
+    max_sizes: Vec<SizeSetting>,
     /// One object on stdout
     #[arg(long)]
     json: bool,
@@ -197,7 +203,7 @@ fn compile_command(arguments: CompileArguments) -> Result<(), CompileError> {
         })
     });
     let jobs = arguments.jobs.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
-    let import = ImportOptions { dims: arguments.dims, values: arguments.values, inputs: arguments.inputs };
+    let import = ImportOptions { dims: arguments.dims, max_sizes: arguments.max_sizes, values: arguments.values, inputs: arguments.inputs };
     let options = CompileOptions { targets: or_native(arguments.targets)?, import, jobs: jobs.max(1), emit: emit.transpose()? };
     // Whoever asks for stages or times wants to see the model being compiled.
     let cached = arguments.emit.is_none() && arguments.trace.is_none() && !arguments.no_cache;
@@ -231,7 +237,12 @@ fn compile_command(arguments: CompileArguments) -> Result<(), CompileError> {
 /// Import finds what no target supports; compiling without writing finds what one target lacks.
 fn check(arguments: CheckArguments) -> Result<ExitCode, CompileError> {
     let targets = or_native(arguments.targets.clone())?;
-    let import = ImportOptions { dims: arguments.dims.clone(), values: arguments.values.clone(), inputs: vec![] };
+    let import = ImportOptions {
+        dims: arguments.dims.clone(),
+        max_sizes: arguments.max_sizes.clone(),
+        values: arguments.values.clone(),
+        inputs: vec![],
+    };
     let gaps_of = |result: Result<(), CompileError>| match result {
         Ok(()) => Ok(vec![]),
         Err(CompileError::Unsupported(lines)) => Ok(lines),

@@ -82,6 +82,22 @@ func.func @branches(%c: tensor<i1>, %x: tensor<3xf32>) -> tensor<3xf32> {
   return %0 : tensor<3xf32>
 }
 
+// A size is read on the host, and set before the buffers that have it are used.
+// CHECK-LABEL: launch.program @found
+// CHECK: %[[COUNT:.*]] = launch.load
+// CHECK: launch.set_symbol 1 to %[[COUNT]] bounds #{{.*}} "chosen"
+// CHECK: launch.dispatch "first"{{.*}} symbols [1]
+func.func @found(%x: tensor<?xf32, #n>, %c: tensor<i64>) -> tensor<?xf32, affine_map<()[s0, s1] -> (s1)>> attributes {graph.symbols = ["n", "chosen"]} {
+  graph.size %c symbol 1 bounds affine_map<()[s0] -> (0, s0)> : tensor<i64>
+  %0 = graph.kernel "copy"(%x) attributes {nodes = ["a"], winze.kernel = "first", winze.symbols = array<i64: 1>} : (tensor<?xf32, #n>) -> tensor<?xf32, affine_map<()[s0, s1] -> (s1)>> {
+  ^bb0(%a: tensor<?xf32, #n>):
+    %zero = graph.constant dense<0> : tensor<i64>
+    %2 = graph.dynamic_slice %a at(%zero) axes [0] : (tensor<?xf32, #n>, tensor<i64>) -> tensor<?xf32, affine_map<()[s0, s1] -> (s1)>>
+    graph.yield %2 : tensor<?xf32, affine_map<()[s0, s1] -> (s1)>>
+  }
+  return %0 : tensor<?xf32, affine_map<()[s0, s1] -> (s1)>>
+}
+
 //--- bare_op.mlir
 // CHECK: convert-graph-to-launch: 'graph.exp' stands outside a kernel; run form-kernels first
 func.func @main(%x: tensor<3xf32>) -> tensor<3xf32> {

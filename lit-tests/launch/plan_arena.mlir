@@ -61,3 +61,17 @@ launch.program @alive symbols ["n"] arena #none {
   launch.dispatch "f"(%a, %b) outputs 1 symbols [0] nodes [] : memref<?x8xf32>, memref<?x8xf32>
   launch.dispatch "h"(%a, %b, %y) outputs 1 symbols [0] nodes [] : memref<?x8xf32>, memref<?x8xf32>, memref<?x8xf32>
 }
+
+// A buffer whose extents are found while running has room for the largest: s1 is at most s0.
+// CHECK-LABEL: launch.program @found symbols
+// CHECK-SAME: arena #[[ONE]]
+// CHECK: launch.arena offset #[[ZERO]] extents
+launch.program @found symbols ["n", "chosen"] arena #none {
+  %x = launch.input 0 extents #rows : memref<?x8xf32>
+  %y = launch.output 0 extents affine_map<()[s0, s1] -> (s1, 8)> : memref<?x8xf32>
+  %count = launch.symbol 0
+  launch.set_symbol 1 to %count bounds affine_map<()[s0] -> (0, s0)> "chosen"
+  %a = launch.arena offset #nowhere extents affine_map<()[s0, s1] -> (s1, 8)> : memref<?x8xf32>
+  launch.dispatch "f"(%x, %a) outputs 1 symbols [0, 1] nodes [] : memref<?x8xf32>, memref<?x8xf32>
+  launch.dispatch "f"(%a, %y) outputs 1 symbols [1, 1] nodes [] : memref<?x8xf32>, memref<?x8xf32>
+}

@@ -319,6 +319,15 @@ fn wrong_indices_are_named_with_their_place() {
     check(&|m| m.functions[1].name = "main".into(), "two functions are named \"main\"");
     check(&|m| m.functions[0].symbols[0].max = Some(0), "function main: the range of dim rows is empty or negative");
     check(&|m| drop(m.variants[0].programs.pop()), "1 programs for 2 functions");
+    check(&|m| m.functions[0].symbols[0].upper = Some(s(0)), "function main: the bound of rows: expression uses symbol s0");
+    check(&|m| m.functions[0].symbols[0].upper = Some(c(4)), "is only known while running");
+    check(
+        &|m| {
+            let set = SetSymbol { symbol: 0, value: 0, lower: c(0), upper: c(4), what: "rows".into() };
+            m.variants[0].programs[0].code[1] = set;
+        },
+        "it sets symbol 0, which the inputs determine",
+    );
     check(
         &|m| {
             let code = Call { function: 1, symbols: vec![0, 1], inputs: vec![0], outputs: vec![4], arena: c(0) };

@@ -10,7 +10,7 @@ use std::sync::{
 use winze_runtime::{
     artifact::{
         expr::Expr,
-        manifest::{Access, ElementType, Function, Port},
+        manifest::{Access, ElementType, Function, Port, Symbol},
         program::{BoolOp, Buffer, FloatOp, Instruction, Instruction::*, IntOp, Place, Predicate, Program as LaunchProgram},
     },
     device::DeviceChoice,
@@ -424,4 +424,49 @@ fn kernels_see_denormals_and_relocated_tables() {
     let mut session = Session::new(&program, &DeviceChoice::Cpu, SessionOptions::default()).unwrap();
     let outputs = session.run(&[TensorView::of(&[8], &[0i64; 8])]).unwrap();
     assert_eq!(outputs.get(0).unwrap().as_slice::<f32>().unwrap()[..4], [1.0, 1.25, 1.0, 1.25]);
+}
+
+/// A function of 8 numbers whose output has as many as `x[0]` says, at most 6; the arena holds a copy of them.
+fn sized(lower: i64) -> Session {
+    let mut case = Case::new();
+    let mut function = Case::function("main");
+    function.symbols.push(Symbol { upper: Some(c(6)), ..symbol("chosen", 0, None) });
+    function.outputs[0].dims = vec![s(0)];
+    let found = |place| buffer(ElementType::I64, &[s(0)], place);
+    case.buffers = vec![
+        buffer(ElementType::I64, &[c(8)], Place::Input(0)),
+        found(Place::Output(0)),
+        found(Place::Arena(c(0))),
+        found(Place::Input(0)),
+    ];
+    case.arena = 64;
+    let copy = |src, dst| Copy { src, src_offset: None, dst, dst_offset: None, bytes: None };
+    let what = "chosen numbers of node".to_string();
+    let set = SetSymbol { symbol: 0, value: 2, lower: c(lower), upper: c(6), what };
+    let code = vec![int(1, 0), Load { dst: 2, buffer: 0, index: 1 }, set, copy(3, 2), copy(2, 1), Return];
+    let program = case.program(code);
+    case.model.manifest.functions.insert(0, function);
+    case.model.variant().programs.insert(0, program);
+    Session::new(&case.model.artifact().open(), &DeviceChoice::Cpu, case.options).unwrap()
+}
+
+#[test]
+fn sizes_found_while_running_cut_buffers_and_outputs() {
+    let mut session = sized(0);
+    assert_eq!(session.output_dims(0, &[TensorView::of(&[8], &[0i64; 8])]).unwrap(), [[6]]);
+    assert!(session.last_output_dims(0, 0).unwrap_err().to_string().contains("main has not run"));
+    for count in [3, 6, 0, 5] {
+        let x = [count, 11, 12, 13, 14, 15, 16, 17];
+        let outputs = session.run(&[TensorView::of(&[8], &x)]).unwrap();
+        let y = outputs.get(0).unwrap();
+        assert_eq!((y.dims, y.as_slice::<i64>().unwrap()), (&[count][..], &x[..count as usize]));
+        assert_eq!(session.last_output_dims(0, 0).unwrap(), [count]);
+    }
+    let mut memory = vec![0u8; 6 * 8];
+    session.run_into(0, &[TensorView::of(&[8], &[2i64, 11, 12, 13, 14, 15, 16, 17])], &mut [&mut memory]).unwrap();
+    assert_eq!((session.last_output_dims(0, 0).unwrap(), &memory[8..16]), (vec![2], &11i64.to_le_bytes()[..]));
+    let mut fails = |count: i64| session.run(&[TensorView::of(&[8], &[count; 8])]).err().unwrap().to_string();
+    assert_eq!(fails(7), "run: chosen numbers of node is 7; it must be 0 to 6");
+    assert_eq!(fails(-1), "run: chosen numbers of node is -1; it must be 0 to 6");
+    assert!(sized(6).run(&[TensorView::of(&[8], &[5i64; 8])]).err().unwrap().to_string().ends_with("is 5; it must be 6"));
 }

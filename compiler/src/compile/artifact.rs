@@ -14,10 +14,14 @@ use melior::ir::{
     operation::OperationLike,
 };
 use std::collections::HashMap;
-use winze_graph::types::{ElementType, TensorType, symbol_names};
+use winze_graph::{
+    ops::size::Bound,
+    types::{ElementType, TensorType, symbol_names},
+};
 use winze_launch as launch;
 use winze_mlir::{attributes, walk};
 use winze_runtime::artifact::{
+    expr::Expr,
     manifest::{Device, Dispatch, ElementType as Storage, FixedInput, Function, Kernel, Port, Symbol, Variant},
     writer::Writer,
 };
@@ -48,11 +52,14 @@ pub fn functions(module: &Module) -> Result<Vec<Function>, CompileError> {
 fn function(func: OperationRef) -> Result<Function, String> {
     let block = walk::blocks(func).into_iter().next().ok_or("artifact: a function without a body")?;
     let bounds: Vec<i64> = attributes::get(func, SYMBOL_BOUNDS).unwrap_or_default();
-    let symbols = symbol_names(func)
-        .into_iter()
-        .enumerate()
-        .map(|(i, name)| Symbol { name, min: 0, max: bounds.get(i).copied().filter(|max| *max < i64::MAX) })
-        .collect();
+    let found: HashMap<u32, Expr> = Bound::all(func)?.iter().map(|bound| (bound.symbol, expr_of(&bound.upper))).collect();
+    let symbol = |(i, name): (usize, String)| Symbol {
+        name,
+        min: 0,
+        max: bounds.get(i).copied().filter(|max| *max < i64::MAX),
+        upper: found.get(&(i as u32)).cloned(),
+    };
+    let symbols = symbol_names(func).into_iter().enumerate().map(symbol).collect();
     let inputs = (0..block.argument_count())
         .map(|i| port(func, "arg_attrs", "input", i, block.argument(i).map_err(|e| e.to_string())?.into()))
         .collect::<Result<_, String>>()?;

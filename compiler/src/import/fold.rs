@@ -37,11 +37,11 @@ pub fn last_operation<'c, 'a>(block: BlockRef<'c, 'a>) -> Option<OperationRef<'c
     walk::operations(block).last()
 }
 
-/// Replaces `outputs` that ops behind `before` compute, and erases those ops.
+/// Replaces `outputs` that ops behind `before` compute, and erases those ops. The function had `symbols` symbols before them.
 pub fn fold<'c: 'a, 'a>(
     importer: &mut Importer<'_, 'c, 'a>,
     block: BlockRef<'c, 'a>,
-    before: Option<OperationRef<'c, 'a>>,
+    (before, symbols): (Option<OperationRef<'c, 'a>>, usize),
     outputs: &mut [Tensor<'c, 'a>],
     name: &str,
 ) {
@@ -56,21 +56,25 @@ pub fn fold<'c: 'a, 'a>(
         next = op.next_in_block().map(|op| unsafe { OperationRef::from_raw(op.to_raw()) });
         ops.push(op);
     }
-    let small = |op: &OperationRef| op.results().all(|result| TensorType::of(result.into()).is_ok_and(|r#type| is_small(&r#type)));
+    let largest = |r#type: TensorType| TensorType::new(r#type.element, r#type.dims.iter().map(|dim| importer.sizes.range(dim).1).collect());
+    let small = |op: &OperationRef| op.results().all(|result| TensorType::of(result.into()).is_ok_and(|r#type| is_small(&largest(r#type))));
     let wanted: Vec<Value<'c, 'a>> =
         outputs.iter().filter_map(|tensor| if let Data::Value(value) = tensor.data { Some(value) } else { None }).collect();
     if wanted.is_empty() || !ops.iter().all(small) {
         return;
     }
     let weights = |id: &str| importer.store.tensor(id);
-    let cx = EvalContext { weights: &weights, ..EvalContext::new(&[]) };
+    // Only sizes that these ops compute matter; theirs follow those of the inputs.
+    let unused = vec![-1; symbols];
+    let cx = EvalContext { weights: &weights, ..EvalContext::new(&unused) };
     let Ok(results) = eval_values(&cx, &ops, &wanted) else { return };
     let mut constants = vec![];
     for result in results {
         let Ok(id) = importer.store.add_tensor(name, &result) else { return };
-        constants.push(id);
+        constants.push((id, result.tensor_type()));
     }
     let values = outputs.iter_mut().filter(|tensor| matches!(tensor.data, Data::Value(_)));
-    values.zip(constants).for_each(|(tensor, id)| tensor.data = Data::Constant(id));
+    values.zip(constants).for_each(|(tensor, (id, r#type))| *tensor = Tensor { r#type, data: Data::Constant(id) });
     ops.into_iter().rev().for_each(walk::erase);
+    importer.forget_symbols(symbols);
 }

@@ -8,7 +8,7 @@ use super::{
     fold,
     node::NodeContext,
     ops,
-    options::{DimSetting, ImportOptions},
+    options::{DimSetting, ImportOptions, SizeSetting},
     order::{node_name, sort_nodes},
     plan::{self, Plan},
     proto::{
@@ -16,6 +16,7 @@ use super::{
         TypeValue, ValueInfoProto,
     },
     shape_values,
+    sizes::{Sizes, SymbolSource},
     tensor::{Files, element_type, import_tensor},
     value::{Data, Tensor},
 };
@@ -85,11 +86,14 @@ pub struct Importer<'p, 'c, 'a> {
     model: &'p ModelProto,
     name: &'p str,
     functions: HashMap<(&'p str, &'p str, &'p str), &'p FunctionProto>,
-    symbols: Vec<String>,
+    pub symbols: Vec<String>,
     fixed: HashMap<String, i64>,
     bounds: HashMap<String, i64>,
-    /// A value and axis whose extent is the symbol.
-    pub symbol_sources: Vec<(Value<'c, 'a>, i64)>,
+    /// What each symbol is taken from.
+    pub symbol_sources: Vec<SymbolSource<'c, 'a>>,
+    /// Sizes that are computed while running.
+    pub sizes: Sizes,
+    pub max_sizes: Vec<SizeSetting>,
     unsupported: Vec<Unsupported>,
     pub warnings: Vec<String>,
     plan: &'p Plan,
@@ -128,6 +132,8 @@ impl<'p, 'c: 'a, 'a> Importer<'p, 'c, 'a> {
             fixed,
             bounds,
             symbol_sources: vec![],
+            sizes: Sizes::default(),
+            max_sizes: options.max_sizes.clone(),
             unsupported: vec![],
             warnings: vec![],
             plan,
@@ -175,7 +181,7 @@ impl<'p, 'c: 'a, 'a> Importer<'p, 'c, 'a> {
             let value: Value<'c, 'a> = unsafe { Value::from_raw(value.to_raw()) };
             for (axis, dim) in r#type.dims.iter().enumerate() {
                 if dim.as_symbol().is_some_and(|symbol| symbol as usize == self.symbol_sources.len()) {
-                    self.symbol_sources.push((value, axis as i64));
+                    self.symbol_sources.push(SymbolSource::Axis(value, axis as i64));
                 }
             }
             arguments.push(mlir_type);
@@ -236,15 +242,33 @@ impl<'p, 'c: 'a, 'a> Importer<'p, 'c, 'a> {
         fixed.ok_or_else(|| ImportError::invalid("its value has another shape", format!("input `{name}`"), remedy))
     }
 
-    /// Why a value that must be known is not; notes which inputs would have to be.
-    pub fn unknown(&self, tensor: &Tensor<'c, 'a>, what: &str) -> Failure {
-        let names: Vec<&str> = match (&tensor.data, self.entry) {
+    /// Takes back the symbols behind the first `count`; the ops that bound them are gone.
+    pub fn forget_symbols(&mut self, count: usize) {
+        self.symbols.truncate(count);
+        self.symbol_sources.truncate(count);
+        self.sizes.truncate(count as u32);
+    }
+
+    /// Inputs that a value is computed from; none if it depends on the turn of a loop.
+    fn sources(&self, tensor: &Tensor<'c, 'a>) -> Vec<&str> {
+        match (&tensor.data, self.entry) {
             (Data::Value(value), Some(entry)) => {
                 let sources = plan::sources(*value, entry).unwrap_or_default();
                 sources.into_iter().filter_map(|i| self.inputs.get(i).map(String::as_str)).collect()
             }
             _ => vec![],
-        };
+        }
+    }
+
+    /// Whether all inputs that a value is computed from are on offer, so that asking for them makes it known.
+    pub fn is_offered(&self, tensor: &Tensor<'c, 'a>) -> bool {
+        let names = self.sources(tensor);
+        !names.is_empty() && names.iter().all(|name| self.plan.has_value(name))
+    }
+
+    /// Why a value that must be known is not; notes which inputs would have to be.
+    pub fn unknown(&self, tensor: &Tensor<'c, 'a>, what: &str) -> Failure {
+        let names = self.sources(tensor);
         if names.is_empty() {
             return Failure::Unsupported(format!("{what} that are only known at run time"));
         }
@@ -278,7 +302,7 @@ impl<'p, 'c: 'a, 'a> Importer<'p, 'c, 'a> {
             (Identifier::new(cx, winze_graph::types::SYMBOLS), self.symbols.clone().to_attribute(cx)),
         ];
         if !self.bounds.is_empty() {
-            let bounds: Vec<i64> = self.symbols.iter().map(|name| self.bounds.get(name).copied().unwrap_or(i64::MAX)).collect();
+            let bounds: Vec<i64> = self.symbols[..].iter().map(|name| self.bounds.get(name).copied().unwrap_or(i64::MAX)).collect();
             attributes.push((Identifier::new(cx, "graph.symbol_bounds"), bounds.to_attribute(cx)));
         }
         let function = func::func(
@@ -507,11 +531,11 @@ impl<'p, 'c: 'a, 'a> Importer<'p, 'c, 'a> {
         let file = Location::new(self.context, self.name, frame.caller.unwrap_or(index), 0);
         let location = Location::name(self.context, name, file);
         let foldable = fold::applies(&inputs);
-        let before = if foldable { fold::last_operation(block) } else { None };
+        let (before, symbols) = (if foldable { fold::last_operation(block) } else { None }, self.symbols.len());
         let mut cx = NodeContext { importer: self, frame, block, node, location, version, inputs, name, index };
         let mut imported = op(&mut cx);
         if let (true, Ok(outputs)) = (foldable, &mut imported) {
-            fold::fold(self, block, before, outputs, name);
+            fold::fold(self, block, (before, symbols), outputs, name);
         }
         match imported {
             Ok(outputs) => match node.output.iter().skip(outputs.len()).find(|output| !output.is_empty()) {
@@ -594,7 +618,7 @@ impl<'p, 'c: 'a, 'a> Importer<'p, 'c, 'a> {
         frame.scopes.push(scope);
         frame.depth += 1;
         let prefix = std::mem::replace(&mut frame.prefix, format!("{name}/"));
-        let outer = frame.caller;
+        let (outer, sizes) = (frame.caller, self.sizes.mark());
         frame.caller = Some(outer.unwrap_or(caller));
         let result = self.define_initializers(graph, frame).and_then(|()| self.import_nodes(&graph.node, &graph.value_info, block, frame));
         let outputs = result.and_then(|()| {
@@ -609,6 +633,7 @@ impl<'p, 'c: 'a, 'a> Importer<'p, 'c, 'a> {
             Ok(outputs)
         });
         frame.scopes.pop();
+        self.sizes.forget(sizes);
         frame.depth -= 1;
         frame.prefix = prefix;
         frame.caller = outer;

@@ -3,6 +3,7 @@
 use super::{
     error::Failure,
     importer::Importer,
+    sizes::SymbolSource,
     value::{Data, Tensor},
 };
 use crate::constants::{ConstantType, Scalar, Source};
@@ -110,12 +111,13 @@ impl<'c, 'a> Importer<'_, 'c, 'a> {
         for step in dim.postfix() {
             let value = match step {
                 DimStep::Const(value) => self.dense(ElementType::I64, &[], &value.to_le_bytes(), block, location),
-                DimStep::Symbol(symbol) => {
-                    let Some((source, axis)) = self.symbol_sources.get(symbol as usize).copied() else {
-                        return Failure::unsupported("an extent that no graph input has");
-                    };
-                    append(block, DimOp::create(cx, location, source, axis).map_err(Failure::Invalid)?)
-                }
+                DimStep::Symbol(symbol) => match self.symbol_sources.get(symbol as usize) {
+                    Some(SymbolSource::Axis(source, axis)) => {
+                        append(block, DimOp::create(cx, location, *source, *axis).map_err(Failure::Invalid)?)
+                    }
+                    Some(SymbolSource::Value(value)) => *value,
+                    None => return Failure::unsupported("an extent that no graph input has"),
+                },
                 DimStep::Add | DimStep::Mul | DimStep::FloorDiv => {
                     let (Some(b), Some(a)) = (stack.pop(), stack.pop()) else { return Failure::invalid("an extent is malformed") };
                     match step {

@@ -18,12 +18,14 @@ mod materialize;
 mod node;
 mod repeat;
 mod shape_values;
+mod sizes;
 mod value;
+mod value_range;
 
 mod ops;
 
 pub use error::{ImportError, Unsupported};
-pub use options::{DimSetting, ImportOptions, ValueSetting, offer_of};
+pub use options::{DimSetting, ImportOptions, SizeSetting, ValueSetting, offer_of};
 
 use crate::constants::{ConstantStore, MappedFile};
 use bytes::Bytes;

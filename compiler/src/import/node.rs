@@ -10,7 +10,7 @@ use super::{
 };
 use crate::constants::Scalar;
 use winze_graph::{
-    dialect::{Broadcast, Concat, Convert, Div, Reduce, Reshape, Slice, Transpose},
+    dialect::{Broadcast, Concat, Convert, Div, DynamicSlice, Reduce, Reshape, Slice, Transpose},
     dim::Dim,
     types::{ElementType, TensorType},
 };
@@ -306,8 +306,14 @@ impl<'p, 'c, 'a> NodeContext<'_, 'p, 'c, 'a> {
                 Failure::unsupported(what)
             };
         }
+        self.reshape_to(x, result.dims)
+    }
+
+    /// The same where only the run can tell that the counts are equal.
+    pub fn reshape_to(&mut self, x: &Tensor<'c, 'a>, dims: Vec<Dim>) -> Result<Tensor<'c, 'a>, Failure> {
         let value = self.value(x)?;
-        let op = Reshape::create(self.context(), self.location, value, &[result.to_type(self.context())]);
+        let result = TensorType::new(x.element(), dims).to_type(self.context());
+        let op = Reshape::create(self.context(), self.location, value, &[result]);
         self.emit(op)
     }
 
@@ -356,6 +362,19 @@ impl<'p, 'c, 'a> NodeContext<'_, 'p, 'c, 'a> {
         }
         (starts[axis], limits[axis]) = (start, limit);
         self.slice(x, starts, limits, vec![1; x.rank()])
+    }
+
+    /// `extent` elements of one axis from a 0-d integer on, which is moved so that they lie inside.
+    pub fn window(&mut self, x: &Tensor<'c, 'a>, axis: usize, start: &Tensor<'c, 'a>, extent: Dim) -> Result<Tensor<'c, 'a>, Failure> {
+        if x.dims()[axis] == extent {
+            return Ok(x.clone());
+        }
+        let (value, start) = (self.value(x)?, self.value(start)?);
+        let mut dims = x.dims().to_vec();
+        dims[axis] = extent;
+        let result = TensorType::new(x.element(), dims).to_type(self.context());
+        let op = DynamicSlice::create(self.context(), self.location, value, &[start], vec![axis as i64], &[result]);
+        self.emit(op)
     }
 
     /// Folds axes away.

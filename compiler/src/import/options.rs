@@ -52,9 +52,30 @@ impl FromStr for ValueSetting {
     }
 }
 
+/// `NAME=N` or `N`: sizes that the value NAME of the model, or any, decides while running are at most N.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SizeSetting {
+    pub name: Option<String>,
+    pub max: i64,
+}
+
+impl FromStr for SizeSetting {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (name, max) = text.rsplit_once('=').map_or((None, text), |(name, max)| (Some(name.to_string()), max));
+        match max.trim().parse::<i64>().ok().filter(|max| *max >= 0) {
+            Some(max) if name.as_deref() != Some("") => Ok(Self { name, max }),
+            _ => Err(format!("`{text}` is neither NAME=N nor N with N at least 0")),
+        }
+    }
+}
+
 #[derive(Clone, Debug, Default)]
 pub struct ImportOptions {
     pub dims: Vec<DimSetting>,
+    /// Largest values of sizes that are computed while running.
+    pub max_sizes: Vec<SizeSetting>,
     /// Values of inputs, used where an op needs one when it is compiled.
     pub values: Vec<ValueSetting>,
     /// Inputs of the run that follows, `[NAME=]FILE.npy`: small ones count as `values`, and their shapes fix symbolic dims that an op cannot

@@ -294,7 +294,7 @@ fn erase_unused(block: BlockRef) {
         let name = op.name();
         let name = name.as_string_ref().as_str().unwrap_or("");
         let terminator = matches!(name, "graph.yield" | "func.return");
-        if !terminator && op.results().all(|result| walk::users(result.into()).next().is_none()) {
+        if !terminator && op.result_count() > 0 && op.results().all(|result| walk::users(result.into()).next().is_none()) {
             walk::erase(op);
         }
     }

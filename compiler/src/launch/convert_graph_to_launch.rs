@@ -55,7 +55,8 @@ fn convert<'c>(context: &'c Context, func: OperationRef<'c, '_>) -> Result<Opera
     let block = Block::new(&[]);
     // SAFETY: the block outlives the converter.
     let prologue = unsafe { BlockRef::from_raw(block.to_raw()) };
-    let mut converter = Converter { context, buffers: HashMap::new(), wanted: HashMap::new() };
+    let symbols: Vec<String> = winze_graph::types::symbol_names(func);
+    let mut converter = Converter { context, symbols: symbols.clone(), buffers: HashMap::new(), wanted: HashMap::new() };
     for i in 0..body.argument_count() {
         let argument: Value = body.argument(i).expect("in range").into();
         let (dims, memref) = converter.buffer_type(argument.r#type())?;
@@ -74,7 +75,6 @@ fn convert<'c>(context: &'c Context, func: OperationRef<'c, '_>) -> Result<Opera
     converter.block(body, prologue, &results, &outputs)?;
 
     let name: String = attributes::get(func, "sym_name").unwrap_or_else(|| "main".into());
-    let symbols: Vec<String> = attributes::get(func, "graph.symbols").unwrap_or_default();
     let region = Region::new();
     region.append_block(block);
     Ok(launch::Program::create(context, func.location(), name, symbols, extents::to_attribute(context, &[Dim::from(0)]), [region]))
@@ -82,6 +82,7 @@ fn convert<'c>(context: &'c Context, func: OperationRef<'c, '_>) -> Result<Opera
 
 struct Converter<'c, 'a> {
     context: &'c Context,
+    symbols: Vec<String>,
     /// Tensor -> its buffer.
     buffers: HashMap<*const c_void, Value<'c, 'a>>,
     /// Tensor not made yet -> the buffer it should be made in.
@@ -196,6 +197,7 @@ impl<'c: 'a, 'a> Converter<'c, 'a> {
                 let value = self.registers(location, to).extent(&extent)?;
                 self.bind_register(dim.result(), value, to)
             }
+            Some(graph::AnyOp::Size(size)) => self.size(size, to),
             Some(graph::AnyOp::If(branch)) => self.branch(branch, to),
             Some(graph::AnyOp::While(repeat)) => self.repeat(repeat, to),
             Some(graph::AnyOp::Yield(_)) => Ok(()),
@@ -238,11 +240,31 @@ impl<'c: 'a, 'a> Converter<'c, 'a> {
         Ok(())
     }
 
+    /// Gives a symbol the value of a scalar.
+    fn size(&self, size: graph::Size<'c, '_>, to: BlockRef<'c, 'a>) -> Result<(), String> {
+        let location = size.op().location();
+        let value = self.first(size.value(), self.registers(location, to).integer(), location, to)?;
+        let symbol = self.symbols.get(size.symbol() as usize);
+        let what = symbol.ok_or_else(|| format!("graph.size: the function has no symbol {}", size.symbol()))?.clone();
+        to.append_operation(launch::SetSymbol::create(self.context, location, value, size.symbol(), size.bounds(), what));
+        Ok(())
+    }
+
     /// The first element of a bool tensor, on the host.
     fn condition(&self, tensor: Value<'c, '_>, location: Location<'c>, to: BlockRef<'c, 'a>) -> Result<Value<'c, 'a>, String> {
-        let registers = self.registers(location, to);
-        let load = launch::Load::create(self.context, location, self.buffer(tensor)?, registers.number(0), &[registers.boolean()]);
-        Ok(append(to, load))
+        self.first(tensor, self.registers(location, to).boolean(), location, to)
+    }
+
+    /// The first element of a tensor, on the host.
+    fn first(
+        &self,
+        tensor: Value<'c, '_>,
+        register: Type<'c>,
+        location: Location<'c>,
+        to: BlockRef<'c, 'a>,
+    ) -> Result<Value<'c, 'a>, String> {
+        let zero = self.registers(location, to).number(0);
+        Ok(append(to, launch::Load::create(self.context, location, self.buffer(tensor)?, zero, &[register])))
     }
 
     fn branch(&mut self, branch: graph::If<'c, '_>, to: BlockRef<'c, 'a>) -> Result<(), String> {

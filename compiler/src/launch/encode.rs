@@ -145,6 +145,18 @@ impl Encoder<'_> {
                 let (src, buffer, index) = (self.register(store.value())?, self.buffer_id(store.target())?, self.register(store.index())?);
                 self.code.push(Instruction::Store { src, buffer, index });
             }
+            AnyOp::SetSymbol(set) => {
+                let bounds = extents::from_attribute(set.bounds())?;
+                let [lower, upper] = &bounds[..] else { return Err("a size needs a smallest and a largest value".into()) };
+                let (lower, upper, what) = (expr_of(lower), expr_of(upper), set.what());
+                self.code.push(Instruction::SetSymbol {
+                    symbol: set.symbol() as u32,
+                    value: self.register(set.value())?,
+                    lower,
+                    upper,
+                    what,
+                });
+            }
             AnyOp::Barrier(_) => self.code.push(Instruction::Barrier),
             AnyOp::Call(call) => {
                 let symbols = call.symbols().into_iter().map(|symbol| self.register(symbol)).collect::<Result<_, _>>()?;

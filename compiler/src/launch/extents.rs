@@ -2,8 +2,9 @@
 
 use melior::{
     Context,
-    ir::{AffineMap, Attribute, AttributeLike, Type, TypeLike},
+    ir::{Attribute, Type, TypeLike},
 };
+pub use winze_graph::types::dims_of_attribute as from_attribute;
 use winze_graph::{
     dim::Dim,
     types::{TensorType, dims_attribute},
@@ -12,18 +13,6 @@ use winze_graph::{
 /// `affine_map<()[s0, ...] -> (...)>` of these extents.
 pub fn to_attribute<'c>(context: &'c Context, dims: &[Dim]) -> Attribute<'c> {
     dims_attribute(context, dims.iter())
-}
-
-/// Extents in such an attribute.
-pub fn from_attribute(attribute: Attribute) -> Result<Vec<Dim>, String> {
-    // SAFETY: guarded by the check of the attribute's kind.
-    let map = unsafe {
-        if !mlir_sys::mlirAttributeIsAAffineMap(attribute.to_raw()) {
-            return Err(format!("{attribute} is no affine map"));
-        }
-        AffineMap::from_raw(mlir_sys::mlirAffineMapAttrGetValue(attribute.to_raw()))
-    };
-    (0..map.result_count()).map(|i| Dim::from_affine(map.result(i).map_err(|e| e.to_string())?)).collect()
 }
 
 /// Element type of a shaped type.

@@ -8,7 +8,10 @@ use melior::ir::{
     BlockRef, OperationRef, Type, Value, ValueLike,
     operation::{OperationLike, OperationResult},
 };
-use std::{collections::HashMap, ffi::c_void};
+use std::{
+    collections::{HashMap, hash_map::Entry},
+    ffi::c_void,
+};
 use winze_graph::dim::Dim;
 use winze_launch as launch;
 use winze_mlir::{
@@ -54,11 +57,12 @@ impl RustPass for PlanArena {
         let context = winze_mlir::context::context_of(program);
         let mut spans = Spans::default();
         spans.number(program);
+        let found = found_sizes(program)?;
         let mut members: Vec<Member> = vec![];
         let mut error = None;
         walk::walk(program, &mut |op| {
             if let Some(arena) = launch::Arena::cast(op) {
-                match self.member(arena, &spans) {
+                match self.member(arena, &spans, &found) {
                     Ok(Some(member)) => members.push(member),
                     Ok(None) => {}
                     Err(message) => error = Some(message),
@@ -88,10 +92,15 @@ struct Member<'c, 'a> {
 }
 
 impl PlanArena {
-    /// The lifetime of an arena buffer; `None` if nothing uses it.
-    fn member<'c, 'a>(&self, arena: launch::Arena<'c, 'a>, spans: &Spans) -> Result<Option<Member<'c, 'a>>, String> {
+    /// The lifetime of an arena buffer, which has room for its largest extents; `None` if nothing uses it.
+    fn member<'c, 'a>(
+        &self,
+        arena: launch::Arena<'c, 'a>,
+        spans: &Spans,
+        found: &HashMap<u32, Dim>,
+    ) -> Result<Option<Member<'c, 'a>>, String> {
         let dims = extents::from_attribute(arena.extents())?;
-        let bytes = dims.iter().fold(Dim::from(self.element_bytes(arena.result().r#type())?), |bytes, dim| &bytes * dim);
+        let bytes = dims.iter().fold(Dim::from(self.element_bytes(arena.result().r#type())?), |bytes, dim| &bytes * &largest(dim, found));
         let mut uses = vec![];
         collect_uses(arena.result(), &mut uses);
         let block = arena.op().block().ok_or("plan-arena: a buffer stands outside any block")?;
@@ -106,6 +115,31 @@ impl PlanArena {
             None => Err(format!("plan-arena: {memref} has elements of unknown size")),
         }
     }
+}
+
+/// Largest values of the symbols that are found while running, over those before them.
+fn found_sizes(program: OperationRef) -> Result<HashMap<u32, Dim>, String> {
+    let mut found: HashMap<u32, Dim> = HashMap::new();
+    walk::walk(program, &mut |op| {
+        let Some(set) = launch::SetSymbol::cast(op) else { return Ok::<(), String>(()) };
+        let bounds = extents::from_attribute(set.bounds())?;
+        let [_, upper] = &bounds[..] else { return Err("plan-arena: a size without a largest value".into()) };
+        let upper = largest(upper, &found);
+        match found.entry(set.symbol() as u32) {
+            Entry::Vacant(entry) => _ = entry.insert(upper),
+            Entry::Occupied(entry) if *entry.get() == upper => {}
+            Entry::Occupied(entry) => {
+                return Err(format!("plan-arena: \"{}\" has the largest values {} and {upper}", set.what(), entry.get()));
+            }
+        }
+        Ok(())
+    })?;
+    Ok(found)
+}
+
+/// An extent no smaller than `dim`, over symbols that are known before the run.
+fn largest(dim: &Dim, found: &HashMap<u32, Dim>) -> Dim {
+    if found.is_empty() { dim.clone() } else { dim.range(&|symbol| found.get(&symbol).map(|upper| (Dim::from(0), upper.clone()))).1 }
 }
 
 /// Operations that read or write a buffer, also through views.

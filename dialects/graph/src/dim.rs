@@ -107,6 +107,51 @@ impl Dim {
         sum
     }
 
+    /// Extents that this one is between, where `range` gives what a symbol is between and `None` keeps it. Divisors count as at least 1.
+    pub fn range(&self, range: &dyn Fn(u32) -> Option<(Dim, Dim)>) -> (Dim, Dim) {
+        let (mut low, mut high) = (Dim::default(), Dim::default());
+        for (atoms, coefficient) in &self.terms {
+            let (mut least, mut most, mut signed) = (Dim::from(1), Dim::from(1), false);
+            for atom in atoms {
+                let (a, b) = match atom {
+                    Atom::Symbol(position) => range(*position).unwrap_or_else(|| (Dim::symbol(*position), Dim::symbol(*position))),
+                    Atom::FloorDiv(a, b) => divide_ranges(a.range(range), b.range(range)),
+                };
+                signed |= a.is_signed();
+                // Of factors that may be negative only the magnitudes count.
+                let b = if a.is_signed() { &b.magnitude() + &a.magnitude() } else { b };
+                (least, most) = (&least * &a, &most * &b);
+            }
+            if signed {
+                least = &Dim::default() - &most;
+            }
+            let k = Dim::from(*coefficient);
+            let (a, b) = if *coefficient < 0 { (&most * &k, &least * &k) } else { (&least * &k, &most * &k) };
+            (low, high) = (&low + &a, &high + &b);
+        }
+        (low, high)
+    }
+
+    /// Whether the value may be negative, as far as the normal form shows.
+    fn is_signed(&self) -> bool {
+        let signed = |atom: &Atom| matches!(atom, Atom::FloorDiv(a, _) if a.is_signed());
+        self.terms.iter().any(|(atoms, k)| *k < 0 || atoms.iter().any(signed))
+    }
+
+    /// An extent no smaller than the absolute value.
+    fn magnitude(&self) -> Dim {
+        self.terms.iter().fold(Dim::default(), |sum, (atoms, k)| {
+            let product = atoms.iter().fold(Dim::from(k.saturating_abs()), |product, atom| {
+                &product
+                    * &match atom {
+                        Atom::FloorDiv(a, b) if a.is_signed() => &a.magnitude().floor_div(b) + &Dim::from(1),
+                        other => Self::atom(other.clone()),
+                    }
+            });
+            &sum + &product
+        })
+    }
+
     /// `self / divisor` rounded down. The divisor is positive.
     pub fn floor_div(&self, divisor: &Dim) -> Dim {
         if divisor.as_static() == Some(1) {
@@ -283,6 +328,19 @@ impl Dim {
     }
 }
 
+/// Quotients, rounded down. A divisor that is not a constant may be as small as 1.
+fn divide_ranges((low, high): (Dim, Dim), (least, most): (Dim, Dim)) -> (Dim, Dim) {
+    if least == most && !least.is_signed() {
+        return (low.floor_div(&least), high.floor_div(&least));
+    }
+    let high = match least.as_static() {
+        Some(least) if least > 1 && !high.is_signed() => high.floor_div(&Dim::from(least)),
+        _ if !high.is_signed() => high,
+        _ => high.magnitude(),
+    };
+    (if low.is_signed() { &Dim::default() - &low.magnitude() } else { Dim::default() }, high)
+}
+
 fn gcd(a: i64, b: i64) -> i64 {
     if b == 0 { a.abs() } else { gcd(b, a % b) }
 }
@@ -391,6 +449,33 @@ mod tests {
         assert_eq!((&s(0) * &Dim::from(4)).modulo(&Dim::from(2)), Dim::from(0));
         assert_eq!(s(0).floor_div(&s(0)), Dim::from(1));
         assert_eq!((&s(0) + &Dim::from(1)).exact_div(&s(0)), None);
+    }
+
+    #[test]
+    fn ranges_hold_every_value() {
+        let (three, n) = (Dim::from(3), s(1));
+        // s0 is found while running, at most s1 + 2.
+        let upper = &n + &Dim::from(2);
+        for dim in [
+            s(0),
+            &(&s(0) * &three) - &Dim::from(4),
+            &n - &s(0),
+            (&n - &s(0)).floor_div(&three),
+            &(&n - &s(0)).floor_div(&three) * &s(0),
+            &(&Dim::from(1) - &s(0)).floor_div(&Dim::from(2)) * &(&n - &s(0)).floor_div(&three),
+            (&s(0) * &n).ceil_div(&three),
+            s(0).modulo(&three),
+        ] {
+            let (low, high) = dim.range(&|symbol| (symbol == 0).then(|| (Dim::default(), upper.clone())));
+            assert!(low.symbol_count() != 1 && high.symbol_count() != 1, "{low} to {high}");
+            for n in 0..7 {
+                for found in 0..=n + 2 {
+                    let value = dim.eval(&[found, n]).unwrap();
+                    let (low, high) = (low.eval(&[-1, n]).unwrap(), high.eval(&[-1, n]).unwrap());
+                    assert!((low..=high).contains(&value), "{dim} = {value} at {found}, {n}: {low} to {high}");
+                }
+            }
+        }
     }
 
     #[test]

@@ -3,7 +3,9 @@
 //! Refuses ops without a definition, wrong numbers and types of inputs, and loops beyond a given number of iterations.
 
 use crate::{
+    dialect::Size,
     op::{self, op_name},
+    ops::size,
     tensor::Tensor,
     types::TensorType,
 };
@@ -82,7 +84,9 @@ fn eval_block(cx: &EvalContext, block: BlockRef, inputs: &[Tensor], outer: Optio
         let argument = block.argument(i).map_err(|e| e.to_string())?;
         scope.values.insert(argument.to_raw().ptr as usize, input.clone());
     }
+    let mut symbols = cx.symbols.to_vec();
     for op in walk::operations(block) {
+        let cx = &EvalContext { symbols: &symbols, ..*cx };
         let name = op_name(op);
         let at = |message: String| format!("evaluation: {message} at {name} {}", op.location());
         let operands = op
@@ -91,6 +95,10 @@ fn eval_block(cx: &EvalContext, block: BlockRef, inputs: &[Tensor], outer: Optio
             .collect::<Result<Vec<_>, _>>()?;
         if op.next_in_block().is_none() {
             return Ok(operands);
+        }
+        if Size::cast(op).is_some() {
+            symbols = size::eval(op, &operands, &symbols).map_err(at)?;
+            continue;
         }
         eval_op(cx, op, operands, &mut scope)?;
     }
@@ -123,8 +131,14 @@ fn eval_op(cx: &EvalContext, op: OperationRef, operands: Vec<Tensor>, scope: &mu
 pub fn eval_values(cx: &EvalContext, ops: &[OperationRef], wanted: &[Value]) -> Result<Vec<Tensor>, String> {
     let mut scope = Scope { values: HashMap::new(), outer: None };
     let missing = || "evaluation: a value is computed elsewhere".to_string();
+    let mut symbols = cx.symbols.to_vec();
     for op in ops {
+        let cx = &EvalContext { symbols: &symbols, ..*cx };
         let operands = op.operands().map(|operand| scope.get(operand).cloned().ok_or_else(missing)).collect::<Result<Vec<_>, _>>()?;
+        if Size::cast(*op).is_some() {
+            symbols = size::eval(*op, &operands, &symbols)?;
+            continue;
+        }
         eval_op(cx, *op, operands, &mut scope)?;
     }
     wanted.iter().map(|value| scope.get(*value).cloned().ok_or_else(missing)).collect()

@@ -16,7 +16,7 @@ def Graph_Dialect : Dialect {
   let summary = "Tensor computations of a model, before any target is known";
   let description = [{
     Values are ranked tensors. A tensor with dynamic dims carries an affine map over the symbols of its function, one result per `?`.
-    All ops are pure.
+    All ops but `size` are pure.
   }];
 }
 
@@ -46,6 +46,7 @@ include "ops/constant/constant.td"
 include "ops/weight/weight.td"
 include "ops/iota/iota.td"
 include "ops/dim/dim.td"
+include "ops/size/size.td"
 include "ops/convert/convert.td"
 include "ops/broadcast/broadcast.td"
 include "ops/reshape/reshape.td"

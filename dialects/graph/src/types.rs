@@ -232,6 +232,12 @@ pub fn dims_attribute<'c, 'd>(context: &'c Context, dims: impl Iterator<Item = &
     unsafe { Attribute::from_raw(mlirAffineMapAttrGet(map.to_raw())) }
 }
 
+/// Extents in such an attribute.
+pub fn dims_of_attribute(attribute: Attribute) -> Result<Vec<Dim>, String> {
+    let map = read_map(attribute).ok_or_else(|| format!("{attribute} is no affine map"))?;
+    (0..map.result_count()).map(|i| Dim::from_affine(map.result(i).map_err(|e| e.to_string())?)).collect()
+}
+
 fn read_map<'c>(attribute: Attribute<'c>) -> Option<AffineMap<'c>> {
     // SAFETY: guarded by the type check.
     unsafe { mlirAttributeIsAAffineMap(attribute.to_raw()).then(|| AffineMap::from_raw(mlirAffineMapAttrGetValue(attribute.to_raw()))) }

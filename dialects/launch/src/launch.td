@@ -94,6 +94,16 @@ def Launch_StoreOp : Launch_Op<"store"> {
   let assemblyFormat = "$value `to` $target `[` $index `]` attr-dict `:` type($value) `to` type($target)";
 }
 
+def Launch_SetSymbolOp : Launch_Op<"set_symbol"> {
+  let summary = "gives a symbol that is found while running its value";
+  let description = [{
+    The two results of `bounds` are the smallest and the largest value; beyond them the run stops and names `what`. Buffers whose extents use the
+    symbol have their size from here on.
+  }];
+  let arguments = (ins I64:$value, I64Attr:$symbol, AffineMapAttr:$bounds, StrAttr:$what);
+  let assemblyFormat = "$symbol `to` $value `bounds` $bounds $what attr-dict";
+}
+
 def Launch_BarrierOp : Launch_Op<"barrier"> {
   let summary = "orders everything before against everything after, on any device";
   let assemblyFormat = "attr-dict";

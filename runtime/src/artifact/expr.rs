@@ -114,6 +114,34 @@ impl Expr {
         if depth == 1 { Ok(()) } else { Err(ExprError::Malformed) }
     }
 
+    /// Whether the expression uses a symbol that satisfies `is`.
+    pub fn uses(&self, mut is: impl FnMut(u32) -> bool) -> bool {
+        self.0.iter().any(|op| matches!(op, ExprOp::Symbol(symbol) if is(*symbol)))
+    }
+
+    /// Smallest and largest value where each symbol is in a range. Divisors that can be zero or negative count as 1 there, because no run
+    /// gets to a size that divides by them.
+    pub fn range(&self, symbols: &[(i64, i64)]) -> Result<(i64, i64), ExprError> {
+        let mut stack = [(0i64, 0i64); MAX_STACK];
+        let mut depth = 0;
+        for op in &self.0 {
+            let value = match *op {
+                ExprOp::Const(value) => (value, value),
+                ExprOp::Symbol(s) => *symbols.get(s as usize).ok_or(ExprError::UnknownSymbol(s))?,
+                _ => {
+                    if depth < 2 {
+                        return Err(ExprError::Malformed);
+                    }
+                    depth -= 2;
+                    apply_to_ranges(*op, stack[depth], stack[depth + 1])?
+                }
+            };
+            *stack.get_mut(depth).ok_or(ExprError::Malformed)? = value;
+            depth += 1;
+        }
+        if depth == 1 { Ok(stack[0]) } else { Err(ExprError::Malformed) }
+    }
+
     /// Value for the given symbols; floor division and modulo round toward negative infinity.
     pub fn eval(&self, symbols: &[i64]) -> Result<i64, ExprError> {
         let mut stack = [0i64; MAX_STACK];
@@ -155,9 +183,45 @@ fn apply(op: ExprOp, lhs: i64, rhs: i64) -> Result<i64, ExprError> {
     .ok_or(ExprError::Overflow)
 }
 
+fn apply_to_ranges(op: ExprOp, lhs: (i64, i64), rhs: (i64, i64)) -> Result<(i64, i64), ExprError> {
+    let divides = matches!(op, ExprOp::FloorDiv | ExprOp::CeilDiv | ExprOp::Mod);
+    if divides && rhs.1 <= 0 {
+        return Err(ExprError::DivisionByZero);
+    }
+    let rhs = if divides { (rhs.0.max(1), rhs.1) } else { rhs };
+    if op == ExprOp::Mod {
+        return Ok((0, (rhs.1 - 1).min(if lhs.0 >= 0 { lhs.1 } else { i64::MAX })));
+    }
+    // Every other operator is monotone in each operand, so the extremes are at corners.
+    let corners = [apply(op, lhs.0, rhs.0)?, apply(op, lhs.0, rhs.1)?, apply(op, lhs.1, rhs.0)?, apply(op, lhs.1, rhs.1)?];
+    Ok(corners.into_iter().fold((i64::MAX, i64::MIN), |(low, high), corner| (low.min(corner), high.max(corner))))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn ranges_hold_every_value() {
+        use ExprOp::*;
+        let ranges = [(2, 5), (0, 4)];
+        for ops in [
+            vec![Symbol(0), Symbol(1), Sub, Const(3), Mul],
+            vec![Symbol(0), Symbol(1), Mul, Const(-2), Mul, Const(7), Add],
+            vec![Const(3), Symbol(1), Sub, Symbol(0), FloorDiv],
+            vec![Symbol(1), Const(-9), Add, Const(2), CeilDiv],
+            vec![Symbol(1), Symbol(0), Mod, Symbol(0), Max],
+            vec![Symbol(1), Symbol(0), Min],
+        ] {
+            let expr = Expr(ops);
+            let (low, high) = expr.range(&ranges).unwrap();
+            let values: Vec<i64> = (2..=5).flat_map(|a| (0..=4).map(move |b| [a, b])).map(|s| expr.eval(&s).unwrap()).collect();
+            assert!(values.iter().all(|value| (low..=high).contains(value)), "{expr:?}: {low}..={high}");
+        }
+        // A divisor of 0 stops the run before there is a size.
+        assert_eq!(Expr(vec![Symbol(0), Symbol(1), FloorDiv]).range(&ranges), Ok((0, 5)));
+        assert_eq!(Expr(vec![Symbol(0), Const(0), FloorDiv]).range(&ranges), Err(ExprError::DivisionByZero));
+    }
 
     fn eval(op: ExprOp, lhs: i64, rhs: i64) -> Result<i64, ExprError> {
         Expr(vec![ExprOp::Symbol(0), ExprOp::Symbol(1), op]).eval(&[lhs, rhs])

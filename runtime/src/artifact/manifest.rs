@@ -6,7 +6,7 @@ use super::{expr::Expr, program::Program};
 use serde::{Deserialize, Serialize};
 
 /// Version of the manifest, launch-program and kernel-ABI layouts described by these types.
-pub const MANIFEST_VERSION: u32 = 3;
+pub const MANIFEST_VERSION: u32 = 4;
 
 /// Element type of a tensor, as ONNX and the host see it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -75,6 +75,8 @@ pub struct Symbol {
     pub name: String,
     pub min: i64,
     pub max: Option<i64>,
+    /// `None`: the inputs determine it. Else the program finds it while running, and this is its largest value, over the symbols before it.
+    pub upper: Option<Expr>,
 }
 
 /// An input or output tensor. An input dim that is a bare symbol binds it; any other expression is checked against the bound symbols.

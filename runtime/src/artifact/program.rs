@@ -173,6 +173,15 @@ pub enum Instruction {
         dims: Vec<Register>,
         scalars: Vec<Register>,
     },
+    /// Gives a symbol that is found while running the value of a register. The run stops, naming `what`, unless `lower <= value <= upper`,
+    /// which are over the function's symbols that have values by now, and the value is within the symbol's own bound.
+    SetSymbol {
+        symbol: u32,
+        value: Register,
+        lower: Expr,
+        upper: Expr,
+        what: String,
+    },
     /// Stops the run with this message.
     Fail {
         message: String,

@@ -68,15 +68,34 @@ fn check_expr(what: &str, expr: &Expr, symbols: usize) -> Check {
     expr.check(symbols).map_err(|e| format!("{what}: {e}"))
 }
 
+/// Whether an expression uses a symbol that is found while running.
+fn uses_found(function: &Function, expr: &Expr) -> bool {
+    expr.uses(|symbol| function.symbols.get(symbol as usize).is_some_and(|symbol| symbol.upper.is_some()))
+}
+
+/// An expression that has its value before the run starts.
+fn check_known(function: &Function, what: &str, expr: &Expr) -> Check {
+    check_expr(what, expr, function.symbols.len())?;
+    check(!uses_found(function, expr), || format!("{what} depends on a size that is only known while running"))
+}
+
 fn verify_function(function: &Function) -> Check {
     for symbol in &function.symbols {
         check(symbol.min >= 0 && symbol.max.is_none_or(|max| max >= symbol.min), || {
             format!("the range of dim {} is empty or negative", symbol.name)
         })?;
     }
+    for (index, symbol) in function.symbols.iter().enumerate() {
+        symbol.upper.as_ref().map_or(Ok(()), |upper| check_expr(&format!("the bound of {}", symbol.name), upper, index))?;
+    }
     for port in function.inputs.iter().chain(&function.outputs) {
         for dim in &port.dims {
             check_expr(&format!("a dim of {}", port.name), dim, function.symbols.len())?;
+        }
+    }
+    for port in &function.inputs {
+        for dim in &port.dims {
+            check(!uses_found(function, dim), || format!("a dim of the input {} is only known while running", port.name))?;
         }
     }
     for (i, fixed) in function.fixed.iter().enumerate() {
@@ -173,7 +192,7 @@ impl Cx<'_> {
         check(*registers as usize >= symbols && *registers <= MAX_REGISTERS, || {
             format!("{registers} registers do not hold {symbols} dims")
         })?;
-        check_expr("arena", arena, symbols)?;
+        check_known(self.function, "arena", arena)?;
         for (index, buffer) in buffers.iter().enumerate() {
             self.verify_buffer(index).map_err(|e| format!("buffer {index}: {e}"))?;
             for dim in buffer.dims.iter().chain(&buffer.capacities) {
@@ -207,7 +226,7 @@ impl Cx<'_> {
                 let bytes = elements.and_then(|n| u64::try_from(n).ok()?.checked_mul(buffer.storage.bytes() as u64));
                 check(bytes == Some(constant.bytes), || format!("its shape needs {bytes:?} bytes, the constant has {}", constant.bytes))
             }
-            Place::Arena(offset) => check_expr("arena offset", offset, self.function.symbols.len()),
+            Place::Arena(offset) => check_known(self.function, "arena offset", offset),
         }?;
         // All buffers of one port must agree, because the port is bound once.
         let same_port = |other: &Place| matches!((other, &buffer.place), (Place::Input(a), Place::Input(b)) | (Place::Output(a), Place::Output(b)) if a == b);
@@ -295,8 +314,16 @@ impl Cx<'_> {
             Call { function, symbols, inputs, outputs, arena } => {
                 check_index("function", *function, self.manifest.functions.len())?;
                 self.registers(symbols)?;
-                check_expr("arena of the call", arena, self.function.symbols.len())?;
+                check_known(self.function, "arena of the call", arena)?;
                 self.verify_call(*function as usize, symbols.len(), inputs, outputs)
+            }
+            SetSymbol { symbol, value, lower, upper, what } => {
+                check_index("symbol", *symbol, self.function.symbols.len())?;
+                let bound = self.function.symbols[*symbol as usize].upper.is_some();
+                check(bound, || format!("it sets symbol {symbol}, which the inputs determine"))?;
+                self.register(*value)?;
+                check(!what.is_empty(), || "a size has no name".into())?;
+                [lower, upper].into_iter().try_for_each(|expr| check_expr("the range of a size", expr, self.function.symbols.len()))
             }
             CallExtern { name, buffers, dims, scalars } => {
                 check(!name.is_empty(), || "an external kernel has no name".into())?;
@@ -328,6 +355,8 @@ impl Cx<'_> {
         let (callee, program) = (&self.manifest.functions[function], self.variant.programs.get(function));
         let arities = [symbols, inputs.len(), outputs.len()] == [callee.symbols.len(), callee.inputs.len(), callee.outputs.len()];
         check(arities, || format!("it passes {symbols} dims, {} inputs, {} outputs to {}", inputs.len(), outputs.len(), callee.name))?;
+        let found = callee.symbols.iter().find(|symbol| symbol.upper.is_some());
+        check(found.is_none(), || format!("it calls {}, which finds sizes while running", callee.name))?;
         inputs.iter().try_for_each(|b| self.buffer(*b))?;
         outputs.iter().try_for_each(|b| self.writable(*b))?;
         let bound = program.into_iter().flat_map(|p| &p.buffers).filter_map(|buffer| match buffer.place {

@@ -2,15 +2,15 @@
 
 use crate::{
     artifact::{
-        expr::{Expr, ExprOp},
-        manifest::{FixedInput, Function, Port},
+        expr::{Expr, ExprError, ExprOp},
+        manifest::{FixedInput, Function, Port, Symbol},
     },
     error::{Error, Result},
     tensor::{Shape, Tensor, TensorView},
 };
 
 /// Not bound yet; dims are never negative.
-const UNBOUND: i64 = -1;
+pub const UNBOUND: i64 = -1;
 
 /// Fills `symbols` (cleared first) from the dims of the inputs.
 pub fn bind_symbols(function: &Function, inputs: &[TensorView<'_>], symbols: &mut Vec<i64>) -> Result<()> {
@@ -38,6 +38,7 @@ pub fn bind_symbols(function: &Function, inputs: &[TensorView<'_>], symbols: &mu
             }
         }
     }
+    set_found(function, symbols)?;
     check_symbols(function, symbols)?;
     for (port, input) in function.inputs.iter().zip(inputs) {
         for (dim, actual) in port.dims.iter().zip(input.dims) {
@@ -68,6 +69,23 @@ fn check_fixed(function: &Function, fixed: &FixedInput, input: &TensorView<'_>) 
     )))
 }
 
+/// Gives the symbols that are found while running their largest values.
+pub fn set_found(function: &Function, symbols: &mut [i64]) -> Result<()> {
+    for (index, symbol) in function.symbols.iter().enumerate() {
+        let Some(upper) = &symbol.upper else { continue };
+        let (known, _) = symbols.split_at(index);
+        // What is missing among those before is reported as such.
+        if upper.uses(|s| known[s as usize] == UNBOUND) {
+            continue;
+        }
+        symbols[index] = match upper.eval(known) {
+            Ok(value) => value.max(0),
+            Err(error) => return Err(Error::Bind(format!("the largest value of {}: {error}", symbol.name))),
+        };
+    }
+    Ok(())
+}
+
 /// Checks that every symbol has a value in its range.
 pub fn check_symbols(function: &Function, symbols: &[i64]) -> Result<()> {
     if symbols.len() != function.symbols.len() {
@@ -90,9 +108,28 @@ pub fn check_symbols(function: &Function, symbols: &[i64]) -> Result<()> {
 
 /// Dims of a port for bound symbols, into `dims` (cleared first).
 pub fn eval_dims(function: &Function, port: &Port, symbols: &[i64], dims: &mut Vec<i64>) -> Result<()> {
+    fill_dims(function, port, dims, |dim| dim.eval(symbols))
+}
+
+/// The largest dims that a port can have, into `dims` (cleared first): symbols found while running are between 0 and their value in `symbols`.
+pub fn largest_dims(function: &Function, port: &Port, symbols: &[i64], dims: &mut Vec<i64>) -> Result<()> {
+    if !function.symbols.iter().any(|symbol| symbol.upper.is_some()) {
+        return eval_dims(function, port, symbols, dims);
+    }
+    let range = |(symbol, value): (&Symbol, &i64)| (if symbol.upper.is_some() { 0 } else { *value }, *value);
+    let ranges: Vec<(i64, i64)> = function.symbols.iter().zip(symbols).map(range).collect();
+    fill_dims(function, port, dims, |dim| dim.range(&ranges).map(|(_, largest)| largest))
+}
+
+fn fill_dims(
+    function: &Function,
+    port: &Port,
+    dims: &mut Vec<i64>,
+    value: impl Fn(&Expr) -> std::result::Result<i64, ExprError>,
+) -> Result<()> {
     dims.clear();
     for dim in &port.dims {
-        match dim.eval(symbols) {
+        match value(dim) {
             Ok(value) if value >= 0 => dims.push(value),
             Ok(value) => return Err(Error::Bind(format!("a dim of {} would be {value}; use larger inputs", describe(function, port)))),
             Err(error) => return Err(Error::Bind(format!("{}: {error}", describe(function, port)))),

@@ -3,6 +3,7 @@
 
 use super::{
     arithmetic::{compare_float, compare_int, eval_bool, eval_float, eval_int},
+    bind::UNBOUND,
     externs::{ExternCall, ExternKernels},
 };
 use crate::{
@@ -26,6 +27,8 @@ pub struct Cx<'a> {
     pub cancel: &'a AtomicU32,
     /// Most backward jumps.
     pub max_iterations: u64,
+    /// Sizes that are found while running are taken to be as large as they can be, instead of being read.
+    pub assume_largest: bool,
 }
 
 /// Registers, resolved buffers and calls in progress.
@@ -35,6 +38,9 @@ pub struct Machine {
     symbols: Vec<i64>,
     regions: Vec<Region>,
     frames: Vec<Frame>,
+    /// Bytes of the running function's inputs, and from `outputs_from` of its outputs.
+    capacities: Vec<u64>,
+    outputs_from: usize,
     /// The last run stopped at the limit of iterations.
     pub exhausted: bool,
     /// Arguments of the current command.
@@ -88,6 +94,8 @@ impl Machine {
             symbols: Vec::with_capacity(most(|n| n.registers)),
             regions: Vec::with_capacity(most(|n| n.regions)),
             frames: Vec::with_capacity(most(|n| n.frames)),
+            capacities: Vec::new(),
+            outputs_from: 0,
             buffers: Vec::with_capacity(arity),
             storage: Vec::with_capacity(arity),
             dims: Vec::with_capacity(arity),
@@ -98,19 +106,26 @@ impl Machine {
 
     /// Resolves the buffers of `function` for these symbols. They stay resolved for any number of runs.
     pub fn enter(&mut self, cx: &Cx<'_>, function: u32, symbols: &[i64], ports: Ports<'_>) -> Result<()> {
-        let program = &cx.variant.programs[function as usize];
+        let (description, program) = (&cx.manifest.functions[function as usize], &cx.variant.programs[function as usize]);
         self.regions.clear();
         self.frames.clear();
+        self.capacities.clear();
+        self.capacities.extend(ports.inputs.iter().map(PortPlan::stored_bytes));
+        self.outputs_from = self.capacities.len();
+        self.capacities.extend(ports.outputs.iter().map(PortPlan::stored_bytes));
         let arena_bytes = size(&program.arena, symbols, "the arena")?;
         for (index, buffer) in program.buffers.iter().enumerate() {
-            let bytes = buffer_bytes(buffer, symbols).map_err(|e| locate(cx, function as usize, index, e))?;
+            // Buffers whose size is found while running have none until then.
+            let found = depends_on(buffer, |symbol| description.symbols[symbol as usize].upper.is_some());
+            let bytes = if found { Ok(0) } else { buffer_bytes(buffer, symbols) };
+            let bytes = bytes.map_err(|e| locate(cx, function as usize, index, e))?;
             let (port, location) = match buffer.place {
                 Place::Input(port) => (Some(&ports.inputs[port as usize]), Location::Input(port)),
                 Place::Output(port) => (Some(&ports.outputs[port as usize]), Location::Output(port)),
                 Place::Constant(constant) => (None, Location::Constant(constant)),
                 Place::Arena(_) => (None, Location::Arena),
             };
-            if let Some(port) = port.filter(|port| port.stored_bytes() != bytes) {
+            if let Some(port) = port.filter(|port| !found && port.stored_bytes() != bytes) {
                 let why = format!("it has {bytes} bytes, its port {}", port.stored_bytes());
                 return Err(locate(cx, function as usize, index, Error::Run(why)));
             }
@@ -130,7 +145,11 @@ impl Machine {
         self.frames.clear();
         self.frames.push(Frame { pc: 0, ..root });
         self.regions.truncate(program.buffers.len());
-        self.symbols.truncate(cx.manifest.functions[root.function].symbols.len());
+        let symbols = &cx.manifest.functions[root.function].symbols;
+        self.symbols.truncate(symbols.len());
+        for (value, _) in self.symbols.iter_mut().zip(symbols).filter(|(_, symbol)| symbol.upper.is_some()) {
+            *value = UNBOUND;
+        }
         self.registers.clear();
         self.push_registers(program, 0);
         self.exhausted = false;
@@ -151,6 +170,11 @@ impl Machine {
                 }
             }
         }
+    }
+
+    /// Values of the symbols of the function that ran last.
+    pub fn symbols(&self) -> &[i64] {
+        &self.symbols
     }
 
     /// Pushes the registers of a frame; the first ones hold its symbols, which start at `symbols`.
@@ -197,6 +221,14 @@ impl Machine {
             }
             I::IntToFloat { dst, src } => registers[*dst as usize] = (int(registers, *src) as f64).to_bits(),
             I::FloatToInt { dst, src } => registers[*dst as usize] = float(registers, *src) as i64 as u64,
+            I::Load { dst, .. }
+                if cx.assume_largest && matches!(program.code.get(to), Some(I::SetSymbol { value, .. }) if value == dst) =>
+            {
+                if let Some(I::SetSymbol { upper, .. }) = program.code.get(to) {
+                    let largest = upper.eval(&self.symbols[frame.symbols..]);
+                    registers[*dst as usize] = largest.map_err(|e| Error::Run(format!("{e} at {}", place(cx, frame))))? as u64;
+                }
+            }
             I::Load { dst, buffer, index } => {
                 let index = int(registers, *index);
                 let value = self.load(cx, frame, *buffer, index, backend)?;
@@ -235,6 +267,17 @@ impl Machine {
                 self.call(cx, frame, *function as usize, symbols, (inputs, outputs), arena)?;
                 return Ok(Step::Enter);
             }
+            I::SetSymbol { symbol, value, lower, upper, what } => {
+                let value = int(registers, *value);
+                let symbols = &self.symbols[frame.symbols..];
+                let limit = |expr: &Expr| expr.eval(symbols).map_err(|e| Error::Run(format!("the range of {what}: {e}")));
+                let (lower, upper) = (limit(lower)?.max(0), limit(upper)?);
+                if !(lower..=upper).contains(&value) {
+                    return run_error(format!("{what} is {value}; it must be {}", range_text(lower, upper)));
+                }
+                registers[*symbol as usize] = value as u64;
+                self.set_symbol(cx, frame, *symbol, value)?;
+            }
             I::CallExtern { name, buffers, dims, scalars } => self.call_extern(cx, frame, name, [buffers, dims, scalars], backend)?,
             I::Fail { message } => return run_error(message.clone()),
             I::Return => return Ok(Step::Leave),
@@ -252,6 +295,31 @@ impl Machine {
             return run_error(format!("more than {} loop iterations at {}; raise the limit", cx.max_iterations, place(cx, frame)));
         }
         *left -= 1;
+        Ok(())
+    }
+
+    /// Gives a symbol of a frame its value, and the buffers that depend on it their sizes.
+    fn set_symbol(&mut self, cx: &Cx<'_>, frame: Frame, symbol: u32, value: i64) -> Result<()> {
+        self.symbols[frame.symbols + symbol as usize] = value;
+        let symbols = &self.symbols[frame.symbols..];
+        for (index, buffer) in cx.variant.programs[frame.function].buffers.iter().enumerate() {
+            if !depends_on(buffer, |s| s == symbol) || depends_on(buffer, |s| symbols[s as usize] == UNBOUND) {
+                continue;
+            }
+            let at = |e| locate(cx, frame.function, index, e);
+            let bytes = buffer_bytes(buffer, symbols).map_err(at)?;
+            let region = &mut self.regions[frame.regions + index];
+            let room = match region.location {
+                Location::Input(port) => self.capacities[port as usize],
+                Location::Output(port) => self.capacities[self.outputs_from + port as usize],
+                Location::Constant(constant) => cx.manifest.constants[constant as usize].bytes,
+                Location::Arena => (frame.arena + frame.arena_bytes).saturating_sub(region.offset),
+            };
+            if bytes > room {
+                return Err(at(Error::Run(format!("it needs {bytes} bytes, {room} were planned"))));
+            }
+            region.bytes = bytes;
+        }
         Ok(())
     }
 
@@ -456,6 +524,15 @@ pub fn size(expr: &Expr, symbols: &[i64], what: &str) -> Result<u64> {
         Ok(Err(_)) => run_error(format!("{what} would have a negative size")),
         Err(error) => run_error(format!("{what}: {error}")),
     }
+}
+
+/// Whether the size of a buffer depends on such a symbol.
+fn depends_on(buffer: &Buffer, is: impl Fn(u32) -> bool) -> bool {
+    buffer.capacities.iter().any(|dim| dim.uses(&is))
+}
+
+fn range_text(lower: i64, upper: i64) -> String {
+    if lower == upper { lower.to_string() } else { format!("{lower} to {upper}") }
 }
 
 /// Bytes of a buffer in stored form, which its capacities determine.

@@ -11,6 +11,7 @@ pub use externs::{ExternCall, ExternKernel, ExternKernels};
 
 use crate::{
     artifact::{
+        expr::Expr,
         manifest::{ElementType, Function, Manifest, Variant},
         program::Place,
     },
@@ -22,7 +23,7 @@ use crate::{
     tensor::{Tensor, TensorView},
 };
 pub use bind::port_text;
-use bind::{bind_symbols, check_symbols, eval_dims};
+use bind::{bind_symbols, check_symbols, eval_dims, largest_dims, set_found};
 use interpret::{Cx, Machine, Ports, port_elements, size};
 use measure::Measure;
 use std::sync::{
@@ -87,6 +88,8 @@ pub struct Session {
     machine: Machine,
     /// What machine and backend are ready for.
     prepared: Option<u32>,
+    /// The function that `machine` ran last, successfully.
+    ran: Option<u32>,
     prepared_symbols: Vec<i64>,
     symbols: Vec<i64>,
     dims: Vec<i64>,
@@ -171,6 +174,7 @@ impl Session {
             pool: None,
             machine: Machine::new(&manifest.variants[variant as usize]),
             prepared: None,
+            ran: None,
             prepared_symbols: Vec::new(),
             symbols: Vec::new(),
             dims: Vec::new(),
@@ -234,9 +238,12 @@ impl Session {
     /// there allocate nothing.
     pub fn prepare(&mut self, function: u32, symbols: &[i64]) -> Result<()> {
         let description = function_of(self.program.manifest(), function)?;
-        check_symbols(description, symbols)?;
         self.symbols.clear();
         self.symbols.extend_from_slice(symbols);
+        if symbols.len() == description.symbols.len() {
+            set_found(description, &mut self.symbols)?;
+        }
+        check_symbols(description, &self.symbols)?;
         self.make_ready(function)?;
         self.shape_outputs(function)?;
         if let Some(pool) = &self.pool {
@@ -261,10 +268,12 @@ impl Session {
             HostOutput { data: bytes.as_mut_ptr(), bytes: bytes.len() }
         }));
         self.execute(function)?;
+        self.cut_outputs(function)?;
         Ok(self.outputs(function))
     }
 
-    /// Runs a function into the caller's memory: one slice per output, of exactly its bytes and aligned for its elements. After an error
+    /// Runs a function into the caller's memory: one slice per output, of exactly its bytes (the bytes of its largest dims, where sizes are
+    /// found while running; `last_output_dims` then tells how much of it is the output) and aligned for its elements. After an error
     /// their contents are unspecified.
     pub fn run_into(&mut self, function: u32, inputs: &[TensorView<'_>], outputs: &mut [&mut [u8]]) -> Result<()> {
         self.bind(function, inputs)?;
@@ -317,7 +326,7 @@ impl Session {
         Ok(())
     }
 
-    /// Dims that an output has for these inputs, without running.
+    /// Dims that an output has for these inputs, without running; where sizes are found while running, the largest it can have.
     pub fn output_dims(&self, function: u32, inputs: &[TensorView<'_>]) -> Result<Vec<Vec<i64>>> {
         let description = function_of(self.program.manifest(), function)?;
         let mut symbols = Vec::new();
@@ -327,7 +336,7 @@ impl Session {
             .iter()
             .map(|port| {
                 let mut dims = Vec::new();
-                eval_dims(description, port, &symbols, &mut dims).map(|()| dims)
+                largest_dims(description, port, &symbols, &mut dims).map(|()| dims)
             })
             .collect()
     }
@@ -363,7 +372,7 @@ impl Session {
     }
 
     fn make_ready_once(&mut self, function: u32) -> Result<()> {
-        self.prepared = None;
+        (self.prepared, self.ran) = (None, None);
         let program = self.program.clone();
         let manifest = program.manifest();
         let variant = &manifest.variants[self.variant as usize];
@@ -371,17 +380,26 @@ impl Session {
         self.inputs.clear();
         self.outputs.clear();
         for (port, is_input) in description.inputs.iter().map(|p| (p, true)).chain(description.outputs.iter().map(|p| (p, false))) {
-            eval_dims(description, port, &self.symbols, &mut self.dims)?;
+            largest_dims(description, port, &self.symbols, &mut self.dims)?;
             let ports = if is_input { &mut self.inputs } else { &mut self.outputs };
             let storage = stored_as(variant, function, is_input, ports.len() as u32).unwrap_or(port.element);
             ports.push(PortPlan { element: port.element, storage, elements: port_elements(&self.dims)? });
         }
         let unset = AtomicU32::new(0);
-        let cx = Cx { manifest, variant, externs: &self.options.externs, cancel: &unset, max_iterations: MEASURED_ITERATIONS };
+        let cx = Cx {
+            manifest,
+            variant,
+            externs: &self.options.externs,
+            cancel: &unset,
+            max_iterations: MEASURED_ITERATIONS,
+            assume_largest: true,
+        };
         self.machine.enter(&cx, function, &self.symbols, Ports { inputs: &self.inputs, outputs: &self.outputs })?;
         let mut measure = Measure::new(variant);
         let measured = self.machine.run(&cx, &mut measure);
-        if !measure.stopped && !self.machine.exhausted {
+        // Sizes taken for as large as they can be need not go together; the run itself will tell.
+        let guesses = description.symbols.iter().any(|symbol| symbol.upper.is_some());
+        if !measure.stopped && !self.machine.exhausted && !guesses {
             measured?;
         }
         let arena_bytes = size(&variant.programs[function as usize].arena, &self.symbols, "the arena")?;
@@ -400,8 +418,34 @@ impl Session {
     fn shape_outputs(&mut self, function: u32) -> Result<()> {
         let description = &self.program.manifest().functions[function as usize];
         for (port, tensor) in description.outputs.iter().zip(&mut self.owned[function as usize].outputs) {
-            eval_dims(description, port, &self.symbols, &mut self.dims)?;
+            largest_dims(description, port, &self.symbols, &mut self.dims)?;
             tensor.reshape(&self.dims)?;
+        }
+        Ok(())
+    }
+
+    /// Dims that output `index` has after the last run of this function; sizes that are found while running are exact.
+    pub fn last_output_dims(&self, function: u32, index: usize) -> Result<Vec<i64>> {
+        let description = function_of(self.program.manifest(), function)?;
+        let port = description.outputs.get(index);
+        let port = port.ok_or_else(|| Error::Bind(format!("output {index} does not exist, there are {}", description.outputs.len())))?;
+        if self.ran != Some(function) {
+            return Err(Error::Bind(format!("{} has not run", description.name)));
+        }
+        let mut dims = Vec::new();
+        eval_dims(description, port, self.machine.symbols(), &mut dims)?;
+        Ok(dims)
+    }
+
+    /// Cuts outputs that were given room for their largest dims to their exact ones.
+    fn cut_outputs(&mut self, function: u32) -> Result<()> {
+        let description = &self.program.manifest().functions[function as usize];
+        let found = |dim: &Expr| dim.uses(|symbol| description.symbols[symbol as usize].upper.is_some());
+        for (port, tensor) in description.outputs.iter().zip(&mut self.owned[function as usize].outputs) {
+            if port.dims.iter().any(found) {
+                eval_dims(description, port, self.machine.symbols(), &mut self.dims)?;
+                tensor.reshape(&self.dims)?;
+            }
         }
         Ok(())
     }
@@ -445,6 +489,7 @@ impl Session {
             externs: &self.options.externs,
             cancel: &self.cancel,
             max_iterations: self.options.max_iterations,
+            assume_largest: false,
         };
         // SAFETY: `bind` and the callers noted memory that is borrowed until `execute` returns; sizes were compared with the plan.
         let begun = unsafe { self.backend.begin(&self.host_inputs, &self.host_outputs, &self.cancel) };
@@ -452,6 +497,7 @@ impl Session {
         if result.is_err() {
             self.backend.abort();
         }
+        self.ran = result.is_ok().then_some(function);
         result
     }
 }

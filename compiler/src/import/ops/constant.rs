@@ -10,7 +10,7 @@ use crate::{
     },
 };
 use winze_graph::{
-    dialect::{Add, Mul},
+    dialect::{Add, Ceil, Div, Maximum, Mul, Sign, Sub},
     dim::Dim,
     types::{ElementType, TensorType},
 };
@@ -63,7 +63,7 @@ fn constant<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
 }
 
 fn constant_of_shape<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
-    let dims = cx.dims_input(0, "shapes")?;
+    let dims = cx.sizes_input(0, "extents of the shape", |_| None)?;
     if dims.iter().any(|dim| dim.as_static().is_some_and(|dim| dim < 0)) {
         return Ok(Failure::invalid(format!("the shape {dims:?}"))?);
     }
@@ -145,6 +145,9 @@ fn range<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
         return store(cx, element, vec![count as i64], bytes);
     }
     let ints = |x: &Tensor<'c, 'a>| cx.integers(x).and_then(|items| items.first().cloned());
+    if (0..3).any(|i| cx.open_operand(i).is_some()) {
+        return range_while_running(cx, &[start, limit, delta]);
+    }
     let (Some(first), Some(limit), Some(by)) = (ints(&start), ints(&limit), ints(&delta)) else {
         // The first that is unknown says which inputs would make it known.
         (0..3).try_for_each(|i| cx.scalar_input(i, "bounds").map(drop))?;
@@ -154,6 +157,43 @@ fn range<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
         return Ok(Failure::unsupported(format!("steps of {by} between symbolic bounds"))?);
     }
     let count = (&limit - &first).ceil_div(&by);
+    let place = positions(cx, &count, element)?;
+    let scaled = cx.binary(Mul::create, &place, &delta)?;
+    Ok(vec![cx.binary(Add::create, &scaled, &start)?])
+}
+
+/// Limits or a step that only the run knows.
+fn range_while_running<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>, [start, limit, delta]: &[Tensor<'c, 'a>; 3]) -> OpResult<'c, 'a> {
+    let element = start.element();
+    let mut scalar = |x: &Tensor<'c, 'a>| cx.reshape(x, vec![]);
+    let (start, limit, delta) = (scalar(start)?, scalar(limit)?, scalar(delta)?);
+    let count = if element.is_float() {
+        let distance = cx.binary(Sub::create, &limit, &start)?;
+        let steps = cx.binary(Div::create, &distance, &delta)?;
+        let steps = cx.unary(Ceil::create, &steps)?;
+        cx.convert(&steps, ElementType::I64)?
+    } else {
+        // Rounded up: the distance is taken from just before the limit.
+        let zero = cx.number(&Dim::from(0));
+        let (from, to) = (cx.convert(&start, ElementType::I64)?, cx.convert(&limit, ElementType::I64)?);
+        let by = cx.convert(&delta, ElementType::I64)?;
+        let sign = cx.unary(Sign::create, &by)?;
+        let distance = cx.binary(Sub::create, &to, &from)?;
+        let distance = cx.binary(Mul::create, &distance, &sign)?;
+        let stride = cx.binary(Mul::create, &by, &sign)?;
+        cx.check_size(&stride, "size of the step", &Dim::from(1), &Dim::from(i64::MAX))?;
+        let one = cx.number(&Dim::from(1));
+        let distance = cx.binary(Maximum::create, &distance, &zero)?;
+        let before = cx.binary(Sub::create, &stride, &one)?;
+        let distance = cx.binary(Add::create, &distance, &before)?;
+        cx.binary(Div::create, &distance, &stride)?
+    };
+    let zero = cx.number(&Dim::from(0));
+    let count = cx.binary(Maximum::create, &count, &zero)?;
+    // The limit says most about the number; a user may name any of the operands.
+    let from = (0..3).rev().find(|i| cx.open_operand(*i).is_some() && *i != 2).unwrap_or(2);
+    let from = cx.operand_name(from).to_string();
+    let count = cx.size(&count, "numbers", &from, None)?;
     let place = positions(cx, &count, element)?;
     let scaled = cx.binary(Mul::create, &place, &delta)?;
     Ok(vec![cx.binary(Add::create, &scaled, &start)?])

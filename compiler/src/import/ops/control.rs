@@ -21,7 +21,7 @@ pub const OPS: &[Row] = &[row("If", if_), row("Loop", loop_), row_since("Scan", 
 type Cx<'x, 'p, 'c, 'a> = NodeContext<'x, 'p, 'c, 'a>;
 
 /// A region with one block, and a reference to the block that outlives the borrow of the region.
-fn new_region<'c, 'a>(arguments: &[(Type<'c>, Location<'c>)]) -> (Region<'c>, BlockRef<'c, 'a>) {
+pub fn new_region<'c, 'a>(arguments: &[(Type<'c>, Location<'c>)]) -> (Region<'c>, BlockRef<'c, 'a>) {
     let region = Region::new();
     // SAFETY: the region owns the block and goes into an op of the function that is being built, or is dropped with an error.
     let block = unsafe { BlockRef::from_raw(region.append_block(Block::new(arguments)).to_raw()) };
@@ -37,7 +37,7 @@ fn condition<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>, tensor: &Tensor<'c, 'a>) -> Re
 }
 
 /// Values of `tensors` at the end of `block`.
-fn values_in<'c, 'a>(
+pub fn values_in<'c, 'a>(
     cx: &mut Cx<'_, '_, 'c, 'a>,
     tensors: &[Tensor<'c, 'a>],
     block: BlockRef<'c, 'a>,
@@ -46,7 +46,11 @@ fn values_in<'c, 'a>(
 }
 
 /// Runs `action` with ops going to another block.
-fn within<'x, 'p, 'c, 'a, R>(cx: &mut Cx<'x, 'p, 'c, 'a>, block: BlockRef<'c, 'a>, action: impl FnOnce(&mut Cx<'x, 'p, 'c, 'a>) -> R) -> R {
+pub fn within<'x, 'p, 'c, 'a, R>(
+    cx: &mut Cx<'x, 'p, 'c, 'a>,
+    block: BlockRef<'c, 'a>,
+    action: impl FnOnce(&mut Cx<'x, 'p, 'c, 'a>) -> R,
+) -> R {
     let outer = std::mem::replace(&mut cx.block, block);
     let result = action(cx);
     cx.block = outer;
@@ -278,7 +282,7 @@ fn scan<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
     Ok(carried)
 }
 
-fn argument<'c, 'a>(cx: &Cx<'_, '_, 'c, 'a>, block: BlockRef<'c, 'a>, i: usize) -> Result<Tensor<'c, 'a>, Failure> {
+pub fn argument<'c, 'a>(cx: &Cx<'_, '_, 'c, 'a>, block: BlockRef<'c, 'a>, i: usize) -> Result<Tensor<'c, 'a>, Failure> {
     let argument = block.argument(i).map_err(|_| Failure::Invalid("the body has too few inputs".into()))?;
     let value: Value<'c, 'a> = argument.into();
     cx.wrap(value).map(|tensor| Tensor { data: Data::Value(value), ..tensor })

@@ -1,4 +1,4 @@
-//! Elements by position: Gather, GatherElements, GatherND, OneHot, Trilu, Compress, ReverseSequence, ArrayFeatureExtractor,
+//! Elements by position: Gather, GatherElements, GatherND, OneHot, Trilu, ReverseSequence, ArrayFeatureExtractor,
 //! Scatter, ScatterElements, ScatterND, TensorScatter.
 
 use super::{OpResult, Row, row};
@@ -19,7 +19,6 @@ pub const OPS: &[Row] = &[
     row("GatherND", gather_nd),
     row("OneHot", one_hot),
     row("Trilu", trilu),
-    row("Compress", compress),
     row("ReverseSequence", reverse_sequence),
     row("Scatter", scatter_elements),
     row("ScatterElements", scatter_elements),
@@ -45,10 +44,10 @@ pub fn constants<'c, 'a>(items: &[i64]) -> Tensor<'c, 'a> {
 }
 
 /// Which axes of the input positions address, which pairs of axes of input and indices are walked together, and where the axes of the indices go.
-struct Places {
-    axes: Vec<usize>,
-    batch: Vec<(usize, usize)>,
-    position: usize,
+pub struct Places {
+    pub axes: Vec<usize>,
+    pub batch: Vec<(usize, usize)>,
+    pub position: usize,
 }
 
 impl Places {
@@ -59,7 +58,7 @@ impl Places {
 }
 
 /// `graph.gather`; the last axis of the indices holds positions.
-fn gather_places<'c, 'a>(
+pub fn gather_places<'c, 'a>(
     cx: &mut Cx<'_, '_, 'c, 'a>,
     x: &Tensor<'c, 'a>,
     indices: &Tensor<'c, 'a>,
@@ -74,7 +73,7 @@ fn gather_places<'c, 'a>(
 }
 
 /// A last axis of extent 1: one position per element.
-fn single<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>, indices: &Tensor<'c, 'a>) -> Result<Tensor<'c, 'a>, Failure> {
+pub fn single<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>, indices: &Tensor<'c, 'a>) -> Result<Tensor<'c, 'a>, Failure> {
     let dims = [indices.dims(), &[Dim::from(1)]].concat();
     cx.reshape(indices, dims)
 }
@@ -168,7 +167,13 @@ fn known_scalar<'c, 'a>(cx: &Cx<'_, '_, 'c, 'a>, x: &Tensor<'c, 'a>, what: &str)
 /// Where the position along the new axis is the index; indices outside the depth give no hit.
 fn one_hot<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
     let (indices, values) = (cx.input(0)?, cx.input(2)?);
-    let depth = known_scalar(cx, &cx.input(1)?, "a depth")?;
+    let depth = match cx.open_operand(1) {
+        Some(depth) => {
+            let from = cx.operand_name(1).to_string();
+            cx.size(&depth, "depths", &from, None)?
+        }
+        None => known_scalar(cx, &cx.input(1)?, "a depth")?,
+    };
     let axis = normalize_axis(cx.int_or("axis", -1)?, indices.rank() + 1)?;
     if values.dims() != [Dim::from(2)] {
         return Ok(Failure::invalid(format!("values of shape {:?}; they are the off and the on value", values.dims()))?);
@@ -208,20 +213,6 @@ fn trilu<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
     Ok(vec![cx.select(&kept, &x, &zero)?])
 }
 
-fn compress<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
-    let (mut x, condition) = (cx.input(0)?, cx.ints_input(1, "conditions")?);
-    let axis = match cx.int("axis")? {
-        Some(axis) => normalize_axis(axis, x.rank())?,
-        None => {
-            let count = x.r#type.count();
-            x = cx.reshape(&x, vec![count])?;
-            0
-        }
-    };
-    let chosen: Vec<i64> = condition.iter().enumerate().filter(|(_, keep)| **keep != 0).map(|(i, _)| i as i64).collect();
-    Ok(vec![take(cx, &x, &constants(&chosen), axis)?])
-}
-
 /// Reverses the first elements along the time axis, as many as each batch says.
 fn reverse_sequence<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
     let (x, lengths) = (cx.input(0)?, cx.input(1)?);
@@ -257,7 +248,7 @@ fn array_feature_extractor<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>) -> OpResult<'c, 
 }
 
 /// `graph.scatter`.
-fn scatter_places<'c, 'a>(
+pub fn scatter_places<'c, 'a>(
     cx: &mut Cx<'_, '_, 'c, 'a>,
     kind: &str,
     x: &Tensor<'c, 'a>,

@@ -19,6 +19,7 @@ mod recurrent;
 mod reduce;
 mod reshape;
 mod resize;
+mod selection;
 mod sequence;
 mod signal;
 mod slice;
@@ -95,6 +96,7 @@ const TABLES: &[&[Row]] = &[
     reduce::OPS,
     reshape::OPS,
     resize::OPS,
+    selection::OPS,
     sequence::OPS,
     signal::OPS,
     slice::OPS,

@@ -1,7 +1,7 @@
 //! Operators along an axis in which order counts: CumSum, CumProd, TopK.
 //!
 //! Each is a masked reduction over pairs of positions, which fuses into one kernel: an element's running sum folds those before it, its rank counts
-//! those that come before it. Long static axes are scanned in blocks. Refuses a `k` that is symbolic.
+//! those that come before it. Long axes are scanned in blocks.
 
 use super::{OpResult, Row, index::positions, row};
 use crate::{
@@ -22,23 +22,37 @@ pub const OPS: &[Row] = &[row("CumSum", |cx| cumulate(cx, "add")), row("CumProd"
 
 type Cx<'x, 'p, 'c, 'a> = NodeContext<'x, 'p, 'c, 'a>;
 
-/// Longest static axis that is scanned without blocks.
+/// Longest static axis that is scanned without blocks, and the blocks of a symbolic one.
 const SCAN_BLOCK: i64 = 128;
+/// Levels of blocks on a symbolic axis; what is left, the blocks of blocks, is scanned at once.
+const SYMBOLIC_LEVELS: u32 = 2;
 
 fn cumulate<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>, kind: &str) -> OpResult<'c, 'a> {
     let x = cx.input(0)?;
+    let (exclusive, reverse) = (cx.int_or("exclusive", 0)? != 0, cx.int_or("reverse", 0)? != 0);
+    if let Some(named) = cx.open_operand(1) {
+        // Only the run knows the axis: along each, and then the one that is named.
+        let named = cx.reshape(&named, vec![])?;
+        let (named, wide) = (cx.convert(&named, ElementType::I64)?, cx.widen(&x)?);
+        let mut y = wide.clone();
+        for axis in 0..x.rank() {
+            let hit = super::slice::names_axis(cx, &named, axis, x.rank())?;
+            let along = scan(cx, kind, &wide, axis, exclusive, reverse)?;
+            y = cx.select(&hit, &along, &y)?;
+        }
+        return Ok(vec![cx.convert(&y, x.element())?]);
+    }
     let axis = match cx.ints_input(1, "axes")?[..] {
         [axis] => normalize_axis(axis, x.rank())?,
         _ => return Ok(Failure::invalid("its axis is not one number")?),
     };
-    let (exclusive, reverse) = (cx.int_or("exclusive", 0)? != 0, cx.int_or("reverse", 0)? != 0);
     let wide = cx.widen(&x)?;
     let y = scan(cx, kind, &wide, axis, exclusive, reverse)?;
     Ok(vec![cx.convert(&y, x.element())?])
 }
 
 /// Folds the elements up to (or, in reverse, from) each position along an axis.
-fn scan<'c, 'a>(
+pub fn scan<'c, 'a>(
     cx: &mut Cx<'_, '_, 'c, 'a>,
     kind: &str,
     x: &Tensor<'c, 'a>,
@@ -46,8 +60,25 @@ fn scan<'c, 'a>(
     exclusive: bool,
     reverse: bool,
 ) -> Result<Tensor<'c, 'a>, Failure> {
-    if let Some(extent) = x.extent(axis).filter(|extent| *extent > SCAN_BLOCK) {
-        return scan_blocks(cx, kind, x, (axis, extent), exclusive, reverse);
+    scan_within(cx, kind, x, axis, (exclusive, reverse), SYMBOLIC_LEVELS)
+}
+
+/// [`scan`] with at most so many levels of blocks where the extent is symbolic.
+fn scan_within<'c, 'a>(
+    cx: &mut Cx<'_, '_, 'c, 'a>,
+    kind: &str,
+    x: &Tensor<'c, 'a>,
+    axis: usize,
+    (exclusive, reverse): (bool, bool),
+    levels: u32,
+) -> Result<Tensor<'c, 'a>, Failure> {
+    let block = match x.extent(axis) {
+        Some(extent) if extent > SCAN_BLOCK => Some(extent.isqrt()),
+        None if levels > 0 => Some(SCAN_BLOCK),
+        _ => None,
+    };
+    if let Some(block) = block {
+        return scan_blocks(cx, kind, x, (axis, block), (exclusive, reverse), levels.saturating_sub(1));
     }
     let extent = x.dims()[axis].clone();
     let mut dims = x.dims().to_vec();
@@ -73,43 +104,45 @@ fn neutral<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>, kind: &str, element: ElementType
     cx.scalar(element, if kind == "mul" { 1.0 } else { 0.0 })
 }
 
-/// Scans blocks about as long as there are many, and folds the totals of the blocks before into each.
+/// Scans blocks, and folds the totals of the blocks before into each.
 fn scan_blocks<'c, 'a>(
     cx: &mut Cx<'_, '_, 'c, 'a>,
     kind: &str,
     x: &Tensor<'c, 'a>,
-    (axis, extent): (usize, i64),
-    exclusive: bool,
-    reverse: bool,
+    (axis, block): (usize, i64),
+    (exclusive, reverse): (bool, bool),
+    levels: u32,
 ) -> Result<Tensor<'c, 'a>, Failure> {
-    let block = extent.isqrt().max(2);
-    let blocks = (extent as u64).div_ceil(block as u64) as i64;
+    let (extent, block) = (x.dims()[axis].clone(), Dim::from(block));
+    let blocks = extent.ceil_div(&block);
+    let whole = &blocks * &block;
     let mut dims = x.dims().to_vec();
-    let padded = if blocks * block == extent {
+    let padded = if whole == extent {
         x.clone()
     } else {
-        dims[axis] = Dim::from(blocks * block - extent);
+        dims[axis] = &whole - &extent;
         let neutral = neutral(cx, kind, x.element())?;
         let rest = cx.broadcast_to(&neutral, &dims)?;
         cx.concat(&[x.clone(), rest], axis)?
     };
-    dims[axis] = Dim::from(block);
-    dims.insert(axis, Dim::from(blocks));
+    dims[axis] = block;
+    dims.insert(axis, blocks);
     let cut = cx.reshape(&padded, dims.clone())?;
-    let inside = scan(cx, kind, &cut, axis + 1, exclusive, reverse)?;
+    let inside = scan_within(cx, kind, &cut, axis + 1, (exclusive, reverse), levels)?;
     let totals = cx.reduce(kind, &cut, &[axis + 1])?;
-    let before = scan(cx, kind, &totals, axis, true, reverse)?;
+    let before = scan_within(cx, kind, &totals, axis, (true, reverse), levels)?;
     let axes: Vec<usize> = (0..dims.len()).filter(|i| *i != axis + 1).collect();
     let before = cx.broadcast_along(&before, &axes, &dims)?;
     let folded = cx.binary(if kind == "mul" { Mul::create } else { Add::create }, &before, &inside)?;
     dims.remove(axis);
-    dims[axis] = Dim::from(blocks * block);
+    dims[axis] = whole;
     let joined = cx.reshape(&folded, dims)?;
-    if blocks * block == extent { Ok(joined) } else { cx.slice_axis(&joined, axis, 0, extent) }
+    let first = cx.scalar(ElementType::I64, 0.0)?;
+    cx.window(&joined, axis, &first, extent)
 }
 
 /// Integers in the order of the elements: NaN is above infinity, and both zeros are equal.
-fn sort_keys<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>, x: &Tensor<'c, 'a>) -> Result<Tensor<'c, 'a>, Failure> {
+pub fn sort_keys<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>, x: &Tensor<'c, 'a>) -> Result<Tensor<'c, 'a>, Failure> {
     if !x.element().is_float() {
         return Ok(x.clone());
     }
@@ -134,22 +167,10 @@ pub fn bitcast<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>, x: &Tensor<'c, 'a>, element:
     cx.emit(op)
 }
 
-/// Ranks each element among all of its row; the first of equals comes first. Result `r` is the element of rank `r`.
-fn top_k<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
-    let x = cx.input(0)?;
-    let axis = normalize_axis(cx.int_or("axis", -1)?, x.rank())?;
-    let k = match cx.int("k")?.filter(|_| cx.version < 10) {
-        Some(k) => k,
-        None => match cx.ints_input(1, "numbers of elements")?[..] {
-            [k] => k,
-            _ => return Ok(Failure::invalid("k is not one number")?),
-        },
-    };
-    if k < 0 || x.extent(axis).is_some_and(|extent| k > extent) {
-        return Ok(Failure::invalid(format!("k {k} of an axis of extent {}", x.dims()[axis]))?);
-    }
+/// How many elements come before each along an axis, by size; the first of equals comes first.
+pub fn ranks<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>, x: &Tensor<'c, 'a>, axis: usize, largest: bool) -> Result<Tensor<'c, 'a>, Failure> {
     let extent = x.dims()[axis].clone();
-    let key = sort_keys(cx, &x)?;
+    let key = sort_keys(cx, x)?;
     // Axis `axis` is the element that is ranked, the one after it those that it is compared with.
     let mut pairs = x.dims().to_vec();
     pairs.insert(axis, extent.clone());
@@ -159,19 +180,38 @@ fn top_k<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
     let position = positions(cx, &extent, ElementType::I32)?;
     let this_position = cx.broadcast_along(&position, &[axis], &pairs)?;
     let other_position = cx.broadcast_along(&position, &[axis + 1], &pairs)?;
-    let better: Compare<'c> = if cx.int_or("largest", 1)? != 0 { Gt::create } else { Lt::create };
+    let better: Compare<'c> = if largest { Gt::create } else { Lt::create };
     let before = cx.compare(better, &other, &this)?;
     let equal = cx.compare(Eq::create, &other, &this)?;
     let first = cx.compare(Lt::create, &other_position, &this_position)?;
     let tie = cx.binary(And::create, &equal, &first)?;
     let counts = cx.binary(Or::create, &before, &tie)?;
     let counts = cx.convert(&counts, ElementType::I32)?;
-    let rank = cx.reduce("add", &counts, &[axis + 1])?;
+    cx.reduce("add", &counts, &[axis + 1])
+}
 
+/// Ranks each element among all of its row; the first of equals comes first. Result `r` is the element of rank `r`.
+fn top_k<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
+    let x = cx.input(0)?;
+    let axis = normalize_axis(cx.int_or("axis", -1)?, x.rank())?;
+    let k = match cx.int("k")?.filter(|_| cx.version < 10) {
+        Some(k) => Dim::from(k),
+        None => match &cx.sizes_input(1, "numbers of elements", |_| Some(x.dims()[axis].clone()))?[..] {
+            [k] => k.clone(),
+            _ => return Ok(Failure::invalid("k is not one number")?),
+        },
+    };
+    if k.as_static().is_some_and(|k| k < 0 || x.extent(axis).is_some_and(|extent| k > extent)) {
+        return Ok(Failure::invalid(format!("k {k} of an axis of extent {}", x.dims()[axis]))?);
+    }
+    let extent = x.dims()[axis].clone();
+    let largest = cx.int_or("largest", 1)? != 0;
+    let rank = ranks(cx, &x, axis, largest)?;
+    let position = positions(cx, &extent, ElementType::I32)?;
     let mut dims = x.dims().to_vec();
-    dims.insert(axis, Dim::from(k));
+    dims.insert(axis, k.clone());
     let axes: Vec<usize> = (0..dims.len()).filter(|i| *i != axis).collect();
-    let wanted = positions(cx, &Dim::from(k), ElementType::I32)?;
+    let wanted = positions(cx, &k, ElementType::I32)?;
     let wanted = cx.broadcast_along(&wanted, &[axis], &dims)?;
     let rank = cx.broadcast_along(&rank, &axes, &dims)?;
     let hit = cx.compare(Eq::create, &rank, &wanted)?;

@@ -1,12 +1,21 @@
 //! Operators that only move or repeat elements: Reshape, Transpose, Concat, Expand, Tile and the like.
 
-use super::{OpResult, Row, row, row_since};
+use super::{
+    OpResult, Row,
+    index::{positions, take},
+    row, row_since,
+    slice::names_axis,
+};
 use crate::import::{
     error::Failure,
     node::{NodeContext, common_dims, normalize_axes, normalize_axis},
     value::Tensor,
 };
-use winze_graph::{dim::Dim, types::ElementType};
+use winze_graph::{
+    dialect::{Add, And, Div, Eq, Lt, Minimum, Mul, Not, Or},
+    dim::Dim,
+    types::ElementType,
+};
 
 pub const OPS: &[Row] = &[
     row("Reshape", reshape),
@@ -33,6 +42,7 @@ fn reshape<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
     let x = cx.input(0)?;
     let wanted = match cx.ints("shape")? {
         Some(shape) if cx.version < 5 => shape.into_iter().map(Dim::from).collect(),
+        _ if cx.open_operand(1).is_some() => return reshape_while_running(cx, &x),
         _ => cx.dims_input(1, "shapes")?,
     };
     let keeps_zero = cx.int_or("allowzero", 0)? == 0;
@@ -69,6 +79,44 @@ fn reshape<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
     Ok(vec![cx.reshape(&x, dims)?])
 }
 
+/// A shape that only the run knows; it is checked to have as many elements.
+fn reshape_while_running<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>, x: &Tensor<'c, 'a>) -> OpResult<'c, 'a> {
+    let (list, keeps_zero) = (cx.input(1)?, cx.int_or("allowzero", 0)? == 0);
+    let (zero, one, all) = (cx.number(&Dim::from(0)), cx.number(&Dim::from(1)), x.r#type.count());
+    let mut extents = vec![];
+    for (axis, given) in cx.elements(&list)?.into_iter().enumerate() {
+        extents.push(match x.dims().get(axis).filter(|_| keeps_zero) {
+            Some(own) => {
+                let (copies, own) = (cx.compare(Eq::create, &given, &zero)?, cx.number(own));
+                cx.select(&copies, &own, &given)?
+            }
+            None => given,
+        });
+    }
+    let mut named = one.clone();
+    let mut frees = vec![];
+    for extent in &extents {
+        let free = cx.compare(Lt::create, extent, &zero)?;
+        let factor = cx.select(&free, &one, extent)?;
+        named = cx.binary(Mul::create, &named, &factor)?;
+        frees.push(free);
+    }
+    let rest = cx.binary(Div::create, &cx.number(&all), &named)?;
+    // No extent is larger than the number of elements, if there are any.
+    let upper = match all.as_static() {
+        Some(0) => x.dims().iter().filter(|dim| dim.as_static() != Some(0)).fold(Dim::from(1), |product, dim| &product * dim),
+        _ => all.clone(),
+    };
+    let mut dims = vec![];
+    for (extent, free) in extents.iter().zip(&frees) {
+        let extent = cx.select(free, &rest, extent)?;
+        dims.push(cx.size(&extent, "extents of the shape", "", Some(upper.clone()))?);
+    }
+    let total = cx.number(&product(&dims));
+    cx.check_size(&total, "number of elements of the shape", &all, &all)?;
+    Ok(vec![cx.reshape_to(x, dims)?])
+}
+
 fn flatten<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
     let x = cx.input(0)?;
     let axis = cx.int_or("axis", 1)?;
@@ -86,6 +134,9 @@ fn axes(cx: &Cx) -> Result<Option<Vec<i64>>, Failure> {
 fn squeeze<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
     let x = cx.input(0)?;
     let one = Dim::from(1);
+    if let Some(named) = cx.open_operand(1).filter(|_| cx.version >= 13) {
+        return squeeze_while_running(cx, &x, &named);
+    }
     let axes = match axes(cx)? {
         Some(axes) => normalize_axes(&axes, x.rank())?,
         None if x.dims().iter().all(|dim| dim.as_static().is_some()) => (0..x.rank()).filter(|axis| x.dims()[*axis] == one).collect(),
@@ -99,8 +150,83 @@ fn squeeze<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
     Ok(vec![cx.reshape(&x, dims)?])
 }
 
+/// For each axis whether one of these names it, 0-d bools.
+pub fn axes_named<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>, named: &[Tensor<'c, 'a>], rank: usize) -> Result<Vec<Tensor<'c, 'a>>, Failure> {
+    let mut hits = vec![];
+    for axis in 0..rank {
+        let mut hit = cx.scalar(ElementType::Bool, 0.0)?;
+        for named in named {
+            let this = names_axis(cx, named, axis, rank)?;
+            hit = cx.binary(Or::create, &hit, &this)?;
+        }
+        hits.push(hit);
+    }
+    Ok(hits)
+}
+
+/// The extents without those that are hit: `count` of them, by their places among the kept ones.
+pub fn kept_extents<'c, 'a>(
+    cx: &mut Cx<'_, '_, 'c, 'a>,
+    extents: &[Dim],
+    hits: &[Tensor<'c, 'a>],
+    count: usize,
+) -> Result<Vec<Dim>, Failure> {
+    let largest = extents.iter().fold(Dim::default(), |sum, extent| &sum + extent);
+    let (zero, one) = (cx.number(&Dim::from(0)), cx.number(&Dim::from(1)));
+    let mut kept = vec![zero.clone(); count];
+    let mut place = zero.clone();
+    for (extent, hit) in extents.iter().zip(hits) {
+        let free = cx.unary(Not::create, hit)?;
+        for (i, kept) in kept.iter_mut().enumerate() {
+            let here = cx.compare(Eq::create, &place, &cx.number(&Dim::from(i as i64)))?;
+            let here = cx.binary(And::create, &here, &free)?;
+            *kept = cx.select(&here, &cx.number(extent), kept)?;
+        }
+        let next = cx.binary(Add::create, &place, &one)?;
+        place = cx.select(&free, &next, &place)?;
+    }
+    kept.iter().map(|extent| cx.size(extent, "kept extents", "", Some(largest.clone()))).collect()
+}
+
+fn squeeze_while_running<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>, x: &Tensor<'c, 'a>, named: &Tensor<'c, 'a>) -> OpResult<'c, 'a> {
+    let named = cx.elements(named)?;
+    let Some(count) = x.rank().checked_sub(named.len()) else { return Ok(Failure::invalid("more axes than the input has")?) };
+    let hits = axes_named(cx, &named, x.rank())?;
+    let dims = kept_extents(cx, x.dims(), &hits, count)?;
+    let (all, total) = (x.r#type.count(), cx.number(&product(&dims)));
+    cx.check_size(&total, "number of elements without the axes", &all, &all)?;
+    Ok(vec![cx.reshape_to(x, dims)?])
+}
+
+/// Axis i of the result is 1 if named, else the next of the input.
+fn unsqueeze_while_running<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>, x: &Tensor<'c, 'a>, named: &Tensor<'c, 'a>) -> OpResult<'c, 'a> {
+    let named = cx.elements(named)?;
+    let rank = x.rank() + named.len();
+    let hits = axes_named(cx, &named, rank)?;
+    let largest = x.dims().iter().fold(Dim::from(1), |sum, extent| &sum + extent);
+    let (one, mut place) = (cx.number(&Dim::from(1)), cx.number(&Dim::from(0)));
+    let mut dims = vec![];
+    for hit in &hits {
+        let mut own = one.clone();
+        for (axis, dim) in x.dims().iter().enumerate() {
+            let here = cx.compare(Eq::create, &place, &cx.number(&Dim::from(axis as i64)))?;
+            own = cx.select(&here, &cx.number(dim), &own)?;
+        }
+        let extent = cx.select(hit, &one, &own)?;
+        dims.push(cx.size(&extent, "extents with the axes", "", Some(largest.clone()))?);
+        let next = cx.binary(Add::create, &place, &one)?;
+        place = cx.select(hit, &place, &next)?;
+    }
+    let (all, total) = (x.r#type.count(), cx.number(&product(&dims)));
+    cx.check_size(&total, "number of elements with the axes", &all, &all)?;
+    Ok(vec![cx.reshape_to(x, dims)?])
+}
+
 fn unsqueeze<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
     let x = cx.input(0)?;
+    if let Some(named) = cx.open_operand(1).filter(|_| cx.version >= 13) {
+        return unsqueeze_while_running(cx, &x, &named);
+    }
     let Some(axes) = axes(cx)? else { return Ok(Failure::invalid("axes are missing")?) };
     let mut dims = x.dims().to_vec();
     for axis in normalize_axes(&axes, x.rank() + axes.len())? {
@@ -132,6 +258,9 @@ fn concat<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
 
 fn expand<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
     let x = cx.input(0)?;
+    if cx.open_operand(1).is_some() {
+        return expand_while_running(cx, x);
+    }
     let shape = cx.dims_input(1, "shapes")?;
     if shape.iter().any(|dim| dim.as_static().is_some_and(|dim| dim < 0)) {
         return Ok(Failure::invalid(format!("the shape {shape:?}"))?);
@@ -140,9 +269,42 @@ fn expand<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
     Ok(vec![cx.broadcast_to(&x, &dims)?])
 }
 
+/// A shape that only the run knows. Where an axis of the input has one element, the shape decides; else its extent, and the shape has it or 1.
+fn expand_while_running<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>, x: Tensor<'c, 'a>) -> OpResult<'c, 'a> {
+    let list = cx.input(1)?;
+    let from = cx.operand_name(1).to_string();
+    let wanted = cx.elements(&list)?;
+    let (one, unit) = (Dim::from(1), cx.number(&Dim::from(1)));
+    let rank = x.rank().max(wanted.len());
+    let mut dims = [vec![one.clone(); rank - x.rank()], x.dims().to_vec()].concat();
+    let mut x = cx.reshape(&x, dims.clone())?;
+    for (i, wanted) in wanted.iter().enumerate() {
+        let axis = rank - list.r#type.count().as_static().unwrap_or(0) as usize + i;
+        let own = dims[axis].clone();
+        if own == one {
+            dims[axis] = cx.size(wanted, "extents of the shape", &from, None)?;
+            continue;
+        }
+        let repeats = cx.compare(Eq::create, wanted, &unit)?;
+        let extent = cx.select(&repeats, &cx.number(&own), wanted)?;
+        if own.as_static().is_some() {
+            cx.check_size(&extent, "extents of the shape", &own, &own)?;
+            continue;
+        }
+        // The axis may turn out to have one element, which is repeated then.
+        let total = cx.size(&extent, "extents of the shape", &from, None)?;
+        let index = positions(cx, &total, ElementType::I64)?;
+        let last = cx.number(&(&own - &one));
+        let index = cx.binary(Minimum::create, &index, &last)?;
+        x = take(cx, &x, &index, axis)?;
+        dims[axis] = total;
+    }
+    Ok(vec![cx.broadcast_to(&x, &dims)?])
+}
+
 fn tile<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
     let x = cx.input(0)?;
-    let repeats = cx.dims_input(1, "repeats")?;
+    let repeats = cx.sizes_input(1, "repeats", |_| None)?;
     if repeats.len() != x.rank() || repeats.iter().any(|n| n.as_static().is_some_and(|n| n < 0)) {
         return Ok(Failure::invalid(format!("repeats {repeats:?} of {} axes", x.rank()))?);
     }

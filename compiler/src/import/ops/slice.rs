@@ -11,7 +11,7 @@ use crate::import::{
     value::Tensor,
 };
 use winze_graph::{
-    dialect::{Add, Maximum, Minimum, Mod, Pad, Reverse, Sub},
+    dialect::{Add, And, Div, Eq, Ge, Gt, Lt, Maximum, Minimum, Mod, Mul, Or, Pad, Reverse, Sub},
     dim::Dim,
     types::ElementType,
 };
@@ -28,6 +28,8 @@ fn slice<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
             return Ok(Failure::invalid("starts or ends are missing")?);
         };
         (statics(starts), statics(ends), cx.ints("axes")?, None)
+    } else if (1..5).any(|i| cx.open_operand(i).is_some()) {
+        return slice_while_running(cx);
     } else {
         (cx.dims_input(1, "starts")?, cx.dims_input(2, "ends")?, cx.optional_ints(3, "axes")?, cx.optional_ints(4, "steps")?)
     };
@@ -41,6 +43,111 @@ fn slice<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
         x = slice_one(cx, &x, normalize_axis(*axis, x.rank())?, start, end, *step)?;
     }
     Ok(vec![x])
+}
+
+/// Numbers of one slice, each a 0-d i64 tensor.
+struct Bounds<'c, 'a> {
+    start: Tensor<'c, 'a>,
+    end: Tensor<'c, 'a>,
+    step: Tensor<'c, 'a>,
+}
+
+/// Starts, ends, axes or steps that only the run knows. Axes that it chooses make every axis one that may be cut.
+fn slice_while_running<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
+    let mut x = cx.input(0)?;
+    let (starts, ends) = (cx.input(1)?, cx.input(2)?);
+    let (starts, ends) = (cx.elements(&starts)?, cx.elements(&ends)?);
+    let steps = match cx.optional(4) {
+        Some(steps) => cx.elements(&steps)?,
+        None => vec![cx.number(&Dim::from(1)); starts.len()],
+    };
+    if ends.len() != starts.len() || steps.len() != starts.len() {
+        return Ok(Failure::invalid("starts, ends and steps of different lengths")?);
+    }
+    let slices = starts.into_iter().zip(ends).zip(steps).map(|((start, end), step)| Bounds { start, end, step });
+    let Some(axes) = cx.open_operand(3) else {
+        let axes = cx.optional_ints(3, "axes")?.unwrap_or_else(|| (0..slices.len() as i64).collect());
+        normalize_axes(&axes, x.rank())?;
+        if axes.len() != slices.len() {
+            return Ok(Failure::invalid("starts and axes of different lengths")?);
+        }
+        for (axis, bounds) in axes.into_iter().zip(slices) {
+            x = slice_axis_while_running(cx, &x, normalize_axis(axis, x.rank())?, &bounds)?;
+        }
+        return Ok(vec![x]);
+    };
+    let (axes, slices) = (cx.elements(&axes)?, slices.collect::<Vec<_>>());
+    for axis in 0..x.rank() {
+        let whole = |value| cx.number(&Dim::from(value));
+        let mut bounds = Bounds { start: whole(0), end: whole(i64::MAX), step: whole(1) };
+        for (named, slice) in axes.iter().zip(&slices) {
+            let hit = names_axis(cx, named, axis, x.rank())?;
+            bounds = Bounds {
+                start: cx.select(&hit, &slice.start, &bounds.start)?,
+                end: cx.select(&hit, &slice.end, &bounds.end)?,
+                step: cx.select(&hit, &slice.step, &bounds.step)?,
+            };
+        }
+        x = slice_axis_while_running(cx, &x, axis, &bounds)?;
+    }
+    Ok(vec![x])
+}
+
+/// Whether a 0-d i64 tensor names an axis, from the front or from the back.
+pub fn names_axis<'c, 'a>(
+    cx: &mut Cx<'_, '_, 'c, 'a>,
+    named: &Tensor<'c, 'a>,
+    axis: usize,
+    rank: usize,
+) -> Result<Tensor<'c, 'a>, Failure> {
+    let (front, back) = (cx.number(&Dim::from(axis as i64)), cx.number(&Dim::from(axis as i64 - rank as i64)));
+    let (front, back) = (cx.compare(Eq::create, named, &front)?, cx.compare(Eq::create, named, &back)?);
+    cx.binary(Or::create, &front, &back)
+}
+
+fn slice_axis_while_running<'c, 'a>(
+    cx: &mut Cx<'_, '_, 'c, 'a>,
+    x: &Tensor<'c, 'a>,
+    axis: usize,
+    bounds: &Bounds<'c, 'a>,
+) -> Result<Tensor<'c, 'a>, Failure> {
+    let number = |value| Tensor::integers(ElementType::I64, &[], vec![Dim::from(value)]);
+    let dim = x.dims()[axis].clone();
+    let (zero, one, extent) = (number(0), number(1), cx.number(&dim));
+    let back = cx.compare(Lt::create, &bounds.step, &zero)?;
+    let before = number(-1);
+    let last = cx.binary(Sub::create, &extent, &one)?;
+    let (low, high) = (cx.select(&back, &before, &zero)?, cx.select(&back, &last, &extent)?);
+    let mut place = |at: &Tensor<'c, 'a>| {
+        let from_end = cx.compare(Lt::create, at, &zero)?;
+        let wrapped = cx.binary(Add::create, at, &extent)?;
+        let at = cx.select(&from_end, &wrapped, at)?;
+        let at = cx.binary(Maximum::create, &at, &low)?;
+        cx.binary(Minimum::create, &at, &high)
+    };
+    let (start, end) = (place(&bounds.start)?, place(&bounds.end)?);
+    let (forth, back_distance) = (cx.binary(Sub::create, &end, &start)?, cx.binary(Sub::create, &start, &end)?);
+    let distance = cx.select(&back, &back_distance, &forth)?;
+    let negated = cx.binary(Sub::create, &zero, &bounds.step)?;
+    let stride = cx.select(&back, &negated, &bounds.step)?;
+    let known_step = cx.integers(&bounds.step).and_then(|step| step[0].as_static());
+    if known_step.is_none() {
+        cx.check_size(&stride, "size of the step", &Dim::from(1), &Dim::from(i64::MAX))?;
+    }
+    // Rounded up, without overflow for the largest steps.
+    let before_last = cx.binary(Sub::create, &distance, &one)?;
+    let whole = cx.binary(Div::create, &before_last, &stride)?;
+    let count = cx.binary(Add::create, &whole, &one)?;
+    let some = cx.compare(Gt::create, &distance, &zero)?;
+    let count = cx.select(&some, &count, &zero)?;
+    let count = cx.size(&count, "slice length", "", Some(dim))?;
+    if known_step == Some(1) {
+        return cx.window(x, axis, &start, count);
+    }
+    let index = positions(cx, &count, ElementType::I64)?;
+    let index = cx.binary(Mul::create, &index, &bounds.step)?;
+    let index = cx.binary(Add::create, &index, &start)?;
+    take(cx, x, &index, axis)
 }
 
 /// A position on an axis, counted from its front or its back.
@@ -168,6 +275,9 @@ fn pad_by<'c, 'a>(
 fn split<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
     let x = cx.input(0)?;
     let axis = normalize_axis(cx.int_or("axis", 0)?, x.rank())?;
+    if cx.version >= 13 && cx.open_operand(1).is_some() {
+        return split_while_running(cx, &x, axis);
+    }
     let sizes = if cx.version < 13 { cx.ints("split")? } else { cx.optional_ints(1, "sizes")? };
     let parts = cx.int("num_outputs")?.unwrap_or(cx.node.output.len() as i64);
     let sizes = match sizes {
@@ -197,6 +307,21 @@ fn split<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
     Ok(outputs)
 }
 
+fn split_while_running<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>, x: &Tensor<'c, 'a>, axis: usize) -> OpResult<'c, 'a> {
+    let dim = x.dims()[axis].clone();
+    let sizes = cx.sizes_input(1, "sizes of the parts", |_| Some(dim.clone()))?;
+    let total = sizes.iter().fold(Dim::default(), |total, size| &total + size);
+    cx.check_size(&cx.number(&total), "total of the parts", &dim, &dim)?;
+    let mut start = Dim::default();
+    let mut outputs = vec![];
+    for size in sizes {
+        let from = cx.number(&start);
+        start = &start + &size;
+        outputs.push(cx.window(x, axis, &from, size)?);
+    }
+    Ok(outputs)
+}
+
 fn pad<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
     let x = cx.input(0)?;
     let mode = cx.string_or("mode", "constant")?;
@@ -212,6 +337,9 @@ fn pad<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
             Some(fill) => cx.reshape(&fill, vec![])?,
             None => cx.scalar(x.element(), 0.0)?,
         };
+        if cx.open_operand(1).is_some() || cx.open_operand(3).is_some() {
+            return pad_while_running(cx, x, &mode, &fill);
+        }
         (cx.ints_input(1, "pads")?, fill, cx.optional_ints(3, "axes")?)
     };
     let axes = axes.unwrap_or_else(|| (0..x.rank() as i64).collect());
@@ -235,6 +363,68 @@ fn pad<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
     }
     let padded = (0..x.rank()).try_fold(x, |x, axis| pad_axis(cx, &x, &mode, axis, low[axis], high[axis]))?;
     Ok(vec![padded])
+}
+
+/// Pads or axes that only the run knows.
+fn pad_while_running<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>, mut x: Tensor<'c, 'a>, mode: &str, fill: &Tensor<'c, 'a>) -> OpResult<'c, 'a> {
+    let pads = cx.input(1)?;
+    let pads = cx.elements(&pads)?;
+    let (low, high) = pads.split_at(pads.len() / 2);
+    let named = match cx.optional(3) {
+        Some(axes) => cx.elements(&axes)?,
+        None => (0..x.rank()).map(|axis| cx.number(&Dim::from(axis as i64))).collect(),
+    };
+    if low.len() != named.len() || high.len() != named.len() {
+        return Ok(Failure::invalid(format!("{} pads of {} axes", pads.len(), named.len()))?);
+    }
+    for axis in 0..x.rank() {
+        let zero = cx.number(&Dim::from(0));
+        let mut own = (zero.clone(), zero);
+        for ((named, low), high) in named.iter().zip(low).zip(high) {
+            let known = cx.integers(named).and_then(|named| named[0].as_static());
+            own = match known.map(|named| normalize_axis(named, x.rank())).transpose()? {
+                Some(named) if named == axis => (low.clone(), high.clone()),
+                Some(_) => own,
+                None => {
+                    let hit = names_axis(cx, named, axis, x.rank())?;
+                    (cx.select(&hit, low, &own.0)?, cx.select(&hit, high, &own.1)?)
+                }
+            };
+        }
+        x = pad_axis_while_running(cx, &x, mode, axis, &own, fill)?;
+    }
+    Ok(vec![x])
+}
+
+fn pad_axis_while_running<'c, 'a>(
+    cx: &mut Cx<'_, '_, 'c, 'a>,
+    x: &Tensor<'c, 'a>,
+    mode: &str,
+    axis: usize,
+    (low, high): &(Tensor<'c, 'a>, Tensor<'c, 'a>),
+    fill: &Tensor<'c, 'a>,
+) -> Result<Tensor<'c, 'a>, Failure> {
+    let extent = cx.number(&x.dims()[axis]);
+    let known = [low, high].map(|pad| cx.integers(pad).and_then(|pad| pad[0].as_static()));
+    if known == [Some(0), Some(0)] {
+        return Ok(x.clone());
+    }
+    let total = cx.binary(Add::create, &extent, low)?;
+    let total = cx.binary(Add::create, &total, high)?;
+    let from = cx.operand_name(1).to_string();
+    let total = cx.size(&total, "padded extents", &from, None)?;
+    let places = positions(cx, &total, ElementType::I64)?;
+    let places = cx.binary(Sub::create, &places, low)?;
+    if mode != "constant" {
+        let source = own_elements(cx, &x.dims()[axis].clone(), mode, &places)?;
+        return take(cx, x, &source, axis);
+    }
+    let zero = cx.number(&Dim::from(0));
+    let (from_front, to_back) = (cx.compare(Ge::create, &places, &zero)?, cx.compare(Lt::create, &places, &extent)?);
+    let inside = cx.binary(And::create, &from_front, &to_back)?;
+    let taken = take(cx, x, &places, axis)?;
+    let inside = cx.broadcast_along(&inside, &[axis], taken.dims())?;
+    cx.select(&inside, &taken, fill)
 }
 
 /// Surrounds an axis with copies of its own elements.
@@ -266,19 +456,24 @@ fn pad_axis<'c, 'a>(
     let extent = x.dims()[axis].clone();
     let places = positions(cx, &(&extent + &Dim::from(low + high)), ElementType::I64)?;
     let places = cx.binary_scalar(Sub::create, &places, low as f64)?;
-    let count = cx.extent(&extent, ElementType::I64)?;
-    let source = match mode {
+    let source = own_elements(cx, &extent, mode, &places)?;
+    take(cx, x, &source, axis)
+}
+
+/// Which element of an axis stands at each place before, on and behind it.
+fn own_elements<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>, extent: &Dim, mode: &str, places: &Tensor<'c, 'a>) -> Result<Tensor<'c, 'a>, Failure> {
+    let count = cx.extent(extent, ElementType::I64)?;
+    Ok(match mode {
         // Beyond the ends, gathering takes the nearest element, but negative places count from the end.
-        "edge" => cx.binary_scalar(Maximum::create, &places, 0.0)?,
-        "wrap" => cx.binary(Mod::create, &places, &count)?,
+        "edge" => cx.binary_scalar(Maximum::create, places, 0.0)?,
+        "wrap" => cx.binary(Mod::create, places, &count)?,
         _ => {
             let last = cx.binary_scalar(Sub::create, &count, 1.0)?;
             let period = cx.binary(Add::create, &last, &last)?;
             let period = cx.binary_scalar(Maximum::create, &period, 1.0)?;
-            let there = cx.binary(Mod::create, &places, &period)?;
+            let there = cx.binary(Mod::create, places, &period)?;
             let back = cx.binary(Sub::create, &period, &there)?;
             cx.binary(Minimum::create, &there, &back)?
         }
-    };
-    take(cx, x, &source, axis)
+    })
 }

@@ -6,6 +6,7 @@ pub mod constant;
 pub mod convert;
 pub mod dim;
 pub mod iota;
+pub mod size;
 pub mod weight;
 
 pub mod broadcast;
@@ -44,6 +45,7 @@ pub fn all() -> Vec<OpDefinition> {
         weight::DEFINITION,
         iota::DEFINITION,
         dim::DEFINITION,
+        size::DEFINITION,
         convert::CONVERT,
         convert::BITCAST,
         broadcast::DEFINITION,
