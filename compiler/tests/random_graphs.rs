@@ -7,7 +7,7 @@ mod pipeline;
 
 use pipeline::{CPU, DESKTOP, MIN, compile_model, difference, evaluate_text, has_vulkan, mlir_file, run, session};
 use std::fmt::Write;
-use winze_graph::testing::{RandomGraph, random_graph};
+use winze_graph::testing::{RandomGraph, random_graph, random_sized_graph};
 
 const OPS: usize = 10;
 /// f32 through a few dozen ops with bounded results.
@@ -15,9 +15,13 @@ const TOLERANCE: f64 = 2e-5;
 
 /// Compiles and runs the graph of each seed; fails with every seed that differs.
 fn check(seeds: impl IntoIterator<Item = u64>, targets: &[&str], threads: &[Option<usize>]) {
+    check_made_by(random_graph, seeds, targets, threads);
+}
+
+fn check_made_by(make: fn(u64, usize) -> RandomGraph, seeds: impl IntoIterator<Item = u64>, targets: &[&str], threads: &[Option<usize>]) {
     let mut failures = String::new();
     for seed in seeds {
-        let graph = random_graph(seed, OPS);
+        let graph = make(seed, OPS);
         let outcome = std::panic::catch_unwind(|| try_seed(&graph, targets, threads));
         let outcome = outcome.unwrap_or_else(|panic| Some(panic.downcast_ref::<String>().cloned().unwrap_or_else(|| "panicked".into())));
         if let Some(why) = outcome {
@@ -52,5 +56,13 @@ fn vulkan_agrees_with_the_reference() {
         let without_f64 = (100..).filter(|seed| !random_graph(*seed, OPS).text.contains("f64"));
         check(without_f64.take(5), &[MIN], &[None]);
         check(200..204, &[DESKTOP], &[None]);
+    }
+}
+
+#[test]
+fn sizes_found_while_running_agree_with_the_reference() {
+    check_made_by(random_sized_graph, 300..320, &[CPU], &[Some(2)]);
+    if has_vulkan("random_graphs") {
+        check_made_by(random_sized_graph, 320..323, &[DESKTOP], &[None]);
     }
 }

@@ -19,6 +19,7 @@ const MAX_ITEMS: usize = 1024;
 /// Contents of an integer or bool tensor, if known.
 pub fn integers(tensor: &Tensor, store: &ConstantStore) -> Option<Vec<Dim>> {
     match &tensor.data {
+        _ if tensor.r#type.count().as_static() == Some(0) => Some(vec![]),
         Data::Integers(items) => Some(items.clone()),
         Data::Constant(id) if !tensor.element().is_float() && store.type_of(id).ok()?.elements() <= MAX_ITEMS => {
             let (element, bytes) = (tensor.element(), store.read(id).ok()?);

@@ -148,7 +148,7 @@ impl<'c, 'a> NodeContext<'_, '_, 'c, 'a> {
 
     /// Operand `i`, if its contents decide something but are left to the run.
     pub fn open_operand(&self, i: usize) -> Option<Tensor<'c, 'a>> {
-        self.optional(i).filter(|tensor| self.is_run_time(tensor))
+        self.optional(i).filter(|tensor| self.is_run_time(tensor) && tensor.r#type.count().as_static() != Some(0))
     }
 
     /// Extents that operand `i` lists: known ones, or symbols. `upper` is the largest value that makes sense for each.

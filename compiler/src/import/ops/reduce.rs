@@ -1,6 +1,11 @@
 //! Reductions over axes: Reduce*, ArgMax, ArgMin.
 
-use super::{OpResult, Row, activation::iota, row};
+use super::{
+    OpResult, Row,
+    activation::iota,
+    reshape::{axes_named, kept_extents},
+    row,
+};
 use crate::import::{
     error::Failure,
     node::{NodeContext, normalize_axes, normalize_axis},
@@ -13,16 +18,16 @@ use winze_graph::{
 };
 
 pub const OPS: &[Row] = &[
-    row("ReduceSum", |cx| reduce(cx, 13, sum)),
-    row("ReduceMean", |cx| reduce(cx, 18, mean)),
-    row("ReduceProd", |cx| reduce(cx, 18, |cx, x, axes| cx.reduce("mul", x, axes))),
-    row("ReduceMax", |cx| reduce(cx, 18, |cx, x, axes| cx.reduce(if x.element() == ElementType::Bool { "or" } else { "max" }, x, axes))),
-    row("ReduceMin", |cx| reduce(cx, 18, |cx, x, axes| cx.reduce(if x.element() == ElementType::Bool { "and" } else { "min" }, x, axes))),
-    row("ReduceL1", |cx| reduce(cx, 18, l1)),
-    row("ReduceL2", |cx| reduce(cx, 18, l2)),
-    row("ReduceSumSquare", |cx| reduce(cx, 18, sum_square)),
-    row("ReduceLogSum", |cx| reduce(cx, 18, log_sum)),
-    row("ReduceLogSumExp", |cx| reduce(cx, 18, log_sum_exp)),
+    row("ReduceSum", |cx| reduce(cx, 13, &Reduction { fold: sum, ..PLAIN })),
+    row("ReduceMean", |cx| reduce(cx, 18, &Reduction { fold: mean, ..PLAIN })),
+    row("ReduceProd", |cx| reduce(cx, 18, &Reduction { fold: |cx, x, axes| cx.reduce("mul", x, axes), ..PLAIN })),
+    row("ReduceMax", |cx| reduce(cx, 18, &Reduction { fold: max, ..PLAIN })),
+    row("ReduceMin", |cx| reduce(cx, 18, &Reduction { fold: min, ..PLAIN })),
+    row("ReduceL1", |cx| reduce(cx, 18, &Reduction { before: |cx, x| cx.unary(Abs::create, x), ..PLAIN })),
+    row("ReduceL2", |cx| reduce(cx, 18, &Reduction { before: float_square, after: |cx, x| cx.unary(Sqrt::create, x), ..PLAIN })),
+    row("ReduceSumSquare", |cx| reduce(cx, 18, &Reduction { before: square, ..PLAIN })),
+    row("ReduceLogSum", |cx| reduce(cx, 18, &Reduction { before: float, after: |cx, x| cx.unary(Log::create, x), ..PLAIN })),
+    row("ReduceLogSumExp", |cx| reduce(cx, 18, &Reduction { before: float, fold: log_sum_exp, ..PLAIN })),
     row("ArgMax", |cx| arg(cx, "max")),
     row("ArgMin", |cx| arg(cx, "min")),
 ];
@@ -30,20 +35,74 @@ pub const OPS: &[Row] = &[
 type Cx<'x, 'p, 'c, 'a> = NodeContext<'x, 'p, 'c, 'a>;
 type Fold = for<'x, 'p, 'c, 'a> fn(&mut Cx<'x, 'p, 'c, 'a>, &Tensor<'c, 'a>, &[usize]) -> Result<Tensor<'c, 'a>, Failure>;
 
+type Map = for<'x, 'p, 'c, 'a> fn(&mut Cx<'x, 'p, 'c, 'a>, &Tensor<'c, 'a>) -> Result<Tensor<'c, 'a>, Failure>;
+
+/// What is done to each element, then along the axes, then to each result. Folding one axis after the other gives the same.
+struct Reduction {
+    before: Map,
+    fold: Fold,
+    after: Map,
+}
+
+const PLAIN: Reduction = Reduction { before: |_, x| Ok(x.clone()), fold: sum, after: |_, x| Ok(x.clone()) };
+
 /// Axes are an attribute before version `operand_since`, an operand since.
-fn reduce<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>, operand_since: i64, fold: Fold) -> OpResult<'c, 'a> {
+fn reduce<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>, operand_since: i64, reduction: &Reduction) -> OpResult<'c, 'a> {
     let x = cx.input(0)?;
+    let keep = cx.int_or("keepdims", 1)? != 0;
+    if let Some(named) = cx.open_operand(1).filter(|_| cx.version >= operand_since) {
+        return reduce_while_running(cx, &x, &named, reduction, keep);
+    }
     let axes = if cx.version < operand_since { cx.ints("axes")? } else { cx.optional_ints(1, "axes")? };
     let axes = match axes.filter(|axes| !axes.is_empty()) {
         Some(axes) => normalize_axes(&axes, x.rank())?,
         None if cx.int_or("noop_with_empty_axes", 0)? != 0 => vec![],
         None => (0..x.rank()).collect(),
     };
-    let keep = cx.int_or("keepdims", 1)? != 0;
     // Folding no axes still applies the function to each element.
-    let folded = fold(cx, &x, &axes)?;
-    let folded = cx.convert(&folded, x.element())?;
-    Ok(vec![if keep { keep_axes(cx, &folded, &x, &axes)? } else { folded }])
+    let y = (reduction.before)(cx, &x)?;
+    let y = (reduction.fold)(cx, &y, &axes)?;
+    let y = (reduction.after)(cx, &y)?;
+    let y = cx.convert(&y, x.element())?;
+    Ok(vec![if keep { keep_axes(cx, &y, &x, &axes)? } else { y }])
+}
+
+/// Axes that only the run knows: every axis is folded, and either the result is taken or the axis stays as it was.
+fn reduce_while_running<'c, 'a>(
+    cx: &mut Cx<'_, '_, 'c, 'a>,
+    x: &Tensor<'c, 'a>,
+    named: &Tensor<'c, 'a>,
+    reduction: &Reduction,
+    keep: bool,
+) -> OpResult<'c, 'a> {
+    if x.element().class() != Class::Float && cx.node.op_type == "ReduceMean" {
+        return Ok(Failure::unsupported("axes of a mean of integers that are only known at run time; it rounds once")?);
+    }
+    let named = cx.elements(named)?;
+    let Some(left) = x.rank().checked_sub(named.len()) else { return Ok(Failure::invalid("more axes than the input has")?) };
+    let hits = axes_named(cx, &named, x.rank())?;
+    let mut y = (reduction.before)(cx, x)?;
+    let (first, one) = (cx.number(&Dim::default()), cx.number(&Dim::from(1)));
+    for (axis, hit) in hits.iter().enumerate() {
+        let (extent, kept) = (y.dims()[axis].clone(), (0..x.rank()).filter(|i| *i != axis).collect::<Vec<_>>());
+        let folded = (reduction.fold)(cx, &y, &[axis])?;
+        let folded = cx.broadcast_along(&folded, &kept, y.dims())?;
+        y = cx.convert(&y, folded.element())?;
+        y = cx.select(hit, &folded, &y)?;
+        let length = cx.select(hit, &one, &cx.number(&extent))?;
+        let length = cx.size(&length, "extents of the result", "", Some(extent))?;
+        y = cx.window(&y, axis, &first, length)?;
+    }
+    let y = (reduction.after)(cx, &y)?;
+    let y = cx.convert(&y, x.element())?;
+    if keep {
+        return Ok(vec![y]);
+    }
+    let (extents, total) = (y.dims().to_vec(), y.r#type.count());
+    let dims = kept_extents(cx, &extents, &hits, left)?;
+    let count = dims.iter().fold(Dim::from(1), |product, dim| &product * dim);
+    cx.check_size(&cx.number(&count), "number of results", &total, &total)?;
+    Ok(vec![cx.reshape_to(&y, dims)?])
 }
 
 /// Brings folded axes back, of extent 1.
@@ -65,46 +124,40 @@ fn mean<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>, x: &Tensor<'c, 'a>, axes: &[usize])
     cx.mean(x, axes)
 }
 
-fn l1<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>, x: &Tensor<'c, 'a>, axes: &[usize]) -> Result<Tensor<'c, 'a>, Failure> {
-    let size = cx.unary(Abs::create, x)?;
-    cx.reduce("add", &size, axes)
+fn max<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>, x: &Tensor<'c, 'a>, axes: &[usize]) -> Result<Tensor<'c, 'a>, Failure> {
+    cx.reduce(if x.element() == ElementType::Bool { "or" } else { "max" }, x, axes)
+}
+
+fn min<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>, x: &Tensor<'c, 'a>, axes: &[usize]) -> Result<Tensor<'c, 'a>, Failure> {
+    cx.reduce(if x.element() == ElementType::Bool { "and" } else { "min" }, x, axes)
 }
 
 /// Squares of f16 and bf16 are summed in f32.
-fn sum_square<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>, x: &Tensor<'c, 'a>, axes: &[usize]) -> Result<Tensor<'c, 'a>, Failure> {
+fn square<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>, x: &Tensor<'c, 'a>) -> Result<Tensor<'c, 'a>, Failure> {
     let wide = cx.widen(x)?;
-    let square = cx.binary(Mul::create, &wide, &wide)?;
-    cx.reduce("add", &square, axes)
+    cx.binary(Mul::create, &wide, &wide)
 }
 
 /// The root of integers is taken in f64.
-fn l2<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>, x: &Tensor<'c, 'a>, axes: &[usize]) -> Result<Tensor<'c, 'a>, Failure> {
+fn float_square<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>, x: &Tensor<'c, 'a>) -> Result<Tensor<'c, 'a>, Failure> {
     let x = float(cx, x)?;
-    let sum = sum_square(cx, &x, axes)?;
-    cx.unary(Sqrt::create, &sum)
+    square(cx, &x)
 }
 
 fn float<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>, x: &Tensor<'c, 'a>) -> Result<Tensor<'c, 'a>, Failure> {
     if x.element().class() == Class::Float { cx.widen(x) } else { cx.convert(x, ElementType::F64) }
 }
 
-fn log_sum<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>, x: &Tensor<'c, 'a>, axes: &[usize]) -> Result<Tensor<'c, 'a>, Failure> {
-    let x = float(cx, x)?;
-    let sum = cx.reduce("add", &x, axes)?;
-    cx.unary(Log::create, &sum)
-}
-
 /// `log(sum(exp(x - max))) + max`; an infinite max is not subtracted, which would give NaN.
 fn log_sum_exp<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>, x: &Tensor<'c, 'a>, axes: &[usize]) -> Result<Tensor<'c, 'a>, Failure> {
-    let x = float(cx, x)?;
-    let largest = cx.reduce("max", &x, axes)?;
+    let largest = cx.reduce("max", x, axes)?;
     let value = cx.value(&largest)?;
     let infinite = cx.infer(|c, l| winze_graph::dialect::IsInf::create(c, l, value))?;
     let zero = cx.scalar(x.element(), 0.0)?;
     let shift = cx.select(&infinite, &zero, &largest)?;
     let kept: Vec<usize> = (0..x.rank()).filter(|axis| !axes.contains(axis)).collect();
     let along = cx.broadcast_along(&shift, &kept, x.dims())?;
-    let shifted = cx.binary(Sub::create, &x, &along)?;
+    let shifted = cx.binary(Sub::create, x, &along)?;
     let powers = cx.unary(Exp::create, &shifted)?;
     let sum = cx.reduce("add", &powers, axes)?;
     let log = cx.unary(Log::create, &sum)?;

@@ -75,6 +75,15 @@ struct Generator<'c> {
 
 /// A graph of about `ops` ops.
 pub fn random_graph(seed: u64, ops: usize) -> RandomGraph {
+    generate(seed, ops, false)
+}
+
+/// The same with tensors whose extent is a count that the graph makes: symbol 2, which `symbols` lacks.
+pub fn random_sized_graph(seed: u64, ops: usize) -> RandomGraph {
+    generate(seed, ops, true)
+}
+
+fn generate(seed: u64, ops: usize, sized: bool) -> RandomGraph {
     let context = Context::new();
     let mut g = Generator { context: &context, random: Random(seed), body: String::new(), values: vec![] };
     let symbols = vec![1 + g.random.below(5) as i64, g.random.below(4) as i64];
@@ -103,6 +112,9 @@ pub fn random_graph(seed: u64, ops: usize) -> RandomGraph {
     inputs.push(Tensor::from_fn(ElementType::U8, &shape, |i| Scalar::Unsigned(i as u64)));
     arguments.push(format!("%extents: {}", extents.to_type(&context)));
     g.values.push(Value { name: "%extents".into(), r#type: extents });
+    if sized {
+        g.find_size();
+    }
     for _ in 0..ops {
         g.step();
     }
@@ -113,8 +125,9 @@ pub fn random_graph(seed: u64, ops: usize) -> RandomGraph {
     let types: Vec<_> = returned.iter().map(|value| value.r#type.to_type(&context).to_string()).collect();
     let types = types.join(", ");
     let text = format!(
-        "func.func @k({}) -> ({types}) attributes {{graph.symbols = [\"a\", \"b\"]}} {{\n{}  return {} : {types}\n}}\n",
+        "func.func @k({}) -> ({types}) attributes {{graph.symbols = [\"a\", \"b\"{}]}} {{\n{}  return {} : {types}\n}}\n",
         arguments.join(", "),
+        if sized { ", \"found\"" } else { "" },
         g.body,
         names.join(", ")
     );
@@ -122,6 +135,28 @@ pub fn random_graph(seed: u64, ops: usize) -> RandomGraph {
 }
 
 impl Generator<'_> {
+    /// Counts the odd elements of `%extents`, and adds values that have as many elements.
+    fn find_size(&mut self) {
+        let (all, found) = ("affine_map<()[s0, s1] -> (s0, s1)>", "affine_map<()[s0, s1, s2] -> (s2)>");
+        let line = "affine_map<()[s0, s1] -> (s0 * s1)>";
+        self.body += &format!(
+            "  %numbers = graph.convert %extents : tensor<?x?xui8, {all}> -> tensor<?x?xi64, {all}>
+  %one = graph.constant dense<1> : tensor<i64>
+  %ones = graph.broadcast %one axes [] : tensor<i64> -> tensor<?x?xi64, {all}>
+  %odd = graph.and %numbers, %ones : tensor<?x?xi64, {all}>
+  %count = graph.reduce add %odd axes [0, 1] : tensor<?x?xi64, {all}>
+  graph.size %count symbol 2 bounds affine_map<()[s0, s1] -> (0, s0 * s1)> : tensor<i64>
+  %line = graph.reshape %extents : tensor<?x?xui8, {all}> -> tensor<?xui8, {line}>
+  %first = graph.dynamic_slice %line at(%count) axes [0] : (tensor<?xui8, {line}>, tensor<i64>) -> tensor<?xui8, {found}>
+  %places = graph.iota axis 0 : tensor<?xf32, {found}>
+  %waves = graph.sin %places : tensor<?xf32, {found}>
+"
+        );
+        for (name, element) in [("%first", ElementType::U8), ("%waves", ElementType::F32)] {
+            self.values.push(Value { name: name.into(), r#type: TensorType::new(element, vec![Dim::symbol(2)]) });
+        }
+    }
+
     fn text(&self, r#type: &TensorType) -> String {
         r#type.to_type(self.context).to_string()
     }
