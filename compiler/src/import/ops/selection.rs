@@ -1,4 +1,4 @@
-//! Operators that pick elements by their values, so that only the run tells how many: NonZero, Compress, NonMaxSuppression.
+//! Operators that pick elements by their values, so that only the run tells how many: NonZero, Compress, Unique, NonMaxSuppression.
 //!
 //! The chosen elements are counted, the count becomes a symbol (`graph.size`), and running sums tell each element its place in the result.
 
@@ -6,7 +6,7 @@ use super::{
     OpResult, Row,
     control::{argument, new_region, values_in, within},
     index::{Places, gather_places, positions, scatter_places, single, take},
-    order::{ranks, scan},
+    order::{ranks, scan, sort_keys},
     row,
 };
 use crate::import::{
@@ -15,13 +15,14 @@ use crate::import::{
     value::Tensor,
 };
 use winze_graph::{
-    dialect::{Add, And, Div, Gt, Le, Lt, Maximum, Minimum, Mod, Mul, Ne, Not, Sub, While, Xor, Yield},
+    dialect::{Add, And, Div, Eq, Gt, Le, Lt, Maximum, Minimum, Mod, Mul, Ne, Not, Sub, While, Xor, Yield},
     dim::Dim,
     types::ElementType,
 };
 use winze_mlir::melior::ir::{BlockLike, Location, Type, Value, ValueLike};
 
-pub const OPS: &[Row] = &[row("NonZero", non_zero), row("Compress", compress), row("NonMaxSuppression", non_max_suppression)];
+pub const OPS: &[Row] =
+    &[row("NonZero", non_zero), row("Compress", compress), row("Unique", unique), row("NonMaxSuppression", non_max_suppression)];
 
 type Cx<'x, 'p, 'c, 'a> = NodeContext<'x, 'p, 'c, 'a>;
 
@@ -121,6 +122,95 @@ fn compress<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
         None => chosen(cx, &condition, "kept elements")?,
     };
     Ok(vec![take(cx, &x, &kept, axis)?])
+}
+
+/// Rows are compared with each other: each has the number of its group, in order of the groups' first rows or of their values.
+fn unique<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
+    let x = cx.input(0)?;
+    // The axis in front, and all others as one: rows of elements.
+    let axis = cx.int("axis")?.map(|axis| normalize_axis(axis, x.rank())).transpose()?;
+    let front = match axis {
+        Some(axis) => {
+            let order = std::iter::once(axis).chain((0..x.rank()).filter(|i| *i != axis)).map(|i| i as i64).collect();
+            cx.transpose(&x, order)?
+        }
+        None => flat(cx, &x)?,
+    };
+    let (count, width) = (front.dims()[0].clone(), front.dims()[1..].iter().fold(Dim::from(1), |product, dim| &product * dim));
+    let rows = cx.reshape(&front, vec![count.clone(), width.clone()])?;
+    let key = if x.element() == ElementType::Bool { cx.convert(&rows, ElementType::I32)? } else { sort_keys(cx, &rows)? };
+
+    let cube = [count.clone(), count.clone(), width.clone()];
+    let (this, other) = (cx.broadcast_along(&key, &[0, 2], &cube)?, cx.broadcast_along(&key, &[1, 2], &cube)?);
+    let differs = cx.compare(Ne::create, &this, &other)?;
+    let column = positions(cx, &width, ElementType::I64)?;
+    let column = cx.broadcast_along(&column, &[2], &cube)?;
+    let beyond = cx.extent(&width, ElementType::I64)?;
+    let at = cx.select(&differs, &column, &beyond)?;
+    let first_difference = cx.reduce("min", &at, &[2])?;
+    let deciding = cx.broadcast_along(&first_difference, &[0, 1], &cube)?;
+    let deciding = cx.compare(Eq::create, &deciding, &column)?;
+    let smaller = cx.compare(Lt::create, &other, &this)?;
+    let smaller = cx.binary(And::create, &smaller, &deciding)?;
+    let other_is_smaller = cx.reduce("or", &smaller, &[2])?;
+    let differs = cx.reduce("or", &differs, &[2])?;
+    let equal = cx.unary(Not::create, &differs)?;
+
+    // The first row of each group leads it.
+    let square = [count.clone(), count.clone()];
+    let place = positions(cx, &count, ElementType::I64)?;
+    let other_place = cx.broadcast_along(&place, &[1], &square)?;
+    let outside = cx.extent(&count, ElementType::I64)?;
+    let leader = cx.select(&equal, &other_place, &outside)?;
+    let leader = cx.reduce("min", &leader, &[1])?;
+    let leads = cx.compare(Eq::create, &leader, &place)?;
+    let other_leads = cx.broadcast_along(&leads, &[1], &square)?;
+    let before = if cx.int_or("sorted", 1)? != 0 {
+        other_is_smaller
+    } else {
+        let leader = cx.broadcast_along(&leader, &[0], &square)?;
+        cx.compare(Lt::create, &other_place, &leader)?
+    };
+    let before = cx.binary(And::create, &before, &other_leads)?;
+    let before = cx.convert(&before, ElementType::I64)?;
+    let group = cx.reduce("add", &before, &[1])?;
+
+    let ones = cx.convert(&leads, ElementType::I64)?;
+    let groups = cx.reduce("add", &ones, &[0])?;
+    let groups = cx.size(&groups, "different elements", "", Some(count))?;
+    let own = cx.select(&leads, &group, &outside)?;
+    let (own, all) = (single(cx, &own)?, single(cx, &group)?);
+    let places = Places { axes: vec![0], batch: vec![], position: 0 };
+    let empty = cx.scalar(x.element(), 0.0)?;
+    let empty = cx.broadcast_to(&empty, &[groups.clone(), width])?;
+    let picked = scatter_places(cx, "set", &empty, &own, &rows, &places)?;
+    let none = cx.scalar(ElementType::I64, 0.0)?;
+    let none = cx.broadcast_to(&none, &[groups.clone()])?;
+    let indices = scatter_places(cx, "set", &none, &own, &place, &places)?;
+    let one = cx.scalar(ElementType::I64, 1.0)?;
+    let one = cx.broadcast_to(&one, place.dims())?;
+    let counts = scatter_places(cx, "add", &none, &all, &one, &places)?;
+
+    let dims = [&[groups], &front.dims()[1..]].concat();
+    let picked = cx.reshape(&picked, dims)?;
+    let picked = match axis {
+        Some(axis) => {
+            let back = (0..x.rank())
+                .map(|i| {
+                    if i == axis {
+                        0
+                    } else if i < axis {
+                        i as i64 + 1
+                    } else {
+                        i as i64
+                    }
+                })
+                .collect();
+            cx.transpose(&picked, back)?
+        }
+        None => picked,
+    };
+    Ok(vec![picked, indices, group, counts])
 }
 
 /// A scalar operand, or a default.
