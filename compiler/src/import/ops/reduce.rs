@@ -78,6 +78,9 @@ fn reduce_while_running<'c, 'a>(
     if x.element().class() != Class::Float && cx.node.op_type == "ReduceMean" {
         return Ok(Failure::unsupported("axes of a mean of integers that are only known at run time; it rounds once")?);
     }
+    if x.r#type.count().as_static() == Some(0) {
+        return Ok(Failure::unsupported("axes of an empty tensor that are only known at run time")?);
+    }
     let named = cx.elements(named)?;
     let Some(left) = x.rank().checked_sub(named.len()) else { return Ok(Failure::invalid("more axes than the input has")?) };
     let hits = axes_named(cx, &named, x.rank())?;
