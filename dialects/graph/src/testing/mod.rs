@@ -144,7 +144,7 @@ impl Generator<'_> {
   %one = graph.constant dense<1> : tensor<i64>
   %ones = graph.broadcast %one axes [] : tensor<i64> -> tensor<?x?xi64, {all}>
   %odd = graph.and %numbers, %ones : tensor<?x?xi64, {all}>
-  %count = graph.reduce add %odd axes [0, 1] : tensor<?x?xi64, {all}>
+  %count = graph.reduce \"add\" %odd axes [0, 1] : tensor<?x?xi64, {all}>
   graph.size %count symbol 2 bounds affine_map<()[s0, s1] -> (0, s0 * s1)> : tensor<i64>
   %line = graph.reshape %extents : tensor<?x?xui8, {all}> -> tensor<?xui8, {line}>
   %first = graph.dynamic_slice %line at(%count) axes [0] : (tensor<?xui8, {line}>, tensor<i64>) -> tensor<?xui8, {found}>
