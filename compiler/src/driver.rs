@@ -4,7 +4,7 @@
 
 use crate::{
     cache::{Cache, Key},
-    compile::{CompileError, CompileOptions, Emit, Target, compile},
+    compile::{CompileError, CompileOptions, Emit, Target, compile, static_library},
     context,
     import::{DimSetting, ImportOptions, SizeSetting, ValueSetting, import_onnx},
     stage::Stage,
@@ -51,7 +51,8 @@ enum Command {
   winze compile model.onnx -o model.wz --target cpu=x86-64-v3 --target vulkan
   winze compile model.onnx -o model.wz --dim batch=1 --dim 'length<=512'
   winze compile model.onnx --emit kernels
-  winze compile model.onnx -o model.wz --emit all --emit-folder stages")]
+  winze compile model.onnx -o model.wz --emit all --emit-folder stages
+  winze compile model.onnx --emit static-lib -o libmodel.a         a library and model.h, for C programs that cannot map files")]
 struct CompileArguments {
     /// The model: .onnx, or .mlir of the graph dialect with its weights in a .safetensors file of the same name
     model: PathBuf,
@@ -73,7 +74,7 @@ struct CompileArguments {
     /// An input of the run that follows: up to 1024 elements it counts as --value, and its shape as --dim where no general form is supported
     #[arg(long = "input", value_name = "[NAME=]FILE.npy")]
     inputs: Vec<String>,
-    /// Print a stage: import, graph, kernels, linalg, schedule, vector, llvm, gpu, spirv, launch, or all
+    /// Print a stage: import, graph, kernels, linalg, schedule, vector, llvm, gpu, spirv, launch, or all; or make a static-lib
     #[arg(long, value_name = "STAGE")]
     emit: Option<String>,
     /// Only kernels with this text in their name
@@ -190,7 +191,18 @@ fn or_native(targets: Vec<Target>) -> Result<Vec<Target>, CompileError> {
     if targets.is_empty() { Ok(vec!["cpu".parse().map_err(CompileError::Usage)?]) } else { Ok(targets) }
 }
 
-fn compile_command(arguments: CompileArguments) -> Result<(), CompileError> {
+/// Value of `--emit` that makes a library instead of an artifact.
+const STATIC_LIBRARY: &str = "static-lib";
+
+fn compile_command(mut arguments: CompileArguments) -> Result<(), CompileError> {
+    if arguments.emit.as_deref() == Some(STATIC_LIBRARY) {
+        let out = arguments.output.take().ok_or_else(|| CompileError::Usage("--emit static-lib: give -o libNAME.a".into()))?;
+        let folder = tempfile::Builder::new().prefix("winze-library").tempdir();
+        let folder = folder.map_err(|e| CompileError::failed(format!("static-lib: no temporary folder: {e}")))?;
+        let artifact = folder.path().join("model.wz");
+        compile_command(CompileArguments { output: Some(artifact.clone()), emit: None, ..arguments })?;
+        return static_library::write(&artifact, &out);
+    }
     if arguments.output.is_none() && arguments.emit.is_none() {
         return Err(CompileError::Usage("compile: give -o OUT.wz, or --emit STAGE to look at a stage".into()));
     }

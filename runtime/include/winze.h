@@ -75,6 +75,9 @@ const char *wz_last_error(void);
 /* Opens an artifact and checks all of it. Memory is copied. */
 wz_status wz_program_open(const char *path, wz_program **program);
 wz_status wz_program_open_memory(const void *data, size_t bytes, wz_program **program);
+/* Opens an artifact that is linked into this program; the header that comes with it calls this. Nothing is copied or mapped: the data must live as
+ * long as the process, start at a multiple of 4096 and be executable. */
+wz_status wz_program_open_linked(const void *data, size_t bytes, wz_program **program);
 void wz_program_free(wz_program *program); /* null is allowed */
 
 /* What a program contains. Counts are 0 and names null for indices that do not exist. Function 0 is the model's main function. */

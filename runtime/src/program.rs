@@ -40,6 +40,15 @@ impl Program {
         Ok(Self::new(Reader::from_bytes(bytes, &OpenOptions::default())?))
     }
 
+    /// Opens an artifact that is part of this program (`winze compile --emit static-lib`). Nothing is copied or mapped.
+    ///
+    /// # Safety
+    /// The bytes never change and may be executed.
+    pub unsafe fn from_linked(bytes: &'static [u8]) -> Result<Self> {
+        // SAFETY: as the caller promises.
+        Ok(Self::new(unsafe { Reader::from_linked(bytes, &OpenOptions::default()) }?))
+    }
+
     fn new(reader: Reader) -> Self {
         let images = reader.manifest().variants.iter().map(|_| OnceLock::new()).collect();
         Self(Arc::new(Inner {

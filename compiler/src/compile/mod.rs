@@ -4,6 +4,7 @@ mod artifact;
 mod cpu;
 mod dump;
 mod error;
+pub mod static_library;
 mod target;
 mod verify;
 mod vulkan;

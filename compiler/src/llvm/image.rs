@@ -40,7 +40,7 @@ pub fn link_image(objects: &[(String, Vec<u8>)], target: &CpuTarget) -> Result<C
     // A response file, because thousands of names do not fit on a command line.
     write(&folder.path().join("inputs"), inputs.join("\n").as_bytes())?;
 
-    let linker = find_linker()?;
+    let linker = find_tool("ld.lld", "lld-22")?;
     let output = Command::new(&linker)
         .current_dir(folder.path())
         .args([
@@ -86,18 +86,18 @@ fn write(path: &Path, bytes: &[u8]) -> Result<(), String> {
     fs::write(path, bytes).map_err(|e| format!("link: {} cannot be written: {e}", path.display()))
 }
 
-/// `ld.lld` of the LLVM this was built with, else from PATH.
-fn find_linker() -> Result<PathBuf, String> {
+/// A tool of the LLVM this was built with, else from PATH. `package` is Debian's.
+pub fn find_tool(name: &str, package: &str) -> Result<PathBuf, String> {
     let mut candidates = Vec::new();
     if let Some(prefix) = option_env!("MLIR_SYS_220_PREFIX") {
-        candidates.push(Path::new(prefix).join("bin/ld.lld"));
+        candidates.push(Path::new(prefix).join("bin").join(name));
     }
     let path = std::env::var_os("PATH").unwrap_or_else(|| OsString::from("/usr/bin"));
     for folder in std::env::split_paths(&path) {
-        candidates.extend(["ld.lld-22", "ld.lld"].map(|name| folder.join(name)));
+        candidates.extend([folder.join(format!("{name}-22")), folder.join(name)]);
     }
     candidates
         .into_iter()
         .find(|path| path.is_file())
-        .ok_or_else(|| "link: ld.lld is neither in LLVM's folder nor on PATH; install it (Debian: apt-get install lld-22)".to_owned())
+        .ok_or_else(|| format!("link: {name} is neither in LLVM's folder nor on PATH; install it (Debian: apt-get install {package})"))
 }

@@ -7,5 +7,5 @@ mod target;
 
 pub use codegen::LlvmModule;
 pub use compile::{CpuKernel, CpuUnit, LLVM_PIPELINE, compile_kernels, kernel_context, lower_cpu};
-pub use image::{CpuImage, link_image};
+pub use image::{CpuImage, find_tool, link_image};
 pub use target::CpuTarget;

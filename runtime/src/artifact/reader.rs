@@ -13,6 +13,9 @@ use crate::{
 use memmap2::Mmap;
 use std::{fs::File, path::Path};
 
+/// Artifacts that are linked into a program start at multiples of this, as the images in them do in the file.
+pub const LINKED_ALIGNMENT: usize = 4096;
+
 /// What [`Reader`] may leave out.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -38,8 +41,16 @@ pub struct Reader {
 
 #[derive(Debug)]
 enum Data {
-    Mapped { map: Mmap, file: File },
-    Owned { bytes: AlignedBytes, length: usize },
+    Mapped {
+        map: Mmap,
+        file: File,
+    },
+    Owned {
+        bytes: AlignedBytes,
+        length: usize,
+    },
+    /// Linked into the program, in memory that may be executed.
+    Linked(&'static [u8]),
 }
 
 impl Data {
@@ -47,6 +58,7 @@ impl Data {
         match self {
             Self::Mapped { map, .. } => map,
             Self::Owned { bytes, length } => &bytes.as_slice()[..*length],
+            Self::Linked(bytes) => bytes,
         }
     }
 }
@@ -67,6 +79,17 @@ impl Reader {
     pub fn from_bytes(bytes: &[u8], options: &OpenOptions) -> Result<Self> {
         let owned = AlignedBytes::copied_from(bytes, "artifact", "the artifact")?;
         Self::new(Data::Owned { bytes: owned, length: bytes.len() }, options)
+    }
+
+    /// Uses an artifact where the linker has put it, on pages of its own.
+    ///
+    /// # Safety
+    /// The bytes never change and may be executed.
+    pub unsafe fn from_linked(bytes: &'static [u8], options: &OpenOptions) -> Result<Self> {
+        if !bytes.as_ptr().addr().is_multiple_of(LINKED_ALIGNMENT) {
+            return Err(Error::Artifact(format!("the linked artifact is not aligned to {LINKED_ALIGNMENT} bytes")));
+        }
+        Self::new(Data::Linked(bytes), options)
     }
 
     fn new(data: Data, options: &OpenOptions) -> Result<Self> {
@@ -109,8 +132,13 @@ impl Reader {
     pub fn section_in_file(&self, index: u32) -> Option<(&File, u64)> {
         match &self.data {
             Data::Mapped { file, .. } => Some((file, self.sections[index as usize].offset)),
-            Data::Owned { .. } => None,
+            Data::Owned { .. } | Data::Linked(_) => None,
         }
+    }
+
+    /// Whether native code can be used where it stands.
+    pub fn is_linked(&self) -> bool {
+        matches!(self.data, Data::Linked(_))
     }
 
     /// Bytes of `manifest().constants[index]`, 64-byte aligned.

@@ -94,6 +94,18 @@ pub unsafe extern "C" fn wz_program_open_memory(data: *const c_void, bytes: usiz
 }
 
 /// # Safety
+/// As the header says.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn wz_program_open_linked(data: *const c_void, bytes: usize, program: *mut *mut CProgram) -> i32 {
+    guard(|| unsafe {
+        write(program, "program", ptr::null_mut())?;
+        // The header wants data that lives as long as the process.
+        let opened = Program::from_linked(slice::<u8>(data.cast(), bytes, "data")?)?;
+        write(program, "program", c_program(opened))
+    })
+}
+
+/// # Safety
 /// `program` is null or was returned by an open function and not freed yet.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wz_program_free(program: *mut CProgram) {

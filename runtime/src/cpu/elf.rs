@@ -104,6 +104,16 @@ impl Elf {
     pub fn is_code(&self, address: u64) -> bool {
         self.segments.iter().any(|s| s.executable && (s.address..s.address + s.file_bytes).contains(&address))
     }
+
+    /// Whether the file is its own image in memory: every segment stands at its address, and nothing has to be written. Segments of data that
+    /// changes hold only what a dynamic linker would want, as kernels have no variables.
+    pub fn check_in_place(&self) -> Result<()> {
+        let in_place = |s: &Segment| s.offset == s.address && (s.writable || s.memory_bytes == s.file_bytes);
+        if self.relocations.is_empty() && self.segments.iter().all(in_place) {
+            return Ok(());
+        }
+        Err(ElfError("the native code cannot be used in place; compile the model to a file instead".into()))
+    }
 }
 
 struct Bytes<'a>(&'a [u8]);

@@ -1,5 +1,6 @@
 //! The image section of a CPU variant -> executable memory. Maps the segments itself (from the file where pages allow, else copied),
-//! applies relative relocations, then sets final protections; nothing is ever writable and executable.
+//! applies relative relocations, then sets final protections; nothing is ever writable and executable. An image that is linked into this program
+//! is used where it stands.
 
 use super::elf::{self, Elf, Segment};
 use crate::{
@@ -29,7 +30,8 @@ pub type Entry = unsafe extern "C" fn(args: *const WzArgs, begin: u32, end: u32)
 /// A mapped native image and the entries of its variant's kernels.
 #[derive(Debug)]
 pub struct Image {
-    region: Region,
+    /// `None` for linked code.
+    region: Option<Region>,
     /// One per kernel of the variant.
     entries: Vec<Entry>,
 }
@@ -104,13 +106,20 @@ impl Image {
         if elf.machine.name() != std::env::consts::ARCH {
             return Err(Error::Device(format!("code for {} does not run on {}", elf.machine.name(), std::env::consts::ARCH)));
         }
-        let region = map_image(bytes, &elf, reader.section_in_file(image))?;
+        let (region, base) = if reader.is_linked() {
+            elf.check_in_place().map_err(|e| Error::Artifact(e.to_string()))?;
+            (None, bytes.as_ptr())
+        } else {
+            let region = map_image(bytes, &elf, reader.section_in_file(image))?;
+            let base = region.start.as_ptr().cast_const();
+            (Some(region), base)
+        };
         let mut entries = Vec::with_capacity(variant.kernels.len());
         for kernel in &variant.kernels {
             match kernel.code {
-                // SAFETY: an address inside the mapped code, as the manifest promises a kernel of ABI 1.
+                // SAFETY: an address inside the code, as the manifest promises a kernel of ABI 1.
                 Code::Native { entry } if elf.is_code(entry) => {
-                    entries.push(unsafe { std::mem::transmute::<*mut u8, Entry>(region.start.as_ptr().add(entry as usize)) });
+                    entries.push(unsafe { std::mem::transmute::<*const u8, Entry>(base.add(entry as usize)) });
                 }
                 _ => return Err(Error::Artifact(format!("kernel {} has no entry in the image", kernel.name))),
             }
@@ -125,7 +134,7 @@ impl Image {
 
     /// Bytes of address space.
     pub fn mapped_bytes(&self) -> usize {
-        self.region.bytes
+        self.region.as_ref().map_or(0, |region| region.bytes)
     }
 }
 
