@@ -13,7 +13,7 @@ use std::{ffi::OsString, path::PathBuf};
 Examples:
   winze compile model.onnx -o model.wz                         one file for this machine's CPU
   winze compile model.onnx -o model.wz --target cpu --target vulkan
-  winze run model.wz --input image.npy --output-dir out        writes out/output_0.npy, ...
+  winze run model.wz --input a.npy b.npy --output-dir out      writes out/output_0.npy, ...
   winze run model.onnx --random-inputs 1 --dim batch=4         compiles first, inputs from a seed
   winze bench model.wz --random-inputs 1 --threads 2 --json
   winze inspect model.wz                                       what is inside, and what it needs
@@ -63,8 +63,10 @@ pub enum Command {
     #[command(after_help = BENCH_HELP)]
     Bench(Box<BenchOptions>),
     /// Show what an artifact contains and needs; runs none of it
+    #[command(after_help = INSPECT_HELP)]
     Inspect(InspectOptions),
     /// List the devices of this machine, as --device names them
+    #[command(after_help = DEVICES_HELP)]
     Devices {
         /// Print JSON
         #[arg(long)]
@@ -83,15 +85,16 @@ pub enum Command {
     #[command(disable_help_flag = true)]
     Targets(Forwarded),
     /// Print a completion script for a shell
+    #[command(after_help = COMPLETIONS_HELP)]
     Completions { shell: Shell },
 }
 
 const RUN_HELP: &str = "\
 Examples:
-  winze run model.wz --input a.npy --input b.npy --output-dir out
-  winze run model.wz --input tokens=t.npy mask=m.npy                   by name, in any order
-  winze run model.wz --input a.npy --expect want.npy --rtol 1e-4       exit 1 with a report if the result differs
-  winze run model.wz --input x.npy --bind state_out=state --steps 10   feeds an output back, ten runs
+  winze run model.wz --input a.npy b.npy --output-dir out
+  winze run model.wz --input b=b.npy a=a.npy                       by name, in any order
+  winze run model.wz --input a.npy b.npy --expect y.npy --rtol 1e-4  exit 1 with a report if the result differs
+  winze run model.wz --input a=a.npy --bind y=b --steps 10         feeds an output back, ten runs
 
 Inputs are .npy files, C or Fortran order, any byte order; bfloat16 is stored as uint16. Those without a name are taken in the
 order of the model's inputs. Outputs are DIR/output_0.npy, DIR/output_1.npy, ... in the order of the model's outputs.";
@@ -99,10 +102,27 @@ order of the model's inputs. Outputs are DIR/output_0.npy, DIR/output_1.npy, ...
 const BENCH_HELP: &str = "\
 Examples:
   winze bench model.wz --random-inputs 1 --dim batch=8 --threads 1
-  winze bench model.wz --input a.npy --device vulkan --require-device --runs 100 --json
+  winze bench model.wz --input a.npy b.npy --device cpu --require-device --runs 100 --json
 
 --json prints one object: load_ms, first_run_ms, median_ms, min_ms, runs, peak_rss_mb, weights_bytes, arena_bytes, device, threads.
 Compiling a model is not part of load_ms.";
+
+const INSPECT_HELP: &str = "\
+Examples:
+  winze inspect model.wz            sections, functions, variants, memory, kernels, launch programs
+  winze inspect model.wz --json     the same for programs";
+
+const DEVICES_HELP: &str = "\
+Examples:
+  winze devices
+  winze devices --json";
+
+const COMPLETIONS_HELP: &str = "\
+Examples:
+  winze completions bash > winze.bash          source it from ~/.bashrc
+  winze completions zsh > _winze               a folder of $fpath
+  winze completions fish > winze.fish          ~/.config/fish/completions
+  winze completions powershell > winze.ps1";
 
 /// Words for `winze-compiler`, as they are.
 #[derive(Args, Debug)]

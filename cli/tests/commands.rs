@@ -337,6 +337,29 @@ fn compiles_models_before_it_runs_them() {
     assert!(ended.stderr.contains("--target vulkan"), "{}", ended.stderr);
 }
 
+/// Every line of every help that shows a command, run as it stands.
+#[test]
+fn the_examples_of_the_help_run() {
+    // Stands in for the compiler: the word after -o is the artifact to write.
+    let with = WithCompiler::new("while test $# -gt 0; do test \"$1\" = -o && cp m.wz \"$2\"; shift; done");
+    fs::copy(with.bench.path("m.wz"), with.bench.path("model.wz")).unwrap();
+    let mut count = 0;
+    for command in ["", "run", "bench", "inspect", "devices", "completions"] {
+        let help = with.winze(&format!("{command} --help")).succeeds();
+        let examples: Vec<&str> = help.lines().filter(|line| line.starts_with("  winze ")).collect();
+        assert!(!examples.is_empty(), "no examples in: winze {command} --help");
+        for example in examples {
+            // What is explained stands after two blanks.
+            let line = example.trim_start().split("  ").next().unwrap();
+            let script = format!("PATH=.:$PATH; {line}");
+            let ended: Ended = Command::new("bash").args(["-c", &script]).current_dir(with.bench.folder.path()).output().unwrap().into();
+            assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""), "{line}");
+            count += 1;
+        }
+    }
+    assert!(count > 15, "only {count}");
+}
+
 #[test]
 fn passes_on_what_the_compiler_says() {
     let unsupported = WithCompiler::new("echo 'unsupported: Foo at bar: why' >&2; exit 3");

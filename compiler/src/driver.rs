@@ -40,8 +40,10 @@ enum Command {
         words: Vec<String>,
     },
     /// List the passes of Winze
+    #[command(after_help = "Examples:\n  winze passes")]
     Passes,
     /// List the targets
+    #[command(after_help = "Examples:\n  winze targets")]
     Targets,
 }
 
