@@ -6,7 +6,7 @@ mod pipeline;
 use pipeline::{CPU, compile_model, difference, evaluate, evaluate_text, mlir_file, run, session};
 use winze_compiler::{constants::ConstantStore, context::new_context, graph::simplify};
 use winze_graph::testing::{RandomGraph, random_graph, random_layers};
-use winze_mlir::melior::ir::{Module, operation::OperationLike};
+use winze_mlir::melior::ir::Module;
 
 /// f32 through chains of layers whose weights are changed.
 const TOLERANCE: f64 = 5e-4;

@@ -70,6 +70,9 @@ fn compile_stages(model: &Path, out: Option<&Path>, options: &CompileOptions, du
     let (mut module, mut store, warnings) = load(&context, model, options)?;
     dump.module(Stage::Import, None, &module)?;
     verify::locations(&module, Stage::Import)?;
+    if dump.done_after(Stage::Import) {
+        return Ok(warnings);
+    }
     crate::graph::simplify(&context, &mut module, &mut store).map_err(|e| CompileError::failed(format!("{}: {e}", Stage::Graph)))?;
     dump.module(Stage::Graph, None, &module)?;
     verify::locations(&module, Stage::Graph)?;

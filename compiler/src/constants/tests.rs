@@ -80,6 +80,33 @@ fn slices_and_reversals_move_elements() {
 }
 
 #[test]
+fn operands_are_joined_and_repeated() {
+    let _registers_ops = crate::context::new_context();
+    let mut store = ConstantStore::new();
+    let x = ints(&mut store, &[2, 3], 1..=6);
+    let column = ints(&mut store, &[2, 1], [7, 8]);
+    let joined = store.add_expression("j", Expression::Concat { inputs: vec![x.clone(), column.clone()], axis: 1 }).unwrap();
+    assert_eq!(read(&store, &joined), (vec![2, 4], vec![1, 2, 3, 7, 4, 5, 6, 8]));
+    assert!(store.add_expression("j", Expression::Concat { inputs: vec![x.clone(), column.clone()], axis: 0 }).is_err());
+
+    let row = ints(&mut store, &[3], [10, 20, 30]);
+    let form = winze_graph::op::find("graph.sub").and_then(|definition| definition.scalar).unwrap();
+    let minus = |store: &mut ConstantStore, input: &str, axes: &[usize]| {
+        let operands = vec![Repeated { input: x.clone(), axes: vec![0, 1] }, Repeated { input: input.into(), axes: axes.to_vec() }];
+        store.add_expression(
+            "e",
+            Expression::Elementwise { name: "graph.sub".into(), form, operands, r#type: ConstantType::new(I32, [2, 3]) },
+        )
+    };
+    let by_row = minus(&mut store, &row, &[1]).unwrap();
+    assert_eq!(read(&store, &by_row), (vec![2, 3], vec![-9, -18, -27, -6, -15, -24]));
+    let by_column = minus(&mut store, &column, &[0, 1]).unwrap();
+    assert_eq!(read(&store, &by_column), (vec![2, 3], vec![-6, -5, -4, -4, -3, -2]));
+    assert!(minus(&mut store, &row, &[0]).is_err());
+    assert!(minus(&mut store, &row, &[2]).is_err());
+}
+
+#[test]
 fn side_files_round_trip() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("weights.safetensors");

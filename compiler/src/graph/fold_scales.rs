@@ -39,13 +39,10 @@ impl RustPass for FoldScales {
     }
 
     fn run(&self, func: OperationRef<'_, '_>) -> Result<(), String> {
-        let mut contractions = vec![];
-        walk::walk(func, &mut |op| -> Result<(), String> {
-            contractions.extend(Contraction::of(op)?);
-            Ok(())
-        })?;
-        for contraction in contractions {
-            contraction.fold_behind(contraction.fold_in_front()?)?;
+        for op in walk::find(func, |op| Conv::cast(op).is_some() || DotGeneral::cast(op).is_some()) {
+            if let Some(contraction) = Contraction::of(op)? {
+                contraction.fold_behind(contraction.fold_in_front()?)?;
+            }
         }
         Ok(())
     }
@@ -289,13 +286,9 @@ impl<'c: 'a, 'a> Contraction<'c, 'a> {
         let r#type = result_type(folded)?;
         let sums = insert(self.op, Broadcast::create(context, location, sums, vec![axis as i64], &[r#type]));
         let value = result(folded);
-        let users: Vec<OperationRef> = walk::users(value).collect();
+        let uses: Vec<(OperationRef, usize)> = walk::uses(value).collect();
         let sum = insert(self.op, Add::create(context, location, value, sums, &[r#type]));
-        for user in users {
-            for i in (0..user.operand_count()).filter(|i| user.operand(*i).is_ok_and(|operand| operand == value)) {
-                walk::set_operand(user, i, sum);
-            }
-        }
+        uses.into_iter().for_each(|(user, i)| walk::set_operand(user, i, sum));
         Ok(())
     }
 

@@ -9,6 +9,8 @@ pub mod fold_scales;
 
 pub mod fold_constants;
 
+pub mod prune_branches;
+
 use crate::constants::ConstantStore;
 use crate::{
     stage::Stage,
@@ -21,7 +23,7 @@ use melior::{Context, ir::Module};
 const PIPELINE: &str = "builtin.module(canonicalize,cse,canonicalize,func.func(move-transposes),canonicalize,func.func(fold-scales))";
 
 /// After that.
-const CLEANUP: &str = "builtin.module(canonicalize,cse,canonicalize,symbol-dce)";
+const CLEANUP: &str = "builtin.module(canonicalize,func.func(prune-branches),canonicalize,cse,canonicalize,symbol-dce)";
 
 /// Simplifies an imported module.
 pub fn simplify<'c>(context: &'c Context, module: &mut Module<'c>, store: &mut ConstantStore) -> Result<(), String> {
@@ -35,4 +37,5 @@ pub fn simplify<'c>(context: &'c Context, module: &mut Module<'c>, store: &mut C
 pub fn register_passes() {
     winze_mlir::pass::register::<move_transposes::MoveTransposes>();
     winze_mlir::pass::register::<fold_scales::FoldScales>();
+    winze_mlir::pass::register::<prune_branches::PruneBranches>();
 }

@@ -21,6 +21,17 @@ func.func @free_axes(%x: tensor<2x3x4xf32>, %w: tensor<4x5xf32>) -> tensor<3x2x5
   return %1 : tensor<3x2x5xf32>
 }
 
+// Weights are packed for rows that are contiguous: that copy stays in front of them.
+// CHECK-LABEL: @weights
+func.func @weights(%x: tensor<1x4x2xf32>) -> tensor<1x2x5xf32> {
+  // CHECK: %[[TURNED:.*]] = graph.transpose %arg0
+  // CHECK: graph.dot_general %[[TURNED]]
+  %w = graph.weight "w" : tensor<4x5xf32>
+  %0 = graph.transpose %x permutation [0, 2, 1] : tensor<1x4x2xf32>
+  %1 = graph.dot_general %0, %w batch [] x [] contract [2] x [0] : tensor<1x2x4xf32>, tensor<4x5xf32>
+  return %1 : tensor<1x2x5xf32>
+}
+
 // Through elementwise ops to the transpose that undoes it; constants are turned instead.
 // CHECK-LABEL: @channels_last
 func.func @channels_last(%x: tensor<2x3x4x5xf32>) -> tensor<2x3x4x5xf32> {

@@ -31,12 +31,7 @@ impl RustPass for MoveTransposes {
 
     fn run(&self, func: OperationRef<'_, '_>) -> Result<(), String> {
         // In program order, so that a transpose moves on as far as it can.
-        let mut ops = vec![];
-        walk::walk(func, &mut |op| -> Result<(), String> {
-            ops.push(op);
-            Ok(())
-        })?;
-        for op in ops {
+        for op in walk::find(func, |_| true) {
             if let Some(dot) = DotGeneral::cast(op) {
                 absorb(dot)?;
             } else if let Some(transpose) = Transpose::cast(op) {
@@ -59,11 +54,17 @@ fn absorb(dot: DotGeneral) -> Result<(), String> {
     let op = dot.op();
     let mut sides = [(dot.lhs(), dot.lhs_batch(), dot.lhs_contract()), (dot.rhs(), dot.rhs_batch(), dot.rhs_contract())];
     let mut changed = false;
-    for (value, batch, contract) in &mut sides {
+    let weights = is_constant(dot.rhs());
+    for (side, (value, batch, contract)) in sides.iter_mut().enumerate() {
         let Some(transpose) = transposed(*value) else { continue };
         let permutation = transpose.permutation();
         let free: Vec<i64> = (0..permutation.len() as i64).filter(|axis| !batch.contains(axis) && !contract.contains(axis)).collect();
         if !free.iter().map(|axis| permutation[*axis as usize]).is_sorted() {
+            continue;
+        }
+        // Weights are only stored in panels for a left side whose rows are contiguous.
+        let last = permutation.len() as i64 - 1;
+        if weights && side == 0 && contract[..] == [last] && permutation[last as usize] != last {
             continue;
         }
         batch.iter_mut().chain(contract.iter_mut()).for_each(|axis| *axis = permutation[*axis as usize]);

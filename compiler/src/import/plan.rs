@@ -107,7 +107,8 @@ pub fn symbols(input: &ValueInfoProto) -> impl Iterator<Item = Option<String>> {
     let rank = shape.map_or(usize::MAX, |shape| shape.dim.len());
     (0..rank).map(move |axis| match shape.and_then(|shape| shape.dim[axis].value.as_ref()) {
         Some(DimensionValue::Value(value)) if *value >= 0 => None,
-        Some(DimensionValue::Param(name)) if !name.is_empty() => Some(name.clone()),
+        // Some exporters call every dim that they do not know "?".
+        Some(DimensionValue::Param(name)) if !name.is_empty() && name != "?" => Some(name.clone()),
         _ => Some(format!("{}_dim{axis}", input.name)),
     })
 }

@@ -3,9 +3,16 @@
 use melior::ir::{BlockLike, Operation, OperationRef, Value, ValueLike, operation::OperationLike};
 use winze_mlir::walk;
 
+/// Inserts an op before `before`.
+pub fn place<'c, 'a>(before: OperationRef<'c, 'a>, op: Operation<'c>) -> OperationRef<'c, 'a> {
+    let op = before.block().expect("ops of a function stand in blocks").insert_operation_before(before, op);
+    // SAFETY: the op lives as long as the block.
+    unsafe { OperationRef::from_raw(op.to_raw()) }
+}
+
 /// Inserts an op before `before` and returns its result.
 pub fn insert<'c, 'a>(before: OperationRef<'c, 'a>, op: Operation<'c>) -> Value<'c, 'a> {
-    let op = before.block().expect("ops of a function stand in blocks").insert_operation_before(before, op);
+    let op = place(before, op);
     // SAFETY: the result lives as long as the block.
     unsafe { Value::from_raw(op.result(0).expect("the op has a result").to_raw()) }
 }

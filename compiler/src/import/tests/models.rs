@@ -35,6 +35,16 @@ fn dims_are_fixed_and_bounded() {
     assert_snapshot!(text(&model(graph), &["batch=4", "width<=640"], false));
 }
 
+#[test]
+fn question_marks_are_dims_of_their_own() {
+    let input = info("x", data_type::FLOAT, &["a", "b"]);
+    let mut graph = graph(vec![node("Relu", &["x"], &["y"], vec![])], vec![input], vec![info("y", data_type::FLOAT, &["?", "?"])], vec![]);
+    let Some(TypeValue::Tensor(tensor)) = graph.input[0].r#type.as_mut().and_then(|r#type| r#type.value.as_mut()) else { unreachable!() };
+    tensor.shape.as_mut().unwrap().dim.iter_mut().for_each(|dim| dim.value = Some(DimensionValue::Param("?".into())));
+    let text = text(&model(graph), &[], false);
+    assert!(text.contains("graph.symbols = [\"x_dim0\", \"x_dim1\"]"), "{text}");
+}
+
 /// y = x, five times doubled; the loop's counter and condition are carried.
 #[test]
 fn loops_and_branches() {
