@@ -1,9 +1,16 @@
-"""Whole models, ours and ONNX Runtime in turns in one run: one thread, least time of all turns.
+"""Whole models, ours and ONNX Runtime in turns in one run: least time of all turns.
 
-    python benches/whole_models.py --winze target/release/winze MODEL.onnx[:INPUT.npy...] ...
+    python benches/whole_models.py --winze target/release/winze --threads 1 --threads 2 MODEL.onnx[:INPUT.npy...] ...
+    python benches/whole_models.py --winze target/release/winze --forms --dim batch=8 MODEL.onnx ...
 
-Each model is compiled once; then every turn runs `winze bench --json` and ONNX Runtime on the same inputs. Prints both times and ORT's over ours (above 1 we
-are faster), and the geometric mean. Without inputs, dims that the model leaves open are 1 and floats are random.
+The first form compiles each model (for the dims given with --dim and the shapes of the input files), then in every turn runs `winze bench --json` and ONNX
+Runtime on the same inputs, per number of threads. It prints both times and ORT's over ours (above 1 we are faster), loading beside ORT's creation of a
+session, and the peak memory of a process that loads and runs.
+
+`--forms` compares two of our own: an artifact compiled once for all sizes with one specialised by --dim, run at these dims in turns; above 1 the general one
+is slower. Dims given as --keep are fixed in both.
+
+Without files floats are random, integers 1, and dims that nothing fixes 1.
 """
 
 import argparse
@@ -18,45 +25,100 @@ import numpy
 import onnxruntime
 
 
-def random_inputs(session):
+def inputs_of(session, files, dims):
+    if files:
+        return {port.name: numpy.load(file) for port, file in zip(session.get_inputs(), files, strict=True)}
     random = numpy.random.default_rng(1)
+    made = {}
     for port in session.get_inputs():
-        shape = [dim if isinstance(dim, int) else 1 for dim in port.shape]
+        shape = [dim if isinstance(dim, int) else dims.get(dim, 1) for dim in port.shape]
         if port.type == "tensor(float)":
-            yield port.name, random.uniform(-1, 1, shape).astype(numpy.float32)
+            made[port.name] = random.uniform(-1, 1, shape).astype(numpy.float32)
         elif port.type in ("tensor(int64)", "tensor(int32)"):
-            yield port.name, numpy.ones(shape, port.type[7:-1])
+            made[port.name] = numpy.ones(shape, port.type[7:-1])
         else:
             raise SystemExit(f"input {port.name} is a {port.type}; give a file for it")
+    return made
 
 
-def measure(winze, model, files, turns, runs, threads, folder):
+def session_of(model, threads):
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
-    session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-    names = [port.name for port in session.get_inputs()]
-    inputs = dict(zip(names, map(numpy.load, files))) if files else dict(random_inputs(session))
-    paths = []
-    for position, name in enumerate(names):
-        paths.append(folder / f"{position}.npy")
-        numpy.save(paths[-1], inputs[name])
-    program = folder / "model.wz"
     started = time.perf_counter()
-    subprocess.run([winze, "compile", model, "-o", program], check=True)
-    compiled = time.perf_counter() - started
-    bench = [winze, "bench", program, "--json", "--runs", str(runs), "--threads", str(threads)]
-    for path in paths:
-        bench += ["--input", path]
-    ours, theirs = [], []
-    for _ in range(turns):
-        ours.append(json.loads(subprocess.run(bench, check=True, capture_output=True).stdout)["min_ms"])
-        session.run(None, inputs)
-        for _ in range(runs):
-            started = time.perf_counter()
+    session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    return session, (time.perf_counter() - started) * 1e3
+
+
+def compile_model(winze, model, out, words):
+    started = time.perf_counter()
+    subprocess.run([winze, "compile", model, "-o", out, "--no-cache", *words], check=True)
+    return time.perf_counter() - started
+
+
+def bench(winze, program, files, runs, threads):
+    words = [winze, "bench", program, "--json", "--runs", str(runs), "--threads", str(threads)]
+    for file in files:
+        words += ["--input", file]
+    return json.loads(subprocess.run(words, check=True, capture_output=True).stdout)
+
+
+def save_inputs(inputs, folder):
+    files = [folder / f"{position}.npy" for position in range(len(inputs))]
+    for file, value in zip(files, inputs.values()):
+        numpy.save(file, value)
+    return files
+
+
+def beside_onnxruntime(arguments, model, given, folder):
+    dims = dict(pair.split("=") for pair in arguments.dim)
+    inputs = inputs_of(session_of(model, 1)[0], given, {name: int(value) for name, value in dims.items()})
+    files = save_inputs(inputs, folder)
+    program = folder / "model.wz"
+    words = [word for pair in arguments.dim for word in ("--dim", pair)] + [word for file in files for word in ("--input", file)]
+    compiled = compile_model(arguments.winze, model, program, words)
+    print(f"{model}: compiled in {compiled:.1f} s")
+    for threads in arguments.threads:
+        session, created = session_of(model, threads)
+        ours, theirs = [], []
+        for _ in range(arguments.turns):
+            ours.append(bench(arguments.winze, program, files, arguments.runs, threads))
             session.run(None, inputs)
-            theirs.append((time.perf_counter() - started) * 1e3)
-    return compiled, min(ours), min(theirs)
+            for _ in range(arguments.runs):
+                started = time.perf_counter()
+                session.run(None, inputs)
+                theirs.append((time.perf_counter() - started) * 1e3)
+        least = lambda key: min(run[key] for run in ours)
+        ratio = min(theirs) / least("min_ms")
+        memory = max(run["peak_rss_mb"] for run in ours)
+        print(
+            f"  {threads} threads: winze {least('min_ms'):.3f} ms, onnxruntime {min(theirs):.3f} ms, ratio {ratio:.2f}; "
+            f"load {least('load_ms'):.1f} ms, session {created:.1f} ms; {memory:.0f} MB",
+            flush=True,
+        )
+        yield threads, ratio
+
+
+def general_beside_specialised(arguments, model, given, folder):
+    keep = [word for pair in arguments.keep for word in ("--dim", pair)]
+    dims = dict(pair.split("=") for pair in arguments.dim + arguments.keep)
+    inputs = inputs_of(session_of(model, 1)[0], given, {name: int(value) for name, value in dims.items()})
+    files = save_inputs(inputs, folder)
+    programs = [folder / "general.wz", folder / "special.wz"]
+    for program, more in zip(programs, ([], [word for pair in arguments.dim for word in ("--dim", pair)])):
+        compile_model(arguments.winze, model, program, keep + more)
+    for threads in arguments.threads:
+        times = [[], []]
+        for _ in range(arguments.turns):
+            for program, found in zip(programs, times):
+                found.append(bench(arguments.winze, program, files, arguments.runs, threads)["min_ms"])
+        general, special = map(min, times)
+        print(
+            f"{model} {' '.join(arguments.dim)}, {threads} threads: general {general:.3f} ms, specialised {special:.3f} ms, "
+            f"ratio {general / special:.2f}",
+            flush=True,
+        )
+        yield threads, general / special
 
 
 def main():
@@ -65,19 +127,22 @@ def main():
     parser.add_argument("--winze", default="winze", help="the command to measure")
     parser.add_argument("--turns", type=int, default=4)
     parser.add_argument("--runs", type=int, default=10, help="runs per turn")
-    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--threads", type=int, action="append", help="may be repeated; 1 without it")
+    parser.add_argument("--forms", action="store_true", help="compare the general form with the specialised one")
+    parser.add_argument("--dim", action="append", default=[], metavar="NAME=N", help="may be repeated")
+    parser.add_argument("--keep", action="append", default=[], metavar="NAME=N", help="fixed in both forms; may be repeated")
     arguments = parser.parse_args()
-    ratios = []
+    arguments.threads = arguments.threads or [1]
+    compare = general_beside_specialised if arguments.forms else beside_onnxruntime
+    ratios = {}
     for entry in arguments.models:
         model, *files = entry.split(":")
         with tempfile.TemporaryDirectory() as folder:
-            compiled, ours, theirs = measure(
-                arguments.winze, model, files, arguments.turns, arguments.runs, arguments.threads, pathlib.Path(folder)
-            )
-        ratios.append(theirs / ours)
-        print(f"{model}: compile {compiled:.1f} s, winze {ours:.3f} ms, onnxruntime {theirs:.3f} ms, ratio {theirs / ours:.2f}", flush=True)
-    mean = math.exp(sum(map(math.log, ratios)) / len(ratios))
-    print(f"geometric mean {mean:.2f}, least {min(ratios):.2f}")
+            for threads, ratio in compare(arguments, model, files, pathlib.Path(folder)):
+                ratios.setdefault(threads, []).append(ratio)
+    for threads, found in ratios.items():
+        mean = math.exp(sum(map(math.log, found)) / len(found))
+        print(f"{threads} threads: geometric mean {mean:.2f}, least {min(found):.2f}, greatest {max(found):.2f}")
 
 
 main()
