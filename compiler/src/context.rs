@@ -51,3 +51,34 @@ pub fn new_context() -> Context {
     context.load_all_available_dialects();
     context
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::{collections::BTreeSet, fs, path::Path};
+
+    /// RUN lines of all `.mlir` files below `folder`.
+    fn run_lines(folder: &Path, lines: &mut Vec<String>) {
+        for entry in fs::read_dir(folder).unwrap().map(Result::unwrap) {
+            let path = entry.path();
+            if path.is_dir() {
+                run_lines(&path, lines);
+            } else if path.extension().is_some_and(|extension| extension == "mlir") {
+                let text = fs::read_to_string(&path).unwrap();
+                lines.extend(text.lines().filter(|line| line.starts_with("// RUN:")).map(str::to_owned));
+            }
+        }
+    }
+
+    #[test]
+    fn every_pass_has_a_lit_test() {
+        register_passes();
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+        let mut lines = vec![];
+        ["lit-tests", "compiler/src", "dialects"].iter().for_each(|folder| run_lines(&root.join(folder), &mut lines));
+        let named: BTreeSet<&str> = lines.iter().flat_map(|line| line.split(|c: char| !c.is_alphanumeric() && c != '-')).collect();
+        let missing: Vec<&str> =
+            winze_mlir::pass::registered().into_iter().map(|(name, _)| name).filter(|name| !named.contains(name)).collect();
+        assert!(missing.is_empty(), "passes that no RUN line of an .mlir file names: {missing:?}");
+    }
+}

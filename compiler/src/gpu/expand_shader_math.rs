@@ -16,7 +16,7 @@ pub struct ExpandShaderMath;
 impl RustPass for ExpandShaderMath {
     const ARGUMENT: &'static str = "expand-shader-math";
     const DESCRIPTION: &'static str =
-        "Expand math operations that SPIR-V conversion lacks: trunc, isnan, isinf, isfinite, ctpop, ctlz, and powf of NaN";
+        "Expand math operations that SPIR-V conversion lacks: trunc, isnan, isinf, isfinite, ctpop, ctlz; powf of NaN and remf by infinity";
 
     fn dialects() -> Vec<DialectHandle> {
         vec![DialectHandle::arith(), math_dialect()]
@@ -80,6 +80,16 @@ fn expand<'c>(context: &'c Context, op: Op<'c>) -> Result<Option<Val<'c>>, Strin
             let power = before.one("arith.select", &[undefined, nan, power], r#type, &[])?;
             let is_one = before.one("arith.ori", &[compare(EQUAL, y, zero)?, compare(EQUAL, x, one)?], integer(context, 1), &[])?;
             before.one("arith.select", &[is_one, one, power], r#type, &[])?
+        }
+        // Drivers compute `x - y * trunc(x / y)`, which is no number for an infinite y.
+        "arith.remf" => {
+            let y = operands(op)[1];
+            let rest = before.one("arith.remf", &[x, y], r#type, &[])?;
+            let size = before.one("math.absf", &[y], r#type, &[])?;
+            let whole = [compare(EQUAL, size, infinity()?)?, compare(LESS, absolute()?, infinity()?)?];
+            let whole = before.one("arith.andi", &whole, integer(context, 1), &[])?;
+            let rest = before.one("arith.select", &[whole, x, rest], r#type, &[])?;
+            before.one("math.copysign", &[rest, x], r#type, &[])?
         }
         "math.ctpop" => count_ones(&before, x)?,
         "math.ctlz" => {

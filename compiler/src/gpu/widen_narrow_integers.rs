@@ -178,6 +178,10 @@ fn convert<'c>(
             let shift = before.constant(word, i64::from(32 - result_width.unwrap_or(32)))?;
             let up = before.one("arith.shli", &[source, shift], word, &[])?;
             before.one("arith.shrsi", &[up, shift], word, &[])?
+        } else if signed {
+            // A value of its own: the source counts by fewer bits than what follows from it.
+            let zero = before.constant(word, 0)?;
+            before.one("arith.ori", &[source, zero], word, &[])?
         } else {
             source
         };
