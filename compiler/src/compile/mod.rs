@@ -160,7 +160,7 @@ fn compile_variant(
     let units = lower_kernels(&units, target.bool_bits(), options.jobs).map_err(CompileError::failed)?;
     let compiled = match target {
         Target::Cpu(cpu) => cpu::compile(&units, &in_place, cpu, options.jobs, &dump.observer(&name))?,
-        Target::Vulkan(profile) => vulkan::compile(&units, profile, options.jobs, &dump.observer(&name))?,
+        Target::Vulkan(profile) => vulkan::compile(&host, &units, profile, options.jobs, &dump.observer(&name))?,
     };
     run(context, &mut host, Stage::Launch, &launch_pipeline(target))?;
     dump.module(Stage::Launch, Some(&name), &host)?;

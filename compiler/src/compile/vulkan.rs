@@ -2,23 +2,27 @@
 
 use super::{CompileError, artifact::Compiled};
 use crate::{
-    gpu::{VulkanProfile, compile_kernels_observed},
+    gpu::{self, VulkanProfile, compile_kernels_observed},
     kernel_unit::{KernelUnit, StageObserver},
+    launch::KERNEL_ATTRIBUTE,
 };
+use melior::ir::{Module, OperationRef, operation::OperationLike};
 use std::collections::BTreeSet;
+use winze_mlir::{attributes, locations, walk};
 use winze_runtime::artifact::{
     expr::Expr,
     manifest::{Code, Kernel},
 };
 
-/// Compiles all kernels; their modules stand one after the other.
-pub fn compile(units: &[KernelUnit], profile: &VulkanProfile, jobs: usize, observer: &dyn StageObserver) -> Result<Compiled, CompileError> {
-    let kernels = compile_kernels_observed(units, profile, jobs, observer).map_err(|errors| {
-        // What a profile lacks is said as `unsupported: <what>: <why>` somewhere in the message; the reasons stand for themselves.
-        let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
-        let reasons: Option<Vec<String>> = lines.iter().map(|line| line.find("unsupported: ").map(|at| line[at..].to_string())).collect();
-        reasons.map_or_else(|| CompileError::Failed(lines.join("\n")), CompileError::Unsupported)
-    })?;
+/// Compiles all kernels of `host`, which is at stage `kernels`; their modules stand one after the other.
+pub fn compile(
+    host: &Module,
+    units: &[KernelUnit],
+    profile: &VulkanProfile,
+    jobs: usize,
+    observer: &dyn StageObserver,
+) -> Result<Compiled, CompileError> {
+    let kernels = compile_kernels_observed(units, profile, jobs, observer).map_err(|errors| explain(&errors, host))?;
     let (mut modules, mut features) = (vec![], BTreeSet::new());
     let kernels = kernels
         .into_iter()
@@ -42,4 +46,39 @@ pub fn compile(units: &[KernelUnit], profile: &VulkanProfile, jobs: usize, obser
         })
         .collect();
     Ok(Compiled { kernels, image: modules, features: features.into_iter().collect() })
+}
+
+/// What the profile lacks, a line for each use of a kernel that needs it; all messages where anything else went wrong.
+fn explain(errors: &[gpu::CompileError], host: &Module) -> CompileError {
+    let mut lines = vec![];
+    for error in errors {
+        let gpu::CompileError::Unsupported { kernel, why, .. } = error else {
+            return CompileError::Failed(errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"));
+        };
+        let is_use = |op: OperationRef| attributes::get::<String>(op, KERNEL_ATTRIBUTE).as_ref() == Some(kernel);
+        for kernel in walk::find(host.as_operation(), is_use) {
+            let (ops, nodes) = contents(kernel);
+            lines.push(format!("unsupported: {} at {}: {why}", ops.join(", "), nodes.join(", ")));
+        }
+    }
+    CompileError::Unsupported(lines)
+}
+
+/// Operators of the graph dialect that a kernel computes, and the model's nodes that they come from, or the places in the file where nodes have no names.
+fn contents(kernel: OperationRef) -> (Vec<String>, Vec<String>) {
+    let (mut ops, mut nodes) = (vec![], vec![]);
+    let add = |list: &mut Vec<String>, text: String| {
+        if !list.contains(&text) {
+            list.push(text);
+        }
+    };
+    for op in walk::find(kernel, |op| op.result_count() > 0) {
+        add(&mut ops, op.name().as_string_ref().as_str().unwrap_or_default().trim_start_matches("graph.").to_owned());
+        let names = locations::node_names(op.location());
+        if names.is_empty() {
+            add(&mut nodes, op.location().to_string().trim_start_matches("loc(").trim_end_matches(')').to_owned());
+        }
+        names.into_iter().for_each(|node| add(&mut nodes, node));
+    }
+    (ops, nodes)
 }

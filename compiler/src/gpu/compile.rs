@@ -45,11 +45,25 @@ pub struct VulkanKernel {
     pub features: Vec<String>,
 }
 
-/// Why a kernel could not be compiled. `unsupported` errors are about the model and target, others about this compiler.
+/// Why a kernel could not be compiled.
 #[derive(Debug, thiserror::Error)]
 pub enum CompileError {
     #[error("{stage}: kernel @{kernel}: {message}")]
     Failed { stage: Stage, kernel: String, message: String },
+    /// The kernel needs what the profile lacks.
+    #[error("{stage}: kernel @{kernel}: unsupported: {why}")]
+    Unsupported { stage: Stage, kernel: String, why: String },
+}
+
+impl CompileError {
+    /// What a profile lacks is said as `unsupported: <why>`, after the pass that noticed.
+    fn new(stage: Stage, kernel: &str, message: String) -> Self {
+        let kernel = kernel.to_owned();
+        match message.split_once("unsupported: ") {
+            Some((_, why)) => Self::Unsupported { stage, kernel, why: why.to_owned() },
+            None => Self::Failed { stage, kernel, message },
+        }
+    }
 }
 
 /// Compiles every unit for a profile with up to `jobs` workers. All failures are reported, in order.
@@ -80,7 +94,7 @@ fn compile<'c>(
     profile: &VulkanProfile,
     observer: &dyn StageObserver,
 ) -> Result<VulkanKernel, CompileError> {
-    let failed = |stage: Stage| move |message: String| CompileError::Failed { stage, kernel: unit.name.clone(), message };
+    let failed = |stage: Stage| move |message: String| CompileError::new(stage, &unit.name, message);
     let show = |stage: Stage, module: &Module<'c>| {
         if observer.wants(stage, &unit.name) {
             observer.observe(stage, &unit.name, &module.as_operation().to_string());

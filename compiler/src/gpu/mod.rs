@@ -29,7 +29,7 @@ pub mod widen_narrow_integers;
 
 mod compile;
 
-pub use compile::{VulkanKernel, compile_kernels, compile_kernels_observed};
+pub use compile::{CompileError, VulkanKernel, compile_kernels, compile_kernels_observed};
 pub use profile::VulkanProfile;
 
 use winze_mlir::pass::register;

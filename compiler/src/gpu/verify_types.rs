@@ -6,7 +6,7 @@ use crate::gpu::{
     builder::{Val, block_arguments, blocks_of, name_of, op_ref, operations_below, results},
     profile::VulkanProfile,
 };
-use melior::ir::{OperationRef, ValueLike, operation::OperationLike};
+use melior::ir::{OperationRef, ValueLike};
 use winze_mlir::pass::{PassOption, RustPass};
 
 pub struct VerifyTypes {
@@ -25,7 +25,7 @@ impl RustPass for VerifyTypes {
     fn run(&self, op: OperationRef<'_, '_>) -> Result<(), String> {
         for inner in operations_below(op_ref(&op)) {
             for value in results(inner).into_iter().chain(blocks_of(inner).into_iter().flat_map(block_arguments)) {
-                self.check(value).map_err(|why| format!("unsupported: {} at {}: {why}", name_of(inner), inner.location()))?;
+                self.check(value).map_err(|why| format!("unsupported: {why} (a value of {})", name_of(inner)))?;
             }
         }
         Ok(())
