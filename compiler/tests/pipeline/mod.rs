@@ -1,6 +1,6 @@
 //! A model file -> an artifact -> outputs on the CPU and on whatever Vulkan device there is (a software renderer will do).
 
-use std::{io::Write, path::Path};
+use std::{io::Write, path::Path, sync::LazyLock};
 use winze_compiler::{
     compile::{CompileOptions, Target, compile},
     constants::ConstantStore,
@@ -12,7 +12,11 @@ use winze_graph::{
     types::ElementType,
 };
 use winze_mlir::melior::ir::{BlockLike, Module};
-use winze_runtime::{DeviceChoice, ElementType as Storage, Program, Session, SessionOptions, TensorView, device::VulkanSelector};
+use winze_runtime::{
+    DeviceChoice, ElementType as Storage, Program, Session, SessionOptions, TensorView,
+    device::VulkanSelector,
+    vulkan::{Messages, VulkanOptions},
+};
 
 pub const CPU: &str = "cpu=x86-64-v3";
 pub const MIN: &str = "vulkan=vulkan1.1-min";
@@ -51,8 +55,27 @@ pub fn has_vulkan(test: &str) -> bool {
 pub fn session(artifact: &[u8], threads: Option<usize>) -> Result<Session, String> {
     let program = Program::from_bytes(artifact).map_err(|e| e.to_string())?;
     let choice = if threads.is_some() { DeviceChoice::Cpu } else { DeviceChoice::Vulkan(VulkanSelector::Best) };
-    // A device that fails must not be replaced by the CPU here.
-    Session::new(&program, &choice, SessionOptions { threads, fall_back: false, ..SessionOptions::default() }).map_err(|e| e.to_string())
+    let open = |validation: Option<Messages>| {
+        let vulkan = VulkanOptions { validation, ..VulkanOptions::default() };
+        // A device that fails must not be replaced by the CPU here.
+        Session::new(&program, &choice, SessionOptions { threads, fall_back: false, vulkan, ..SessionOptions::default() })
+            .map_err(|e| e.to_string())
+    };
+    match open(Some(VALIDATION.clone())) {
+        Err(error) if error.contains("VK_LAYER_KHRONOS_validation") => {
+            report(&format!("not validated: {error}"));
+            open(None)
+        }
+        other => other,
+    }
+}
+
+/// What the validation layers said of all sessions so far.
+static VALIDATION: LazyLock<Messages> = LazyLock::new(Messages::default);
+
+/// Fails if the validation layers (synchronization validation included) had anything to say.
+pub fn expect_valid() {
+    assert_eq!(VALIDATION.all(), [""; 0], "messages of the validation layers");
 }
 
 const ELEMENTS: [(ElementType, Storage); 13] = [

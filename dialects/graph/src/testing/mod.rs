@@ -174,7 +174,7 @@ impl Generator<'_> {
         let x = self.random.choose(&self.values).clone();
         let (name, ty, rank) = (x.name.clone(), self.text(&x.r#type), x.r#type.rank());
         let float = x.r#type.element.is_float();
-        match self.random.below(18) {
+        match self.random.below(24) {
             0 | 1 if float => {
                 let op = *self.random.choose(&["neg", "abs", "tanh", "logistic", "sin", "erf", "atan"]);
                 self.push(op, &format!("{name} : {ty}"), x.r#type);
@@ -251,6 +251,14 @@ impl Generator<'_> {
             15 if float => self.push_conv(&x),
             16 => self.push_if(&x),
             17 => self.push_while(&x),
+            18 if rank > 0 => {
+                self.push_gather(&x);
+            }
+            // Positions are i64: one value as input and as positions cannot be updated where it stands in a single kernel.
+            19 if rank > 0 && x.r#type.element != ElementType::I64 => self.push_scatter(&x),
+            20 | 21 if rank > 0 => self.push_box(&x),
+            22 if rank > 0 && float => self.push_rows(&x),
+            23 if !float => self.push_narrow(&x),
             _ if rank > 0 => {
                 let axis = self.random.below(rank);
                 self.push("reverse", &format!("{name} axes [{axis}] : {ty}"), x.r#type);
@@ -338,6 +346,113 @@ impl Generator<'_> {
         self.push("conv", &rest, result);
         let (name, ty, r#type) = self.last();
         self.push("tanh", &format!("{name} : {ty}"), r#type);
+    }
+
+    /// A position that only a run knows, 0-d.
+    fn push_position(&mut self) -> String {
+        let [byte, position] = [ElementType::U8, ElementType::I64].map(|element| TensorType::new(element, vec![]));
+        let (extents, from, to) = (self.text(&self.extents()), self.text(&byte), self.text(&position));
+        self.push("reduce", &format!("\"max\" %extents axes [0, 1] : {extents}"), byte);
+        let (name, ..) = self.last();
+        self.push("convert", &format!("{name} : {from} -> {to}"), position);
+        self.last().0
+    }
+
+    /// The input that determines the symbols.
+    fn extents(&self) -> TensorType {
+        self.values.iter().find(|value| value.name == "%extents").expect("every graph has it").r#type.clone()
+    }
+
+    /// Three slices along an axis, at positions of which some lie outside; returns the positions, their type and the axis.
+    fn push_gather(&mut self, x: &Value) -> (String, String, usize) {
+        let axis = self.random.below(x.r#type.rank());
+        let position = self.push_position();
+        let r#type = TensorType::new(ElementType::I64, vec![Dim::from(3), Dim::from(1)]);
+        let text = self.text(&r#type);
+        self.push("broadcast", &format!("{position} axes [] : tensor<i64> -> {text}"), r#type.clone());
+        let (base, ..) = self.last();
+        self.push("constant", &format!("dense<[[0], [-2], [1]]> : {text}"), r#type.clone());
+        let (offsets, ..) = self.last();
+        self.push("add", &format!("{base}, {offsets} : {text}"), r#type);
+        let (positions, ..) = self.last();
+        let mut result = x.r#type.clone();
+        result.dims[axis] = Dim::from(3);
+        let rest = format!("{}, {positions} axes [{axis}] batch [] x [] at {axis} : {}, {text}", x.name, self.text(&x.r#type));
+        self.push("gather", &rest, result);
+        (positions, text, axis)
+    }
+
+    /// What was gathered, put back or folded where it came from.
+    fn push_scatter(&mut self, x: &Value) {
+        let (positions, of_positions, axis) = self.push_gather(x);
+        let (updates, of_updates, _) = self.last();
+        let kind = *self.random.choose(&["set", "add", "max"]);
+        let rest = format!(
+            "{kind:?} {}, {positions}, {updates} axes [{axis}] batch [] x [] at {axis} : {}, {of_positions}, {of_updates}",
+            x.name,
+            self.text(&x.r#type)
+        );
+        self.push("scatter", &rest, x.r#type.clone());
+        if x.r#type.element.is_float() {
+            let (name, ty, r#type) = self.last();
+            self.push("tanh", &format!("{name} : {ty}"), r#type);
+        }
+    }
+
+    /// A box of one element along an axis of known extent, and the same written elsewhere.
+    fn push_box(&mut self, x: &Value) {
+        let axis = self.random.below(x.r#type.rank());
+        if x.r#type.dims[axis].as_static().is_none_or(|extent| extent == 0) {
+            return;
+        }
+        let (first, second) = (self.push_position(), self.push_position());
+        let mut part = x.r#type.clone();
+        part.dims[axis] = Dim::from(1);
+        let (whole, of_part) = (self.text(&x.r#type), self.text(&part));
+        self.push("dynamic_slice", &format!("{} at({first}) axes [{axis}] : ({whole}, tensor<i64>) -> {of_part}", x.name), part.clone());
+        let (mut name, ..) = self.last();
+        if x.r#type.element.is_float() {
+            self.push("neg", &format!("{name} : {of_part}"), part);
+            name = self.last().0;
+        }
+        let rest = format!("{}, {name} at({second}) axes [{axis}] : ({whole}, {of_part}, tensor<i64>) -> {whole}", x.name);
+        self.push("dynamic_update_slice", &rest, x.r#type.clone());
+    }
+
+    /// Rows normalised by two reductions, as softmax and layer norm are when they are written out.
+    fn push_rows(&mut self, x: &Value) {
+        let (last, ty) = (x.r#type.rank() - 1, self.text(&x.r#type));
+        let mut row = x.r#type.clone();
+        row.dims.pop();
+        let (of_row, axes) = (self.text(&row), (0..last).collect::<Vec<_>>());
+        let reduced = |g: &mut Self, kind: &str, value: &str| {
+            g.push("reduce", &format!("{kind:?} {value} axes [{last}] : {ty}"), row.clone());
+            let (name, ..) = g.last();
+            g.push("broadcast", &format!("{name} axes {axes:?} : {of_row} -> {ty}"), x.r#type.clone());
+            g.last().0
+        };
+        let apply = |g: &mut Self, op: &str, operands: &str| {
+            g.push(op, &format!("{operands} : {ty}"), x.r#type.clone());
+            g.last().0
+        };
+        let highest = reduced(self, "max", &x.name);
+        let centred = apply(self, "sub", &format!("{}, {highest}", x.name));
+        let weights = apply(self, "exp", &centred);
+        let sum = reduced(self, "add", &weights);
+        let scale = apply(self, "rsqrt", &sum);
+        apply(self, "mul", &format!("{weights}, {scale}"));
+    }
+
+    /// Cut to a narrower integer, which counts by its own bits from there on, and widened again.
+    fn push_narrow(&mut self, x: &Value) {
+        let element = *self.random.choose(&[ElementType::I8, ElementType::U8, ElementType::I16, ElementType::U16, ElementType::I64]);
+        let narrow = x.r#type.with_element(element);
+        let (ty, to) = (self.text(&x.r#type), self.text(&narrow));
+        self.push("convert", &format!("{} : {ty} -> {to}", x.name), narrow.clone());
+        let (name, ..) = self.last();
+        self.push("add", &format!("{name}, {name} : {to}"), narrow);
+        let (name, ..) = self.last();
+        self.push("convert", &format!("{name} : {to} -> {ty}"), x.r#type.clone());
     }
 
     /// A truth that only a run knows: whether the maximum of a value is less than a constant.
