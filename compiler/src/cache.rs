@@ -76,6 +76,10 @@ impl Key {
 }
 
 fn hash_of(path: &Path) -> io::Result<blake3::Hash> {
+    // Devices and pipes may have no end.
+    if !fs::metadata(path)?.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
+    }
     let mut hasher = blake3::Hasher::new();
     hasher.update_reader(File::open(path)?)?;
     Ok(hasher.finalize())
@@ -234,6 +238,11 @@ mod tests {
             jobs: 1,
             emit: None,
         }
+    }
+
+    #[test]
+    fn what_may_have_no_end_is_not_read() {
+        assert!(Key::new(Path::new("/dev/zero"), 3, &options(&[])).is_none());
     }
 
     #[test]

@@ -20,11 +20,12 @@ pub struct MappedFile {
 impl MappedFile {
     /// Maps a file. An empty file gives empty data.
     pub fn open(path: &Path) -> io::Result<Self> {
-        let file = File::open(path)?;
-        let metadata = file.metadata()?;
+        // Looked at first, as opening a pipe waits for its writer.
+        let metadata = std::fs::metadata(path)?;
         if !metadata.is_file() {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
         }
+        let file = File::open(path)?;
         let path = Arc::new(path.to_path_buf());
         if metadata.len() == 0 {
             return Ok(Self { path, data: Bytes::new() });
