@@ -3,7 +3,7 @@
 #[allow(dead_code)]
 mod pipeline;
 
-use pipeline::{CPU, DESKTOP, MIN, compile_model, difference, evaluate, has_vulkan, run, session};
+use pipeline::{CPU, DESKTOP, MIN, compile_model, difference, evaluate, expect_valid, has_vulkan, run, session, try_compile};
 use prost::Message;
 use winze_compiler::{
     context::new_context,
@@ -88,6 +88,7 @@ fn check(test: &str, graph: GraphProto, cases: &[(Vec<Tensor>, Vec<Tensor>)], to
             }
         }
     }
+    expect_valid();
 }
 
 /// Values of both signs, the same on every run.
@@ -240,6 +241,55 @@ fn attention_of_unknown_lengths() {
         })
         .collect();
     check("attention_of_unknown_lengths", attention(), &cases, 1e-5);
+}
+
+/// On the CPU; elsewhere the nearest element is taken, and updates are left out.
+#[test]
+fn an_index_out_of_range_ends_the_run_and_names_the_node() {
+    let gather = node("Gather", &["x", "i"], "y", vec![]);
+    let scatter = node("ScatterElements", &["x", "i", "x"], "y", vec![]);
+    for (op, of_indices) in [(gather, &["2"][..]), (scatter, &["2", "3"])] {
+        let graph = graph(
+            vec![op],
+            vec![info("x", data_type::FLOAT, &["2", "3"]), info("i", data_type::INT64, of_indices)],
+            vec![info("y", data_type::FLOAT, &["2", "3"])],
+            vec![],
+        );
+        let (_folder, model) = write(graph);
+        let artifact = compile_model(&model, &[CPU], 1);
+        let x = Tensor::new(&[2, 3], &values(6, 1));
+        let shape: Vec<usize> = of_indices.iter().map(|extent| extent.parse().unwrap()).collect();
+        let indices = |last: i64| {
+            let mut all = vec![-2; shape.iter().product()];
+            *all.last_mut().unwrap() = last;
+            vec![x.clone(), Tensor::new(&shape, &all)]
+        };
+        for threads in [1, 2] {
+            let mut session = session(&artifact, Some(threads)).unwrap();
+            for outside in [2, -3, i64::MAX, i64::MIN] {
+                let error = run(&mut session, &indices(outside)).unwrap_err();
+                assert!(error.contains("at y_node; check that the values of index inputs are in range"), "{outside}: {error}");
+            }
+            run(&mut session, &indices(1)).unwrap();
+        }
+    }
+}
+
+/// What a Vulkan profile lacks is said for the nodes that need it.
+#[test]
+fn what_a_profile_lacks_names_the_nodes() {
+    let half = graph(
+        vec![node("Add", &["x", "x"], "a", vec![]), node("Softmax", &["a"], "y", vec![])],
+        vec![info("x", data_type::DOUBLE, &["4", "3"])],
+        vec![info("y", data_type::DOUBLE, &["4", "3"])],
+        vec![],
+    );
+    let (folder, model) = write(half);
+    let error = try_compile(&model, &[MIN], 1, &folder.path().join("model.wz")).unwrap_err();
+    let lines: Vec<_> = error.lines().collect();
+    let why = "element type f64: profile vulkan1.1-min has no storage for it";
+    assert!(lines[0].starts_with(&format!("unsupported: add at a_node: {why}")), "{error}");
+    assert!(lines[1].starts_with(&format!("unsupported: softmax at y_node: {why}")), "{error}");
 }
 
 #[test]

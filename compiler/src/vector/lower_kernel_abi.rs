@@ -116,9 +116,13 @@ fn rewrite<'c>(func: OperationRef<'c, 'c>) -> Result<(), String> {
     for (i, value) in values.into_iter().enumerate() {
         walk::replace_all_uses(lasting(old.argument(i).map_err(|e| e.to_string())?.into()), value.expect("every role makes a value"));
     }
+    let checks = walk::named(func, "cf.assert");
+    let code = ErrorCode::new(&inner, !checks.is_empty())?;
     inner.take_operations(old, |name| name != "func.return");
-    let zero = inner.value("arith.constant", &[], i32_type, &[("value", IntegerAttribute::new(i32_type, 0).into())])?;
-    inner.op("func.return", &[zero], &[], &[])?;
+    for (site, check) in checks.into_iter().enumerate() {
+        code.set_unless(check, site)?;
+    }
+    inner.op("func.return", &[code.read(&inner)?], &[], &[])?;
     builder.op_with_regions(
         "func.func",
         &[],
@@ -136,6 +140,51 @@ fn rewrite<'c>(func: OperationRef<'c, 'c>) -> Result<(), String> {
     emit_entry(&builder, func, &name, &body_name, &roles, i32_type, i64_type)?;
     walk::erase(func);
     Ok(())
+}
+
+/// What the body returns: 0, or the number of a check that failed, counted from 1.
+struct ErrorCode<'c> {
+    r#type: Type<'c>,
+    /// Where checks leave their numbers, if there are any.
+    slot: Option<V<'c>>,
+}
+
+impl<'c> ErrorCode<'c> {
+    fn new(builder: &Builder<'c>, needed: bool) -> Result<Self, String> {
+        let r#type = Type::from(IntegerType::new(builder.context(), 32));
+        let mut code = Self { r#type, slot: None };
+        if needed {
+            let pointer = builder.parse_type("!llvm.ptr")?;
+            let one = code.constant(builder, 1)?;
+            let slot = builder.value("llvm.alloca", &[one], pointer, &[("elem_type", TypeAttribute::new(r#type).into())])?;
+            builder.op("llvm.store", &[code.constant(builder, 0)?, slot], &[], &[])?;
+            code.slot = Some(slot);
+        }
+        Ok(code)
+    }
+
+    fn constant(&self, builder: &Builder<'c>, value: i64) -> Result<V<'c>, String> {
+        builder.value("arith.constant", &[], self.r#type, &[("value", IntegerAttribute::new(self.r#type, value).into())])
+    }
+
+    fn read(&self, builder: &Builder<'c>) -> Result<V<'c>, String> {
+        match self.slot {
+            Some(slot) => builder.value("llvm.load", &[slot], self.r#type, &[]),
+            None => self.constant(builder, 0),
+        }
+    }
+
+    /// Replaces a `cf.assert`. The kernel goes on, as loops cannot be left.
+    fn set_unless(&self, check: OperationRef<'c, 'c>, site: usize) -> Result<(), String> {
+        let builder = Builder::before(check)?;
+        let slot = self.slot.ok_or("a check without a place for its code")?;
+        let condition = lasting(check.operand(0).map_err(|e| e.to_string())?);
+        let (old, new) = (self.read(&builder)?, self.constant(&builder, site as i64 + 1)?);
+        let code = builder.value("arith.select", &[condition, old, new], self.r#type, &[])?;
+        builder.op("llvm.store", &[code, slot], &[], &[])?;
+        walk::erase(check);
+        Ok(())
+    }
 }
 
 fn read_roles<'c>(func: OperationRef<'c, 'c>) -> Result<Vec<Role<'c>>, String> {

@@ -69,7 +69,7 @@ pub fn gather_places<'c, 'a>(
     }
     let (input, indices) = (cx.value(x)?, cx.value(indices)?);
     let (axes, of_input, of_indices) = places.lists();
-    cx.infer(|c, l| graph::Gather::create(c, l, input, indices, axes, of_input, of_indices, places.position as i64))
+    cx.infer(|c, l| graph::Gather::create(c, l, input, indices, axes, of_input, of_indices, places.position as i64, true))
 }
 
 /// A last axis of extent 1: one position per element.
@@ -263,7 +263,7 @@ pub fn scatter_places<'c, 'a>(
     let (input, indices, updates) = (cx.value(x)?, cx.value(indices)?, cx.value(updates)?);
     let (axes, of_input, of_indices) = places.lists();
     let kind = kind.to_string();
-    cx.infer(|c, l| graph::Scatter::create(c, l, input, indices, updates, kind, axes, of_input, of_indices, places.position as i64))
+    cx.infer(|c, l| graph::Scatter::create(c, l, input, indices, updates, kind, axes, of_input, of_indices, places.position as i64, true))
 }
 
 fn reduction(cx: &Cx) -> Result<&'static str, Failure> {

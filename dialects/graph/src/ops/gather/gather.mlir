@@ -7,6 +7,13 @@ func.func @rows(%a: tensor<?x8xf32, affine_map<()[s0] -> (s0)>>, %i: tensor<2x3x
   return %0 : tensor<2x3x8xf32>
 }
 
+// CHECK-LABEL: @checked
+func.func @checked(%a: tensor<4x8xf32>, %i: tensor<3x1xi64>) -> tensor<3x8xf32> {
+  // CHECK: graph.gather %{{.*}}, %{{.*}} axes [0] batch [] x [] at 0 checked : tensor<4x8xf32>, tensor<3x1xi64>
+  %0 = graph.gather %a, %i axes [0] batch [] x [] at 0 checked : tensor<4x8xf32>, tensor<3x1xi64>
+  return %0 : tensor<3x8xf32>
+}
+
 // The axes of the indices stand where the gathered axis stood.
 func.func @columns(%a: tensor<4x8xf32>, %i: tensor<5x1xi32>) -> tensor<4x5xf32> {
   %0 = graph.gather %a, %i axes [1] batch [] x [] at 1 : tensor<4x8xf32>, tensor<5x1xi32>

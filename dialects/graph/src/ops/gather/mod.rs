@@ -11,7 +11,7 @@ use crate::{
     types::{TensorType, check_axes},
 };
 use winze_mlir::{
-    melior::ir::{OperationRef, Type},
+    melior::ir::{OperationRef, Type, attribute::StringAttribute},
     op_hooks::{InferContext, OpHooks},
 };
 
@@ -172,14 +172,34 @@ fn places(op: OperationRef) -> Result<Places, String> {
 fn eval(cx: &EvalContext, op: OperationRef, inputs: &[Tensor]) -> Result<Vec<Tensor>, String> {
     let (places, (result, shape)) = (places(op)?, cx.result_type(op, 0)?);
     let (input, indices) = (&inputs[0], &inputs[1]);
-    Ok(vec![Tensor::from_index_fn(result.element, &shape, |index| {
+    let mut outside = None;
+    let result = Tensor::from_index_fn(result.element, &shape, |index| {
         if input.count() == 0 {
             return Scalar::of(result.element, 0);
         }
         let at = places.eval(indices, &input.shape, index);
+        outside = outside.take().or_else(|| outside_of(&at, &input.shape));
         let clamped: Vec<usize> = at.iter().zip(&input.shape).map(|(at, extent)| (*at).clamp(0, *extent as i64 - 1) as usize).collect();
         input.at(&clamped)
-    })])
+    });
+    match outside.filter(|_| Gather(op).checked()) {
+        Some(what) => Err(what),
+        None => Ok(vec![result]),
+    }
+}
+
+/// What is wrong with a place outside of `shape`.
+pub fn outside_of(at: &[i64], shape: &[usize]) -> Option<String> {
+    let axis = at.iter().zip(shape).position(|(at, extent)| !(0..*extent as i64).contains(at))?;
+    Some(format!("index {} is outside axis {axis} of extent {}", at[axis], shape[axis]))
+}
+
+/// Ends the run with an error unless `at` is inside an axis of `extent` elements. Later code must not rely on it: the run goes on for a while.
+pub fn check_inside<'c>(b: &Builder<'c>, at: Val<'c>, extent: Val<'c>) {
+    // One unsigned comparison covers both ends.
+    let inside = b.cmpi("ult", at, extent);
+    let message = StringAttribute::new(b.context, "index out of range").into();
+    b.op("cf.assert", &[inside], &[], &[("msg", message)]);
 }
 
 fn lower<'c>(cx: &mut LowerContext<'c>, op: Op<'c>) -> Result<Vec<Val<'c>>, String> {
@@ -188,6 +208,7 @@ fn lower<'c>(cx: &mut LowerContext<'c>, op: Op<'c>) -> Result<Vec<Val<'c>>, Stri
     let extents = input.dims.iter().map(|dim| cx.extent(dim)).collect::<Result<Vec<_>, _>>()?;
     let destination = cx.destination(op, 0)?;
     let rank = places.kept.len() + places.outer;
+    let checked = Gather(op).checked() && cx.has_tensor_loops();
     let value =
         cx.map(&[], destination, input.element, |b, _| {
             let loops: Vec<Val> = (0..rank).map(|i| b.loop_index(i)).collect();
@@ -197,6 +218,9 @@ fn lower<'c>(cx: &mut LowerContext<'c>, op: Op<'c>) -> Result<Vec<Val<'c>>, Stri
                 if !unsure {
                     index.push(at);
                     continue;
+                }
+                if checked {
+                    check_inside(b, at, extents[axis]);
                 }
                 let last = b.same("arith.subi", &[extents[axis], b.index(1)]);
                 let inside = b.same("arith.minsi", &[at, last]);

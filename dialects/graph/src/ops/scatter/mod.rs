@@ -2,7 +2,7 @@
 
 use super::{
     fold::{Fold, accumulator},
-    gather::Places,
+    gather::{Places, check_inside, outside_of},
 };
 use crate::{
     dialect::Scatter,
@@ -55,6 +55,7 @@ fn eval(_: &EvalContext, op: OperationRef, inputs: &[Tensor]) -> Result<Vec<Tens
     let (places, [input, indices, updates]) = (places(op)?, inputs) else { return Err("needs three operands".into()) };
     let kind = parse_kind(&Scatter(op).kind(), input.element())?;
     let mut result = input.clone();
+    let mut outside = None;
     // Walks the updates in row-major order.
     Tensor::from_index_fn(updates.element(), &updates.shape, |index| {
         let (at, update) = (places.eval(indices, &input.shape, index), updates.at(index));
@@ -62,9 +63,13 @@ fn eval(_: &EvalContext, op: OperationRef, inputs: &[Tensor]) -> Result<Vec<Tens
             let linear = at.iter().zip(&input.shape).fold(0, |linear, (at, extent)| linear * extent + *at as usize);
             result.set(linear, kind.map_or(update, |fold| fold.eval(result.get(linear), update)));
         }
+        outside = outside.take().or_else(|| outside_of(&at, &input.shape));
         update
     });
-    Ok(vec![result])
+    match outside.filter(|_| Scatter(op).checked()) {
+        Some(what) => Err(what),
+        None => Ok(vec![result]),
+    }
 }
 
 /// What a kernel folds, and with what.
@@ -79,6 +84,7 @@ struct Updates<'c> {
     extents: Vec<Val<'c>>,
     /// Extents of the updates.
     counts: Vec<Val<'c>>,
+    checked: bool,
 }
 
 impl<'c> Updates<'c> {
@@ -104,6 +110,7 @@ fn lower<'c>(cx: &mut LowerContext<'c>, op: Op<'c>) -> Result<Vec<Val<'c>>, Stri
         kind: parse_kind(&Scatter(op).kind(), input.element)?,
         extents: extents(&input.dims)?,
         counts: extents(&of_updates.dims)?,
+        checked: Scatter(op).checked(),
         input,
         of_indices,
         indices,
@@ -124,6 +131,13 @@ fn in_order<'c>(cx: &LowerContext<'c>, updates: &Updates<'c>, input: Val<'c>, de
     nest(&cx.builder, &updates.counts, &mut vec![], copied, &mut |b, index, result| {
         let places = updates.places.lower(b, &updates.input, &updates.extents, (updates.indices, &updates.of_indices), index);
         let at: Vec<Val> = places.iter().map(|(at, _)| *at).collect();
+        if updates.checked {
+            places
+                .iter()
+                .zip(&updates.extents)
+                .filter(|((_, unsure), _)| *unsure)
+                .for_each(|((at, _), extent)| check_inside(b, *at, *extent));
+        }
         // One unsigned comparison covers both ends.
         let tests = places.iter().zip(&updates.extents).filter(|((_, unsure), _)| *unsure);
         let inside = all(b, tests.map(|((at, _), extent)| b.cmpi("ult", *at, *extent)).collect());
