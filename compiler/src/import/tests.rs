@@ -52,6 +52,10 @@ fn int(name: &str, value: i64) -> AttributeProto {
     AttributeProto { name: name.into(), r#type: attribute_type::INT, i: Some(value), ..Default::default() }
 }
 
+fn float(name: &str, value: f32) -> AttributeProto {
+    AttributeProto { name: name.into(), r#type: attribute_type::FLOAT, f: Some(value), ..Default::default() }
+}
+
 fn graph_attribute(name: &str, graph: GraphProto) -> AttributeProto {
     AttributeProto { name: name.into(), r#type: attribute_type::GRAPH, g: Some(graph), ..Default::default() }
 }

@@ -1,4 +1,4 @@
-//! Attention and RotaryEmbedding, decomposed.
+//! Attention, FlexAttention and RotaryEmbedding, decomposed.
 //!
 //! Scores have the shape [batch, heads, queries, keys]. A query that no key is allowed for gives zeros.
 
@@ -15,6 +15,9 @@ use winze_graph::{
 };
 
 pub const OPS: &[Row] = &[row("Attention", attention), row("RotaryEmbedding", rotary_embedding)];
+
+/// Of the domain `ai.onnx.preview`.
+pub const PREVIEW_OPS: &[Row] = &[row("FlexAttention", flex_attention)];
 
 type Cx<'x, 'p, 'c, 'a> = NodeContext<'x, 'p, 'c, 'a>;
 
@@ -229,6 +232,48 @@ fn attention<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
         y = cx.reshape(&y, vec![y.dims()[0].clone(), y.dims()[1].clone(), width])?;
     }
     Ok(vec![y, k, v, shown])
+}
+
+/// Attention whose scores and weights may be changed by subgraphs.
+fn flex_attention<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
+    let (q, k, v) = (cx.input(0)?, cx.input(1)?, cx.input(2)?);
+    if [&q, &k, &v].iter().any(|x| x.rank() != 4) {
+        return Ok(Failure::invalid(format!("operands of rank {}, {} and {}; 4 axes are needed", q.rank(), k.rank(), v.rank()))?);
+    }
+    let Some(size) = q.extent(3) else { return Ok(Failure::unsupported("a symbolic size of heads")?) };
+    let scale = cx.float("scale")?.unwrap_or(1.0 / (size as f64).sqrt());
+    if scale < 0.0 {
+        return Ok(Failure::unsupported(format!("the negative scale {scale}"))?);
+    }
+    let precision = match cx.int("softmax_precision")?.filter(|precision| *precision != 0) {
+        Some(precision) => element_type(precision as i32)?,
+        None if q.element() == ElementType::F64 => ElementType::F64,
+        None => ElementType::F32,
+    };
+    let (a, b) = (cx.binary_scalar(Mul::create, &q, scale.sqrt())?, cx.binary_scalar(Mul::create, &k, scale.sqrt())?);
+    let scores = heads_product(cx, &a, &b, 3)?;
+    let mut scores = cx.convert(&scores, precision)?;
+    for (i, name) in ["score_mod", "prob_mod"].into_iter().enumerate() {
+        if i == 1 {
+            let value = cx.value(&scores)?;
+            let r#type = scores.r#type.to_type(cx.context());
+            scores = cx.emit(Softmax::create(cx.context(), cx.location, value, 3, &[r#type]))?;
+        }
+        if !cx.has_attribute(name) {
+            continue;
+        }
+        let (graph, block) = (cx.graph(name)?, cx.block);
+        let Some(results) = cx.subgraph(graph, vec![scores.clone()], block)? else {
+            return Ok(Failure::unsupported(format!("its {name} holds something that is"))?);
+        };
+        match &results[..] {
+            [changed] if changed.r#type == scores.r#type => scores = changed.clone(),
+            _ => return Ok(Failure::invalid(format!("its {name} does not return one tensor of the type it takes"))?),
+        }
+    }
+    let values = cx.convert(&v, precision)?;
+    let y = heads_product(cx, &scores, &values, 2)?;
+    Ok(vec![cx.convert(&y, v.element())?])
 }
 
 /// Rotates pairs of values by angles whose cosines and sines are given per position.

@@ -88,7 +88,12 @@ fn dropout<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
         Some(_) => !matches!(cx.scalar_input(2, "modes")?, Scalar::Unsigned(0) | Scalar::Signed(0)),
         None => cx.version < 7 && cx.int_or("is_test", 0)? == 0 && cx.has_attribute("is_test"),
     };
-    if training {
+    // With ratio 0 nothing is dropped.
+    let ratio = match cx.optional(1) {
+        Some(_) if training => cx.scalar_input(1, "ratios")?.to_f64(),
+        _ => cx.float_or("ratio", 0.5)?,
+    };
+    if training && ratio != 0.0 {
         return Ok(Failure::unsupported("training; export the model for inference")?);
     }
     if cx.node.output.len() < 2 {

@@ -12,7 +12,7 @@ pub const OPS: &[Row] = &[row("Conv", conv), row("ConvTranspose", conv_transpose
 fn conv<'c, 'a>(cx: &mut NodeContext<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
     let (x, filter) = (cx.input(0)?, cx.input(1)?);
     let y = convolution(cx, &x, &filter)?;
-    Ok(vec![add_bias(cx, y)?])
+    Ok(vec![add_bias(cx, y, 2)?])
 }
 
 /// The convolution that the node's attributes describe.
@@ -129,7 +129,7 @@ fn conv_transpose<'c, 'a>(cx: &mut NodeContext<'_, '_, 'c, 'a>) -> OpResult<'c, 
     } else {
         by_zeros(cx, &x, &filter, &shape, &spread, groups)?
     };
-    Ok(vec![add_bias(cx, y)?])
+    Ok(vec![add_bias(cx, y, 2)?])
 }
 
 /// As a convolution of the input with `stride - 1` zeros between its elements.
@@ -210,9 +210,9 @@ fn by_phases<'c, 'a>(
     cx.pad(&full, &zero, low, high, vec![0; x.rank()])
 }
 
-/// Adds the optional bias, input 2, to axis 1.
-fn add_bias<'c, 'a>(cx: &mut NodeContext<'_, '_, 'c, 'a>, y: Tensor<'c, 'a>) -> Result<Tensor<'c, 'a>, Failure> {
-    let Some(bias) = cx.optional(2) else { return Ok(y) };
+/// Adds an optional input, the bias, to axis 1.
+pub fn add_bias<'c, 'a>(cx: &mut NodeContext<'_, '_, 'c, 'a>, y: Tensor<'c, 'a>, input: usize) -> Result<Tensor<'c, 'a>, Failure> {
+    let Some(bias) = cx.optional(input) else { return Ok(y) };
     if bias.rank() != 1 {
         return Failure::invalid("the bias is no vector");
     }

@@ -26,9 +26,6 @@ pub const OPS: &[Row] = &[
     row("TensorScatter", tensor_scatter),
 ];
 
-/// Of the domain `ai.onnx.ml`.
-pub const ML_OPS: &[Row] = &[row("ArrayFeatureExtractor", array_feature_extractor)];
-
 type Cx<'x, 'p, 'c, 'a> = NodeContext<'x, 'p, 'c, 'a>;
 
 /// 0, 1, 2, ... as a tensor of one axis.
@@ -235,7 +232,7 @@ fn reverse_sequence<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
 }
 
 /// Chosen columns; a vector counts as one row.
-fn array_feature_extractor<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
+pub fn array_feature_extractor<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
     let (mut x, indices) = (cx.input(0)?, cx.input(1)?);
     if x.rank() == 1 {
         let dims = [&[Dim::from(1)], x.dims()].concat();

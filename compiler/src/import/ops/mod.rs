@@ -2,6 +2,7 @@
 
 mod activation;
 mod attention;
+mod col2im;
 mod constant;
 mod control;
 mod conv;
@@ -10,7 +11,9 @@ mod einsum;
 mod elementwise;
 mod index;
 mod linear;
+mod linear_attention;
 mod loss;
+mod ml;
 mod normalization;
 mod order;
 mod pool;
@@ -19,6 +22,7 @@ mod recurrent;
 mod reduce;
 mod reshape;
 mod resize;
+mod sample;
 mod selection;
 mod sequence;
 mod signal;
@@ -79,6 +83,7 @@ const fn row_until(op: &'static str, until: i64, import: ImportOp) -> Row {
 const TABLES: &[&[Row]] = &[
     activation::OPS,
     attention::OPS,
+    col2im::OPS,
     constant::OPS,
     control::OPS,
     conv::OPS,
@@ -87,6 +92,7 @@ const TABLES: &[&[Row]] = &[
     elementwise::OPS,
     index::OPS,
     linear::OPS,
+    linear_attention::OPS,
     loss::OPS,
     normalization::OPS,
     order::OPS,
@@ -97,6 +103,7 @@ const TABLES: &[&[Row]] = &[
     reshape::OPS,
     resize::OPS,
     selection::OPS,
+    sample::OPS,
     sequence::OPS,
     signal::OPS,
     slice::OPS,
@@ -105,7 +112,8 @@ const TABLES: &[&[Row]] = &[
 fn rows(domain: &str) -> impl Iterator<Item = &'static Row> {
     let tables: &[&[Row]] = match domain {
         "" => TABLES,
-        "ai.onnx.ml" => &[index::ML_OPS],
+        "ai.onnx.ml" => ml::TABLES,
+        "ai.onnx.preview" => &[attention::PREVIEW_OPS],
         _ => &[],
     };
     tables.iter().flat_map(|table| table.iter())

@@ -1,6 +1,11 @@
 //! Pooling: windows and whole spatial axes.
 
-use super::{OpResult, Row, conv::Window, index::positions, row};
+use super::{
+    OpResult, Row,
+    conv::Window,
+    index::{Places, positions, scatter_places},
+    row,
+};
 use crate::import::{error::Failure, node::NodeContext, value::Tensor};
 use winze_graph::{
     dialect::{Abs, Add, And, Div, Eq, Ge, Mul, Pad, Pow, ReduceWindow},
@@ -12,6 +17,7 @@ pub const OPS: &[Row] = &[
     row("MaxPool", max_pool),
     row("AveragePool", average_pool),
     row("LpPool", lp_pool),
+    row("MaxUnpool", max_unpool),
     row("GlobalMaxPool", global_max_pool),
     row("GlobalAveragePool", global_average_pool),
     row("GlobalLpPool", global_lp_pool),
@@ -162,6 +168,38 @@ fn max_pool<'c, 'a>(cx: &mut NodeContext<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
     }
     let positions = pool.positions(cx, &x, &largest)?;
     Ok(vec![largest, positions])
+}
+
+/// Puts elements back where MaxPool found them, among zeros.
+fn max_unpool<'c, 'a>(cx: &mut NodeContext<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
+    let (x, indices) = (cx.input(0)?, cx.input(1)?);
+    if x.rank() < 3 || indices.dims() != x.dims() {
+        return Ok(Failure::invalid(format!("an input of shape {:?} and indices of shape {:?}", x.dims(), indices.dims()))?);
+    }
+    let Some(kernel) = cx.ints("kernel_shape")? else { return Ok(Failure::invalid("kernel_shape is missing")?) };
+    let window = Window::of(cx, &x.dims()[2..], &kernel)?;
+    let mut dims = x.dims().to_vec();
+    for (axis, dim) in dims[2..].iter_mut().enumerate() {
+        let more = kernel[axis] - window.strides[axis] - window.low[axis] - window.high[axis];
+        *dim = &(&*dim * &Dim::from(window.strides[axis])) + &Dim::from(more);
+    }
+    if dims.iter().any(|dim| dim.as_static().is_some_and(|extent| extent < 0)) {
+        return Ok(Failure::invalid(format!("a result of shape {dims:?}"))?);
+    }
+    let all = dims.iter().fold(Dim::from(1), |count, dim| &count * dim);
+    let zero = cx.scalar(x.element(), 0.0)?;
+    let zeros = cx.broadcast_to(&zero, std::slice::from_ref(&all))?;
+    let count = x.r#type.count();
+    let indices = cx.reshape(&indices, vec![count.clone(), Dim::from(1)])?;
+    let updates = cx.reshape(&x, vec![count])?;
+    let y = scatter_places(cx, "set", &zeros, &indices, &updates, &Places { axes: vec![0], batch: vec![], position: 0 })?;
+    let y = cx.reshape(&y, dims.clone())?;
+    let Some(shape) = cx.optional_ints(2, "shapes")? else { return Ok(vec![y]) };
+    let missing = |(wanted, dim): (&i64, &Dim)| Some(wanted - dim.as_static()?).filter(|missing| *missing >= 0);
+    let high = shape.iter().zip(&dims).map(missing).collect::<Option<Vec<i64>>>().filter(|high| high.len() == dims.len());
+    let Some(high) = high else { return Ok(Failure::unsupported(format!("output_shape {shape:?} for a result of shape {dims:?}"))?) };
+    let none = vec![0; dims.len()];
+    Ok(vec![cx.pad(&y, &zero, none.clone(), high, none)?])
 }
 
 fn average_pool<'c, 'a>(cx: &mut NodeContext<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {

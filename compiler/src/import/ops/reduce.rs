@@ -167,27 +167,37 @@ fn log_sum_exp<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>, x: &Tensor<'c, 'a>, axes: &[
     cx.binary(Add::create, &log, &shift)
 }
 
-/// Position of the first (or last) extreme element.
 fn arg<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>, kind: &str) -> OpResult<'c, 'a> {
     let x = cx.input(0)?;
     let axis = normalize_axis(cx.int_or("axis", 0)?, x.rank())?;
     let last = cx.int_or("select_last_index", 0)? != 0;
+    let index = extreme_position(cx, &x, kind, axis, last)?;
+    Ok(vec![if cx.int_or("keepdims", 1)? != 0 { keep_axes(cx, &index, &x, &[axis])? } else { index }])
+}
+
+/// Position of the first (or last) extreme element along an axis, which vanishes.
+pub fn extreme_position<'c, 'a>(
+    cx: &mut Cx<'_, '_, 'c, 'a>,
+    x: &Tensor<'c, 'a>,
+    kind: &str,
+    axis: usize,
+    last: bool,
+) -> Result<Tensor<'c, 'a>, Failure> {
     let kept: Vec<usize> = (0..x.rank()).filter(|i| *i != axis).collect();
-    let extreme = cx.reduce(kind, &x, &[axis])?;
+    let extreme = cx.reduce(kind, x, &[axis])?;
     let along = cx.broadcast_along(&extreme, &kept, x.dims())?;
-    let mut hit = cx.compare(Eq::create, &x, &along)?;
+    let mut hit = cx.compare(Eq::create, x, &along)?;
     if x.element().is_float() {
         // A NaN is extreme.
-        let value = cx.value(&x)?;
+        let value = cx.value(x)?;
         let nan = cx.infer(|c, l| IsNan::create(c, l, value))?;
         hit = cx.binary(Or::create, &hit, &nan)?;
     }
-    let position = iota(cx, &x, axis)?;
+    let position = iota(cx, x, axis)?;
     let outside = cx.scalar_of(ElementType::I64, crate::constants::Scalar::Signed(if last { -1 } else { i64::MAX }))?;
     let outside = cx.broadcast_to(&outside, x.dims())?;
     let (condition, a, b) = (cx.value(&hit)?, cx.value(&position)?, cx.value(&outside)?);
     let op = Select::create(cx.context(), cx.location, condition, a, b, &[position.r#type.to_type(cx.context())]);
     let candidates = cx.emit(op)?;
-    let index = cx.reduce(if last { "max" } else { "min" }, &candidates, &[axis])?;
-    Ok(vec![if cx.int_or("keepdims", 1)? != 0 { keep_axes(cx, &index, &x, &[axis])? } else { index }])
+    cx.reduce(if last { "max" } else { "min" }, &candidates, &[axis])
 }

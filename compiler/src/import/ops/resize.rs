@@ -87,11 +87,36 @@ struct Axis {
 }
 
 /// Elements and their weights, `taps` for each of the results: first the first of all results.
-struct Taps {
+pub struct Taps {
     taps: usize,
     indices: Vec<i64>,
     weights: Vec<f64>,
-    outside: Vec<bool>,
+}
+
+impl Taps {
+    /// From the elements of each result; those that have fewer than others get weight 0.
+    pub fn of(found: &[Vec<(i64, f64)>]) -> Self {
+        let taps = found.iter().map(Vec::len).max().unwrap_or(1);
+        let all = (0..taps).flat_map(|tap| found.iter().map(move |of_result| of_result.get(tap).copied().unwrap_or((0, 0.0))));
+        let (indices, weights) = all.unzip();
+        Self { taps, indices, weights }
+    }
+
+    /// Gathers elements along an axis, weights and adds them.
+    pub fn apply<'c, 'a>(&self, cx: &mut Cx<'_, '_, 'c, 'a>, x: &Tensor<'c, 'a>, at: usize) -> Result<Tensor<'c, 'a>, Failure> {
+        let output = self.indices.len().checked_div(self.taps).unwrap_or(0) as i64;
+        let taps = self.taps as i64;
+        let indices = Tensor { r#type: TensorType::fixed(ElementType::I64, &[taps, output]), ..constants(&self.indices) };
+        if taps == 1 && self.weights.iter().all(|weight| *weight == 1.0) {
+            let indices = Tensor { r#type: TensorType::fixed(ElementType::I64, &[output]), ..indices };
+            return take(cx, x, &indices, at);
+        }
+        let parts = take(cx, x, &indices, at)?;
+        let weights = floats(cx, x.element(), vec![taps, output], &self.weights)?;
+        let weights = cx.broadcast_along(&weights, &[at, at + 1], parts.dims())?;
+        let weighted = cx.binary(Mul::create, &parts, &weights)?;
+        cx.reduce("add", &weighted, &[at])
+    }
 }
 
 impl Sampling {
@@ -130,8 +155,8 @@ impl Sampling {
         }
     }
 
-    /// The elements that make up `output` results from `input` elements.
-    fn taps(&self, axis: &Axis, input: i64, output: i64) -> Taps {
+    /// The elements that make up `output` results from `input` elements, and which results lie outside of what is cropped.
+    fn taps(&self, axis: &Axis, input: i64, output: i64) -> (Taps, Vec<bool>) {
         let scale = axis.scale.unwrap_or(output as f64 / input as f64);
         let mut found: Vec<Vec<(i64, f64)>> = vec![];
         let mut outside = vec![];
@@ -140,16 +165,8 @@ impl Sampling {
             outside.push(self.coordinates == Coordinates::Crop && !(0.0..=(input - 1) as f64).contains(&x));
             found.push(self.around(x, scale, input));
         }
-        let taps = found.iter().map(Vec::len).max().unwrap_or(1);
-        let (mut indices, mut weights) = (vec![], vec![]);
-        for tap in 0..taps {
-            for of_result in &found {
-                let (index, weight) = of_result.get(tap).copied().unwrap_or((0, 0.0));
-                indices.push(index.clamp(0, input - 1));
-                weights.push(weight);
-            }
-        }
-        Taps { taps, indices, weights, outside }
+        found.iter_mut().flatten().for_each(|(index, _)| *index = (*index).clamp(0, input - 1));
+        (Taps::of(&found), outside)
     }
 
     /// Elements near `x` with their weights.
@@ -209,7 +226,12 @@ fn repeat<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>, x: &Tensor<'c, 'a>, axis: usize, 
 }
 
 /// A constant f32 or f64 tensor.
-fn floats<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>, element: ElementType, dims: Vec<i64>, values: &[f64]) -> Result<Tensor<'c, 'a>, Failure> {
+pub fn floats<'c, 'a>(
+    cx: &mut Cx<'_, '_, 'c, 'a>,
+    element: ElementType,
+    dims: Vec<i64>,
+    values: &[f64],
+) -> Result<Tensor<'c, 'a>, Failure> {
     let mut bytes = vec![];
     values.iter().for_each(|value| crate::constants::Scalar::Float(*value).write(element, &mut bytes));
     let r#type = TensorType::fixed(element, &dims);
@@ -234,20 +256,10 @@ fn resize_axis<'c, 'a>(
     if input == 0 || output > 1 << 24 {
         return Failure::invalid(format!("{output} results from {input} elements"));
     }
-    let taps = sampling.taps(axis, input, output);
-    let indices = Tensor { r#type: TensorType::fixed(ElementType::I64, &[taps.taps as i64, output]), ..constants(&taps.indices) };
-    let mut y = if taps.taps == 1 && taps.weights.iter().all(|weight| *weight == 1.0) {
-        let indices = Tensor { r#type: TensorType::fixed(ElementType::I64, &[output]), ..indices };
-        take(cx, x, &indices, at)?
-    } else {
-        let parts = take(cx, x, &indices, at)?;
-        let weights = floats(cx, x.element(), vec![taps.taps as i64, output], &taps.weights)?;
-        let weights = cx.broadcast_along(&weights, &[at, at + 1], parts.dims())?;
-        let weighted = cx.binary(Mul::create, &parts, &weights)?;
-        cx.reduce("add", &weighted, &[at])?
-    };
-    if taps.outside.contains(&true) {
-        let outside = Tensor::integers(ElementType::Bool, &[output], taps.outside.iter().map(|o| Dim::from(i64::from(*o))).collect());
+    let (taps, outside) = sampling.taps(axis, input, output);
+    let mut y = taps.apply(cx, x, at)?;
+    if outside.contains(&true) {
+        let outside = Tensor::integers(ElementType::Bool, &[output], outside.iter().map(|o| Dim::from(i64::from(*o))).collect());
         let outside = cx.broadcast_along(&outside, &[at], y.dims())?;
         let fill = cx.scalar(y.element(), sampling.extrapolation)?;
         y = cx.select(&outside, &fill, &y)?;
@@ -266,9 +278,17 @@ fn resize_axes<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>, x: &Tensor<'c, 'a>, sampling
 }
 
 /// Known floats of an operand; `None` if it is left out or empty.
-fn known_floats<'c, 'a>(cx: &Cx<'_, '_, 'c, 'a>, i: usize, what: &str) -> Result<Option<Vec<f64>>, Failure> {
+fn operand_floats<'c, 'a>(cx: &Cx<'_, '_, 'c, 'a>, i: usize, what: &str) -> Result<Option<Vec<f64>>, Failure> {
     let Some(tensor) = cx.optional(i).filter(|tensor| tensor.r#type.count().as_static() != Some(0)) else { return Ok(None) };
-    let Data::Constant(id) = &tensor.data else { return Failure::unsupported(format!("{what} that are only known at run time")) };
+    match known_floats(cx, &tensor)? {
+        Some(values) => Ok(Some(values)),
+        None => Failure::unsupported(format!("{what} that are only known at run time")),
+    }
+}
+
+/// The elements of a constant.
+pub fn known_floats(cx: &Cx, tensor: &Tensor) -> Result<Option<Vec<f64>>, Failure> {
+    let Data::Constant(id) = &tensor.data else { return Ok(None) };
     let bytes = cx.importer.store.read(id).map_err(|error| Failure::Invalid(error.to_string()))?;
     let read = |item| crate::constants::Scalar::read(tensor.element(), item).to_f64();
     Ok(Some(bytes.chunks_exact(tensor.element().bytes()).map(read).collect()))
@@ -294,7 +314,7 @@ fn upsample<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
     let x = cx.input(0)?;
     let scales = match cx.floats("scales")? {
         Some(scales) => Some(scales.into_iter().map(f64::from).collect()),
-        None => known_floats(cx, 1, "scales")?,
+        None => operand_floats(cx, 1, "scales")?,
     };
     let Some(scales) = scales.filter(|scales: &Vec<f64>| scales.len() == x.rank()) else {
         return Ok(Failure::unsupported("scales that do not name every axis")?);
@@ -370,13 +390,13 @@ fn resize<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
         None => (0..x.rank()).collect(),
     };
     let crops: Vec<(f64, f64)> = match coordinates {
-        Coordinates::Crop => match known_floats(cx, 1, "regions")? {
+        Coordinates::Crop => match operand_floats(cx, 1, "regions")? {
             Some(roi) if roi.len() == 2 * axes.len() => (0..axes.len()).map(|i| (roi[i], roi[axes.len() + i])).collect(),
             _ => return Ok(Failure::invalid("a region that does not name the start and the end of each axis")?),
         },
         _ => vec![],
     };
-    let mut scales = known_floats(cx, 2, "scales")?;
+    let mut scales = operand_floats(cx, 2, "scales")?;
     let mut sizes = match cx.optional(3) {
         Some(_) if scales.is_none() => Some(cx.dims_input(3, "sizes")?),
         _ => None,

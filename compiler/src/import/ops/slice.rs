@@ -1,4 +1,4 @@
-//! Parts of tensors: Slice, Split, Pad.
+//! Parts of tensors: Slice, Split, Pad, CenterCropPad.
 
 use super::{
     OpResult, Row,
@@ -16,7 +16,7 @@ use winze_graph::{
     types::ElementType,
 };
 
-pub const OPS: &[Row] = &[row("Slice", slice), row("Split", split), row("Pad", pad)];
+pub const OPS: &[Row] = &[row("Slice", slice), row("Split", split), row("Pad", pad), row("CenterCropPad", center_crop_pad)];
 
 type Cx<'x, 'p, 'c, 'a> = NodeContext<'x, 'p, 'c, 'a>;
 
@@ -476,4 +476,28 @@ fn own_elements<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>, extent: &Dim, mode: &str, p
             cx.binary(Minimum::create, &there, &back)?
         }
     })
+}
+
+/// Crops axes that are too long, and pads those that are too short with zeros, at both ends alike.
+fn center_crop_pad<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
+    let x = cx.input(0)?;
+    let shape = cx.ints_input(1, "shapes")?;
+    let axes = cx.ints("axes")?.unwrap_or_else(|| (0..x.rank() as i64).collect());
+    if axes.len() != shape.len() || shape.iter().any(|extent| !(0..1 << 31).contains(extent)) {
+        return Ok(Failure::invalid(format!("the shape {shape:?} for {} axes", axes.len()))?);
+    }
+    let (mut low, mut high) = (vec![0; x.rank()], vec![0; x.rank()]);
+    for (axis, wanted) in axes.iter().zip(shape) {
+        let axis = normalize_axis(*axis, x.rank())?;
+        let Some(extent) = x.extent(axis) else {
+            return Ok(Failure::unsupported(format!("the symbolic extent {}; fix it with --dim", x.dims()[axis]))?);
+        };
+        let missing = wanted - extent;
+        // The odd element is cropped, or added, at the end.
+        low[axis] = if missing < 0 { -(-missing / 2) } else { missing / 2 };
+        high[axis] = missing - low[axis];
+    }
+    let zero = cx.scalar(x.element(), 0.0)?;
+    let interior = vec![0; x.rank()];
+    Ok(vec![cx.pad(&x, &zero, low, high, interior)?])
 }

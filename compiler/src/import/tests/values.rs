@@ -23,7 +23,8 @@ fn check(node: NodeProto, inputs: &[(&str, Tensor)], constants: Vec<TensorProto>
     };
     let outputs = node.output.iter().zip(expected).map(|(name, tensor)| value(name, tensor)).collect();
     let arguments = inputs.iter().map(|(name, tensor)| value(name, tensor)).collect();
-    let model = model(graph(vec![node], arguments, outputs, constants));
+    let mut model = model(graph(vec![node], arguments, outputs, constants));
+    model.opset_import.push(OperatorSetIdProto { domain: "ai.onnx.ml".into(), version: 5 });
     let context = new_context();
     let imported = import(&context, &model, &[]).unwrap_or_else(|error| panic!("{operator}: {error}"));
     let store = &imported.store;
@@ -149,4 +150,163 @@ fn positions_of_maxima_are_those_of_the_first() {
     let node = node("MaxPool", &["x"], &["y", "i"], attributes);
     let expected = [f32s(&[1, 1, 1, 3], &[5.0, 5.0, 5.0]), i64s(&[1, 1, 1, 3], &[1, 1, 2])];
     check(node, &[("x", f32s(&[1, 1, 1, 4], &[1.0, 5.0, 5.0, 2.0]))], vec![], &expected);
+}
+
+#[test]
+fn grids_name_positions_last_axis_first() {
+    let image = ("x", f32s(&[1, 1, 2, 2], &[1.0, 2.0, 3.0, 4.0]));
+    // The second element of the first row, the center, and a position outside.
+    let grid = ("g", f32s(&[1, 1, 3, 2], &[1.0, -1.0, 0.0, 0.0, 3.0, 0.0]));
+    let sample = |padding: &str| {
+        let attributes = vec![int("align_corners", 1), text_attribute("mode", "linear"), text_attribute("padding_mode", padding)];
+        node("GridSample", &["x", "g"], &["y"], attributes)
+    };
+    check(sample("zeros"), &[image.clone(), grid.clone()], vec![], &[f32s(&[1, 1, 1, 3], &[2.0, 2.5, 0.0])]);
+    check(sample("border"), &[image.clone(), grid.clone()], vec![], &[f32s(&[1, 1, 1, 3], &[2.0, 2.5, 3.0])]);
+    check(sample("reflection"), &[image, grid], vec![], &[f32s(&[1, 1, 1, 3], &[2.0, 2.5, 2.0])]);
+}
+
+#[test]
+fn grids_follow_matrices() {
+    let matrix = ("t", f32s(&[1, 2, 3], &[1.0, 0.0, 0.5, 0.0, 1.0, 0.0]));
+    let node = node("AffineGrid", &["t", "size"], &["y"], vec![]);
+    check(node, &[matrix], vec![longs("size", &[1, 1, 1, 2])], &[f32s(&[1, 1, 2, 2], &[0.0, 0.0, 1.0, 0.0])]);
+}
+
+#[test]
+fn regions_are_averaged_over_their_samples() {
+    let inputs = [("x", f32s(&[1, 1, 2, 2], &[1.0, 2.0, 3.0, 4.0])), ("r", f32s(&[1, 4], &[0.0, 0.0, 2.0, 2.0])), ("b", i64s(&[1], &[0]))];
+    let attributes = vec![int("sampling_ratio", 2), text_attribute("coordinate_transformation_mode", "half_pixel")];
+    check(node("RoiAlign", &["x", "r", "b"], &["y"], attributes), &inputs, vec![], &[f32s(&[1, 1, 1, 1], &[2.5])]);
+}
+
+#[test]
+fn offsets_move_the_taps_of_a_convolution() {
+    let inputs = [
+        ("x", f32s(&[1, 1, 1, 3], &[1.0, 2.0, 4.0])),
+        ("w", f32s(&[1, 1, 1, 1], &[10.0])),
+        ("o", f32s(&[1, 2, 1, 3], &[0.0, 0.0, 0.0, 1.0, 0.5, 1.0])),
+    ];
+    check(node("DeformConv", &["x", "w", "o"], &["y"], vec![]), &inputs, vec![], &[f32s(&[1, 1, 1, 3], &[20.0, 30.0, 0.0])]);
+}
+
+#[test]
+fn overlapping_blocks_add_up() {
+    let x = f32s(&[1, 2, 2], &[1.0, 2.0, 3.0, 4.0]);
+    let node = node("Col2Im", &["x", "image", "block"], &["y"], vec![]);
+    check(node, &[("x", x)], vec![longs("image", &[3]), longs("block", &[2])], &[f32s(&[1, 1, 3], &[1.0, 5.0, 4.0])]);
+}
+
+#[test]
+fn maxima_go_back_to_where_they_were() {
+    let inputs = [("x", f32s(&[1, 1, 2], &[5.0, 6.0])), ("i", i64s(&[1, 1, 2], &[1, 2]))];
+    let unpool = node("MaxUnpool", &["x", "i"], &["y"], vec![ints("kernel_shape", &[2]), ints("strides", &[2])]);
+    check(unpool, &inputs, vec![], &[f32s(&[1, 1, 4], &[0.0, 5.0, 6.0, 0.0])]);
+}
+
+#[test]
+fn crops_and_pads_around_the_middle() {
+    let node = node("CenterCropPad", &["x", "shape"], &["y"], vec![]);
+    let x = f32s(&[1, 4], &[1.0, 2.0, 3.0, 4.0]);
+    check(node, &[("x", x)], vec![longs("shape", &[2, 3])], &[f32s(&[2, 3], &[1.0, 2.0, 3.0, 0.0, 0.0, 0.0])]);
+}
+
+/// Two steps of one head with one key: the state is 2, then 2 / 2 + 3 * 4, read with 1 and 2.
+#[test]
+fn a_recurrent_state_decays_and_grows() {
+    let halve = 0.5f32.ln();
+    let inputs = [
+        ("q", f32s(&[1, 2, 1], &[1.0, 2.0])),
+        ("k", f32s(&[1, 2, 1], &[1.0, 3.0])),
+        ("v", f32s(&[1, 2, 1], &[2.0, 4.0])),
+        ("d", f32s(&[1, 2, 1], &[0.0, halve])),
+    ];
+    let attributes = vec![int("q_num_heads", 1), int("kv_num_heads", 1), text_attribute("update_rule", "gated")];
+    let node = node("LinearAttention", &["q", "k", "v", "", "d"], &["y", "s"], attributes);
+    check(node, &inputs, vec![], &[f32s(&[1, 2, 1], &[2.0, 26.0]), f32s(&[1, 1, 1, 1], &[13.0])]);
+}
+
+#[test]
+fn a_causal_convolution_goes_on_from_its_state() {
+    let inputs = [("x", f32s(&[1, 1, 2], &[1.0, 2.0])), ("w", f32s(&[1, 1, 2], &[10.0, 1.0])), ("p", f32s(&[1, 1, 1], &[5.0]))];
+    let node = node("CausalConvWithState", &["x", "w", "", "p"], &["y", "s"], vec![]);
+    check(node, &inputs, vec![], &[f32s(&[1, 1, 2], &[51.0, 12.0]), f32s(&[1, 1, 1], &[2.0])]);
+}
+
+fn ml(mut node: NodeProto) -> NodeProto {
+    node.domain = "ai.onnx.ml".into();
+    node
+}
+
+fn float_list(name: &str, values: &[f32]) -> AttributeProto {
+    AttributeProto { name: name.into(), r#type: attribute_type::FLOATS, floats: values.to_vec(), ..Default::default() }
+}
+
+fn text_list(name: &str, values: &[&str]) -> AttributeProto {
+    let strings = values.iter().map(|value| value.as_bytes().to_vec().into()).collect();
+    AttributeProto { name: name.into(), r#type: attribute_type::STRINGS, strings, ..Default::default() }
+}
+
+/// One tree with a test of each kind: x0 < 1 ? 10 : (x1 == 2 ? 20 : 30); NaN counts as true in the first.
+#[test]
+fn trees_test_in_every_way() {
+    let attributes = vec![
+        ints("nodes_treeids", &[0; 5]),
+        ints("nodes_nodeids", &[0, 1, 2, 3, 4]),
+        ints("nodes_featureids", &[0, 0, 1, 0, 0]),
+        float_list("nodes_values", &[1.0, 0.0, 2.0, 0.0, 0.0]),
+        text_list("nodes_modes", &["BRANCH_LT", "LEAF", "BRANCH_EQ", "LEAF", "LEAF"]),
+        ints("nodes_truenodeids", &[1, 0, 3, 0, 0]),
+        ints("nodes_falsenodeids", &[2, 0, 4, 0, 0]),
+        ints("nodes_missing_value_tracks_true", &[1, 0, 0, 0, 0]),
+        ints("target_treeids", &[0; 3]),
+        ints("target_nodeids", &[1, 3, 4]),
+        ints("target_ids", &[0; 3]),
+        float_list("target_weights", &[10.0, 20.0, 30.0]),
+        float_list("base_values", &[0.5]),
+    ];
+    let x = f32s(&[6, 2], &[0.5, 2.0, 1.0, 2.0, 1.0, 1.9, 3.0, 2.1, f32::NAN, 2.0, 1.0, f32::NAN]);
+    let regressor = ml(node("TreeEnsembleRegressor", &["x"], &["y"], attributes.clone()));
+    check(regressor, &[("x", x)], vec![], &[f32s(&[6, 1], &[10.5, 20.5, 30.5, 30.5, 10.5, 30.5])]);
+    let mut circle = attributes;
+    circle[5] = ints("nodes_truenodeids", &[2, 0, 0, 0, 0]);
+    let mut model = model(graph(
+        vec![ml(node("TreeEnsembleRegressor", &["x"], &["y"], circle))],
+        vec![info("x", data_type::FLOAT, &["1", "2"])],
+        vec![info("y", data_type::FLOAT, &["1", "1"])],
+        vec![],
+    ));
+    model.opset_import.push(OperatorSetIdProto { domain: "ai.onnx.ml".into(), version: 3 });
+    assert!(error(&model, &[]).contains("the nodes of a tree form a circle"));
+}
+
+#[test]
+fn classes_vote_and_scores_follow() {
+    let attributes = vec![
+        ints("classlabels_ints", &[7, 8, 9]),
+        float_list("coefficients", &[1.0, 0.0, 0.0, 1.0, -1.0, -1.0]),
+        float_list("intercepts", &[0.0, 0.5, 0.0]),
+    ];
+    let linear = ml(node("LinearClassifier", &["x"], &["l", "s"], attributes));
+    let x = ("x", f32s(&[2, 2], &[1.0, 0.0, -1.0, -2.0]));
+    check(linear, &[x], vec![], &[i64s(&[2], &[7, 9]), f32s(&[2, 3], &[1.0, 0.5, -1.0, -1.0, -1.5, 3.0])]);
+    // Two classes, one vector each: the decision is k(x, 1) - k(x, -1) + 0.5.
+    let attributes = vec![
+        ints("classlabels_ints", &[3, 4]),
+        ints("vectors_per_class", &[1, 1]),
+        float_list("support_vectors", &[1.0, -1.0]),
+        float_list("coefficients", &[1.0, -1.0]),
+        float_list("rho", &[0.5]),
+        text_attribute("kernel_type", "LINEAR"),
+    ];
+    let machine = ml(node("SVMClassifier", &["x"], &["l", "s"], attributes));
+    let x = ("x", f32s(&[2, 1], &[1.0, -2.0]));
+    check(machine, &[x], vec![], &[i64s(&[2], &[3, 4]), f32s(&[2, 2], &[-2.5, 2.5, 3.5, -3.5])]);
+}
+
+#[test]
+fn labels_are_looked_up() {
+    let attributes = vec![ints("keys_int64s", &[5, 6]), float_list("values_floats", &[0.5, 0.25]), float("default_float", -1.0)];
+    let encoder = ml(node("LabelEncoder", &["x"], &["y"], attributes));
+    check(encoder, &[("x", i64s(&[3], &[6, 1, 5]))], vec![], &[f32s(&[3], &[0.25, -1.0, 0.5])]);
 }

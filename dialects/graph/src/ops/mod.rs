@@ -18,6 +18,7 @@ pub mod reshape;
 pub mod scatter;
 pub mod slice;
 pub mod transpose;
+pub mod tree_leaf;
 
 pub mod conv;
 pub mod dot_general;
@@ -58,6 +59,7 @@ pub fn all() -> Vec<OpDefinition> {
         concat::DEFINITION,
         gather::DEFINITION,
         scatter::DEFINITION,
+        tree_leaf::DEFINITION,
         pad::DEFINITION,
         packed_dot::DEFINITION,
         packed_conv::DEFINITION,

@@ -360,3 +360,27 @@ fn random_graphs_compile_to_what_they_evaluate_to() {
         }
     }
 }
+
+/// Two trees: one of a test and two leaves, one of a leaf alone. Node 4 names what is not there.
+#[test]
+fn trees_are_descended() {
+    let text = "func.func @k(%x: tensor<3x2xf32>, %t: tensor<5xf32>, %n: tensor<5x4xi32>, %r: tensor<3xi32>) -> tensor<3x3xi32> {
+        %0 = graph.tree_leaf %x, %t, %n, %r depth 3 : tensor<3x2xf32>, tensor<5xf32>, tensor<5x4xi32>, tensor<3xi32>
+        return %0 : tensor<3x3xi32> }";
+    let x = Tensor::new(&[3, 2], &[0f32, 1.0, 0.0, 1.5, 0.0, f32::NAN]);
+    let thresholds = Tensor::new(&[5], &[0f32, 0.0, 0.0, 1.0, 0.5]);
+    let leaf = [-1, 0, 0, 0];
+    let nodes = Tensor::new(&[5, 4], &[leaf, leaf, leaf, [1, 0, 1, 2], [9, 7, -3, 1]].concat());
+    let r = checked(text, &[x, thresholds, nodes, Tensor::new(&[3], &[3i32, 1, 4])], &[]);
+    // The last root tests the last feature; what lies beyond the table is its last node, what lies before it the first.
+    assert_eq!(r[0], Tensor::new(&[3, 3], &[0i32, 1, 0, 1, 1, 0, 2, 1, 1]));
+}
+
+#[test]
+fn a_remainder_of_zero_has_the_sign_of_the_divisor() {
+    let text = "func.func @k(%a: tensor<4xf32>, %b: tensor<4xf32>) -> tensor<4xf32> {
+        %0 = graph.mod %a, %b : tensor<4xf32>
+        return %0 : tensor<4xf32> }";
+    let r = checked(text, &[Tensor::new(&[4], &[0f32, -0.0, 4.0, -4.0]), Tensor::new(&[4], &[-2f32, 2.0, -2.0, 2.0])], &[]);
+    assert_eq!(f32s(&r[0]).iter().map(|x| x.is_sign_negative()).collect::<Vec<_>>(), [true, false, true, false]);
+}

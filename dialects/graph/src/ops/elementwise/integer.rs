@@ -127,7 +127,9 @@ pub fn lower_mod<'c>(b: &ScalarBuilder<'c>, op: Op<'c>, e: ElementType, x: &[Val
         // By zero the dividend stays.
         b.same("arith.andi", &[opposite, b.cmpi("ne", x[1], zero)])
     };
-    b.select(opposite, b.same(add, &[r, x[1]]), r)
+    let result = b.select(opposite, b.same(add, &[r, x[1]]), r);
+    // A zero has the sign of the divisor.
+    if e.is_float() { b.select(b.cmpf("oeq", r, zero), b.same("math.copysign", &[r, x[1]]), result) } else { result }
 }
 
 pub fn lower_pow<'c>(b: &ScalarBuilder<'c>, _: Op<'c>, e: ElementType, x: &[Val<'c>]) -> Val<'c> {

@@ -18,7 +18,11 @@ pub fn erfc(x: f64) -> f64 {
 /// Remainder with the sign of the divisor.
 pub fn float_mod(a: f64, b: f64) -> f64 {
     let r = a % b;
-    if r != 0.0 && (r < 0.0) != (b < 0.0) { r + b } else { r }
+    match r {
+        0.0 => r.copysign(b),
+        _ if (r < 0.0) != (b < 0.0) => r + b,
+        _ => r,
+    }
 }
 
 // M. Giles, "Approximating the erfinv function", GPU Computing Gems, 2011: polynomials in w = -log(1 - x^2), relative error below 4e-7.
