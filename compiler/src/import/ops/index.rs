@@ -116,7 +116,7 @@ fn gather<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
 }
 
 /// All axes but one, walked together.
-fn all_but(axis: usize, rank: usize) -> Places {
+pub fn all_but(axis: usize, rank: usize) -> Places {
     Places { axes: vec![axis], batch: (0..rank).filter(|i| *i != axis).map(|i| (i, i)).collect(), position: 0 }
 }
 

@@ -1,9 +1,13 @@
 //! Operators along an axis in which order counts: CumSum, CumProd, TopK.
 //!
-//! Each is a masked reduction over pairs of positions, which fuses into one kernel: an element's running sum folds those before it, its rank counts
-//! those that come before it. Long axes are scanned in blocks.
+//! Sums and products are masked reductions over pairs of positions, which fuse into one kernel: an element's running sum folds those before it.
+//! Long axes are scanned in blocks. The best few of many are found by `graph.top_k`; of others, each counts those that come before it.
 
-use super::{OpResult, Row, index::positions, row};
+use super::{
+    OpResult, Row,
+    index::{all_but, gather_places, positions, single},
+    row,
+};
 use crate::{
     constants::Scalar,
     import::{
@@ -13,7 +17,7 @@ use crate::{
     },
 };
 use winze_graph::{
-    dialect::{Add, And, Bitcast, Eq, Ge, Gt, Le, Lt, Mul, Or, Shr, Xor},
+    dialect::{Add, And, Bitcast, Eq, Ge, Gt, Le, Lt, Mul, Or, Shr, TopK, Xor},
     dim::Dim,
     types::ElementType,
 };
@@ -190,7 +194,9 @@ pub fn ranks<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>, x: &Tensor<'c, 'a>, axis: usiz
     cx.reduce("add", &counts, &[axis + 1])
 }
 
-/// Ranks each element among all of its row; the first of equals comes first. Result `r` is the element of rank `r`.
+/// Best of so few that reading a row once, and keeping them in order, costs less than comparing all pairs.
+const FEW: i64 = 8;
+
 fn top_k<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
     let x = cx.input(0)?;
     let axis = normalize_axis(cx.int_or("axis", -1)?, x.rank())?;
@@ -204,14 +210,37 @@ fn top_k<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
     if k.as_static().is_some_and(|k| k < 0 || x.extent(axis).is_some_and(|extent| k > extent)) {
         return Ok(Failure::invalid(format!("k {k} of an axis of extent {}", x.dims()[axis]))?);
     }
-    let extent = x.dims()[axis].clone();
     let largest = cx.int_or("largest", 1)? != 0;
-    let rank = ranks(cx, &x, axis, largest)?;
+    match (k.as_static(), x.extent(axis)) {
+        (Some(k), Some(extent)) if k <= extent / FEW => best_few(cx, &x, axis, k, largest),
+        _ => by_rank(cx, &x, axis, &k, largest),
+    }
+}
+
+/// The positions of the best elements, and the elements.
+fn best_few<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>, x: &Tensor<'c, 'a>, axis: usize, k: i64, largest: bool) -> OpResult<'c, 'a> {
+    let last = x.rank() - 1;
+    let swapped: Vec<i64> = (0..=last as i64).filter(|i| *i != axis as i64).chain([axis as i64]).collect();
+    let back: Vec<i64> = (0..=last).map(|i| if i < axis { i } else if i == axis { last } else { i - 1 } as i64).collect();
+    let rows = cx.transpose(x, swapped)?;
+    let key = sort_keys(cx, &rows)?;
+    let value = cx.value(&key)?;
+    let index = cx.infer(|c, l| TopK::create(c, l, value, k, !largest))?;
+    let places = single(cx, &index)?;
+    let values = gather_places(cx, &rows, &places, &all_but(last, x.rank()))?;
+    let (values, index) = (cx.transpose(&values, back.clone())?, cx.transpose(&index, back)?);
+    Ok(vec![values, cx.convert(&index, ElementType::I64)?])
+}
+
+/// Ranks each element among all of its row; the first of equals comes first. Result `r` is the element of rank `r`.
+fn by_rank<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>, x: &Tensor<'c, 'a>, axis: usize, k: &Dim, largest: bool) -> OpResult<'c, 'a> {
+    let extent = x.dims()[axis].clone();
+    let rank = ranks(cx, x, axis, largest)?;
     let position = positions(cx, &extent, ElementType::I32)?;
     let mut dims = x.dims().to_vec();
     dims.insert(axis, k.clone());
     let axes: Vec<usize> = (0..dims.len()).filter(|i| *i != axis).collect();
-    let wanted = positions(cx, &k, ElementType::I32)?;
+    let wanted = positions(cx, k, ElementType::I32)?;
     let wanted = cx.broadcast_along(&wanted, &[axis], &dims)?;
     let rank = cx.broadcast_along(&rank, &axes, &dims)?;
     let hit = cx.compare(Eq::create, &rank, &wanted)?;
@@ -221,6 +250,6 @@ fn top_k<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
         let picked = cx.select(&hit, &elements, &zero)?;
         cx.reduce("add", &picked, &[axis + 1])
     };
-    let (values, indices) = (pick(&x, &axes)?, pick(&position, &[axis + 1])?);
+    let (values, indices) = (pick(x, &axes)?, pick(&position, &[axis + 1])?);
     Ok(vec![values, cx.convert(&indices, ElementType::I64)?])
 }

@@ -282,7 +282,7 @@ fn operand_floats<'c, 'a>(cx: &Cx<'_, '_, 'c, 'a>, i: usize, what: &str) -> Resu
     let Some(tensor) = cx.optional(i).filter(|tensor| tensor.r#type.count().as_static() != Some(0)) else { return Ok(None) };
     match known_floats(cx, &tensor)? {
         Some(values) => Ok(Some(values)),
-        None => Failure::unsupported(format!("{what} that are only known at run time")),
+        None => Err(cx.importer.unknown(&tensor, what)),
     }
 }
 

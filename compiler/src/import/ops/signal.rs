@@ -201,11 +201,7 @@ fn mel_weight_matrix<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
     let element = output_element(cx)?;
     let mut numbers = [0.0; 5];
     for (i, number) in numbers.iter_mut().enumerate() {
-        let input = cx.input(i)?;
-        let Some(value) = cx.scalar_constant(&input) else {
-            return Ok(Failure::unsupported("parameters that are only known at run time")?);
-        };
-        *number = value.to_f64();
+        *number = cx.scalar_input(i, "parameters")?.to_f64();
     }
     let [bands, length, rate, low, high] = numbers;
     let (bands, spectrum) = (bands as i64, length as i64 / 2 + 1);

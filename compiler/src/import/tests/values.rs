@@ -101,6 +101,14 @@ fn the_first_of_equals_ranks_first() {
 }
 
 #[test]
+fn the_best_few_of_many_are_found_along_any_axis() {
+    let items: Vec<f32> = (0..40).map(|i| (i * 7 % 20) as f32).collect();
+    let node = node("TopK", &["x", "k"], &["v", "i"], vec![int("axis", 0)]);
+    let expected = [f32s(&[2, 2], &[18.0, 19.0, 18.0, 19.0]), i64s(&[2, 2], &[7, 8, 17, 18])];
+    check(node, &[("x", f32s(&[20, 2], &items))], vec![longs("k", &[2])], &expected);
+}
+
+#[test]
 fn a_nan_is_the_largest() {
     let attributes = vec![int("axis", 0), int("keepdims", 0)];
     let node = node("ArgMax", &["x"], &["y"], attributes);

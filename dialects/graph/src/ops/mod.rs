@@ -17,6 +17,7 @@ pub mod pad;
 pub mod reshape;
 pub mod scatter;
 pub mod slice;
+pub mod top_k;
 pub mod transpose;
 pub mod tree_leaf;
 
@@ -59,6 +60,7 @@ pub fn all() -> Vec<OpDefinition> {
         concat::DEFINITION,
         gather::DEFINITION,
         scatter::DEFINITION,
+        top_k::DEFINITION,
         tree_leaf::DEFINITION,
         pad::DEFINITION,
         packed_dot::DEFINITION,
