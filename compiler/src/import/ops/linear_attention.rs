@@ -135,7 +135,7 @@ fn linear_attention<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
         [cx.reshape(&output, row)?, state]
     } else {
         let zero = cx.scalar(ElementType::F32, 0.0)?;
-        let outputs = cx.broadcast_to(&zero, &[&[steps.clone()], &row[1..]].concat())?;
+        let outputs = cx.broadcast_to(&zero, &[std::slice::from_ref(&steps), &row[1..]].concat())?;
         let results = cx.repeat(&steps, &[outputs, state], |cx, step, carried| {
             let [output, state] = all.step(cx, step, &carried[1])?;
             let output = cx.reshape(&output, row)?;
@@ -144,7 +144,7 @@ fn linear_attention<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
             let outputs = cx.emit(DynamicUpdateSlice::create(cx.context(), cx.location, outputs, output, &[at], vec![0], &[r#type]))?;
             Ok(vec![outputs, state])
         })?;
-        <[_; 2]>::try_from(results).ok().expect("as many results as carried values")
+        <[_; 2]>::try_from(results).expect("as many results as carried values")
     };
     let outputs = cx.transpose(&outputs, vec![1, 0, 2, 3])?;
     let outputs = cx.reshape(&outputs, vec![batch, steps, (many * values).into()])?;

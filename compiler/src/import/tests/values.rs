@@ -288,6 +288,28 @@ fn trees_test_in_every_way() {
     assert!(error(&model, &[]).contains("the nodes of a tree form a circle"));
 }
 
+/// Two trees of a leaf each, which name different targets of three.
+#[test]
+fn targets_that_no_tree_names_score_zero() {
+    let attributes = vec![
+        int("n_targets", 3),
+        text_attribute("aggregate_function", "MIN"),
+        ints("nodes_treeids", &[0, 1]),
+        ints("nodes_nodeids", &[0, 0]),
+        ints("nodes_featureids", &[0, 0]),
+        float_list("nodes_values", &[0.0, 0.0]),
+        text_list("nodes_modes", &["LEAF", "LEAF"]),
+        ints("nodes_truenodeids", &[0, 0]),
+        ints("nodes_falsenodeids", &[0, 0]),
+        ints("target_treeids", &[0, 1, 1]),
+        ints("target_nodeids", &[0, 0, 0]),
+        ints("target_ids", &[0, 0, 2]),
+        float_list("target_weights", &[2.0, 1.0, 5.0]),
+    ];
+    let regressor = ml(node("TreeEnsembleRegressor", &["x"], &["y"], attributes));
+    check(regressor, &[("x", f32s(&[1, 1], &[0.0]))], vec![], &[f32s(&[1, 3], &[1.0, 0.0, 5.0])]);
+}
+
 #[test]
 fn classes_vote_and_scores_follow() {
     let attributes = vec![

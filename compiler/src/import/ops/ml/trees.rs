@@ -10,7 +10,7 @@ use crate::import::{
 };
 use std::collections::HashMap;
 use winze_graph::{
-    dialect::{Mul, TreeLeaf},
+    dialect::{Eq, Mul, TreeLeaf},
     types::ElementType,
 };
 
@@ -285,12 +285,12 @@ fn named_nodes(cx: &mut Cx, x: &Tensor, leaf: &str, targets: usize, missing: f64
     Ok(forest)
 }
 
-/// How trees are folded, and the weight of a target that a leaf does not name.
+/// How trees are folded, and what that starts from: the weight of a target that a leaf does not name.
 fn aggregate(name: &str) -> Result<(&'static str, f64), Failure> {
     Ok(match name {
         "SUM" | "AVERAGE" => ("add", 0.0),
-        "MIN" => ("min", f64::from(f32::MAX)),
-        "MAX" => ("max", f64::from(f32::MIN)),
+        "MIN" => ("min", f64::INFINITY),
+        "MAX" => ("max", f64::NEG_INFINITY),
         other => return Failure::invalid(format!("aggregate_function `{other}`")),
     })
 }
@@ -312,7 +312,14 @@ fn regression<'c, 'a>(
     function: &str,
     how: &str,
 ) -> Result<Tensor<'c, 'a>, Failure> {
-    let mut scores = forest.scores(cx, x, aggregate(function)?.0)?;
+    let (kind, start) = aggregate(function)?;
+    let mut scores = forest.scores(cx, x, kind)?;
+    if start != 0.0 && forest.weights.contains(&start) {
+        // A target that no tree names scores 0.
+        let (start, zero) = (cx.scalar(forest.element, start)?, cx.scalar(forest.element, 0.0)?);
+        let unnamed = cx.compare(Eq::create, &scores, &start)?;
+        scores = cx.select(&unnamed, &zero, &scores)?;
+    }
     if function == "AVERAGE" {
         scores = cx.binary_scalar(Mul::create, &scores, 1.0 / forest.roots.len() as f64)?;
     }
