@@ -320,6 +320,9 @@ fn classes_vote_and_scores_follow() {
     let linear = ml(node("LinearClassifier", &["x"], &["l", "s"], attributes));
     let x = ("x", f32s(&[2, 2], &[1.0, 0.0, -1.0, -2.0]));
     check(linear, &[x], vec![], &[i64s(&[2], &[7, 9]), f32s(&[2, 3], &[1.0, 0.5, -1.0, -1.0, -1.5, 3.0])]);
+    let attributes = vec![ints("classlabels_ints", &[5, 6]), float_list("coefficients", &[1.0]), float_list("intercepts", &[-1.0])];
+    let one_row = ml(node("LinearClassifier", &["x"], &["l", "s"], attributes));
+    check(one_row, &[("x", f32s(&[2, 1], &[1.75, 0.5]))], vec![], &[i64s(&[2], &[6, 5]), f32s(&[2, 2], &[0.25, 0.75, 1.5, -0.5])]);
     // Two classes, one vector each: the decision is k(x, 1) - k(x, -1) + 0.5.
     let attributes = vec![
         ints("classlabels_ints", &[3, 4]),

@@ -41,7 +41,7 @@ fn linear_classifier<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
     match (scores.extent(1), &labels[..]) {
         (Some(1), [negative, positive]) => {
             let label = above(cx, &scores, 0.0, [*negative, *positive])?;
-            let both = two_classes(cx, &scores, false)?;
+            let both = two_classes(cx, &scores, how == "NONE")?;
             Ok(vec![label, transformed(cx, &both, &how)?])
         }
         (Some(classes), _) if classes as usize == labels.len() && classes > 1 => {

@@ -337,7 +337,8 @@ fn regressor<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
     Ok(vec![cx.convert(&scores, ElementType::F32)?])
 }
 
-/// Labels and scores. Where the leaves name one class of two, its score decides: a probability when no weight is negative.
+/// Labels and scores. Where the leaves name one class of two, its score decides: a probability when no weight is negative. Named as the first class it
+/// is that of the second, and the first has what remains.
 fn classifier<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
     let x = rows(cx, 0, element(cx)?)?;
     let labels = class_labels(cx, "classlabels_int64s")?;
@@ -359,9 +360,14 @@ fn classifier<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
         let score = cx.convert(&score, ElementType::F32)?;
         let probability = forest.weights.iter().all(|weight| *weight >= 0.0);
         let label = above(cx, &score, if probability { 0.5 } else { 0.0 }, [labels[0], labels[1]])?;
-        let both = two_classes(cx, &score, probability)?;
-        let both = if probability { both } else { transformed(cx, &both, &how)? };
-        return Ok(vec![label, both]);
+        let both = if class == 0 {
+            two_classes(cx, &score, probability && how == "NONE")?
+        } else {
+            let zero = cx.scalar(ElementType::F32, 0.0)?;
+            let none = cx.broadcast_to(&zero, score.dims())?;
+            cx.concat(&[none, score], 1)?
+        };
+        return Ok(vec![label, transformed(cx, &both, &how)?]);
     }
     if labels.len() < 2 {
         return Ok(Failure::unsupported("one class")?);
