@@ -192,6 +192,7 @@ mod tests {
             inputs: vec![port("x", vec![Expr::symbol(0)]), port("y", vec![double])],
             outputs: Vec::new(),
             fixed: Vec::new(),
+            specializes: None,
         }
     }
 

@@ -96,7 +96,9 @@ fn text(program: &Program, dims: &[(String, i64)]) -> String {
         line(2, &format!("{:<10} {:>12} bytes at {}", section.kind.name(), section.length, section.offset));
     }
     for function in &manifest.functions {
-        line(0, &format!("function {}", function.name));
+        let form = function.specializes.as_ref().map(|form| &manifest.functions[form.function as usize].name);
+        let form = form.map(|general| format!(", a form of {general}")).unwrap_or_default();
+        line(0, &format!("function {}{form}", function.name));
         for symbol in &function.symbols {
             match &symbol.upper {
                 None => line(2, &format!("symbol {} {}", symbol.name, symbol_range(symbol.min, symbol.max))),
@@ -165,6 +167,7 @@ fn function_object(function: &Function) -> Value {
         "inputs": function.inputs.iter().map(|port| port_object(function, port)).collect::<Vec<_>>(),
         "fixed_inputs": function.fixed.iter().map(|fixed| &function.inputs[fixed.input as usize].name).collect::<Vec<_>>(),
         "outputs": function.outputs.iter().map(|port| port_object(function, port)).collect::<Vec<_>>(),
+        "specializes": function.specializes.as_ref().map(|form| json!({"function": form.function, "symbols": form.symbols})),
     })
 }
 

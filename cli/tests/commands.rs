@@ -64,7 +64,10 @@ impl Bench {
                 Instruction::Return,
             ],
         };
-        model.function(Function { name: "spin".into(), symbols: vec![], inputs: vec![], outputs: vec![], fixed: vec![] }, spin);
+        model.function(
+            Function { name: "spin".into(), symbols: vec![], inputs: vec![], outputs: vec![], fixed: vec![], specializes: None },
+            spin,
+        );
         model.write(&bench.path("m.wz")).unwrap();
         bench
     }

@@ -6,7 +6,7 @@ use crate::{
     cache::{Cache, Key},
     compile::{CompileError, CompileOptions, Emit, Target, compile, static_library},
     context,
-    import::{DimSetting, ImportOptions, SizeSetting, ValueSetting, import_onnx},
+    import::{DimSetting, ImportOptions, SizeSetting, Specialization, ValueSetting, import_onnx},
     stage::Stage,
     steps::{
         self,
@@ -52,6 +52,7 @@ enum Command {
   winze compile model.onnx -o model.wz
   winze compile model.onnx -o model.wz --target cpu=x86-64-v3 --target vulkan
   winze compile model.onnx -o model.wz --dim batch=1 --dim 'length<=512'
+  winze compile model.onnx -o model.wz --specialize batch=1 --specialize batch=8
   winze compile model.onnx --emit kernels
   winze compile model.onnx -o model.wz --emit all --emit-folder stages
   winze compile model.onnx --emit static-lib -o libmodel.a         a library and model.h, for C programs that cannot map files")]
@@ -67,6 +68,9 @@ struct CompileArguments {
     /// NAME=N fixes a symbolic dim, 'NAME<=N' bounds it; may be repeated
     #[arg(long = "dim", value_name = "DIM")]
     dims: Vec<DimSetting>,
+    /// NAME=N[,NAME=N...]: also compile a form for these values of dims, which runs where inputs have them; may be repeated
+    #[arg(long = "specialize", value_name = "DIMS")]
+    specializations: Vec<Specialization>,
     /// The value of an input, fixed where an operator needs it to be compiled; the input stays, and other values are refused
     #[arg(long = "value", value_name = "NAME=FILE.npy")]
     values: Vec<ValueSetting>,
@@ -217,7 +221,13 @@ fn compile_command(mut arguments: CompileArguments) -> Result<(), CompileError> 
         })
     });
     let jobs = arguments.jobs.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
-    let import = ImportOptions { dims: arguments.dims, max_sizes: arguments.max_sizes, values: arguments.values, inputs: arguments.inputs };
+    let import = ImportOptions {
+        dims: arguments.dims,
+        specializations: arguments.specializations,
+        max_sizes: arguments.max_sizes,
+        values: arguments.values,
+        inputs: arguments.inputs,
+    };
     let options = CompileOptions { targets: or_native(arguments.targets)?, import, jobs: jobs.max(1), emit: emit.transpose()? };
     // Whoever asks for stages or times wants to see the model being compiled.
     let cached = arguments.emit.is_none() && arguments.trace.is_none() && !arguments.no_cache;
@@ -255,7 +265,7 @@ fn check(arguments: CheckArguments) -> Result<ExitCode, CompileError> {
         dims: arguments.dims.clone(),
         max_sizes: arguments.max_sizes.clone(),
         values: arguments.values.clone(),
-        inputs: vec![],
+        ..Default::default()
     };
     let gaps_of = |result: Result<(), CompileError>| match result {
         Ok(()) => Ok(vec![]),

@@ -189,7 +189,7 @@ fn c_kernels_are_called() {
     let code = vec![Instruction::ConstInt { dst: 0, value: 2 }, call, Instruction::Return];
     let ports = |name| vec![port(name, ElementType::F32, &[c(2)])];
     model.function(
-        Function { name: "main".into(), symbols: vec![], inputs: ports("x"), outputs: ports("y"), fixed: vec![] },
+        Function { name: "main".into(), symbols: vec![], inputs: ports("x"), outputs: ports("y"), fixed: vec![], specializes: None },
         LaunchProgram { registers: 1, buffers, arena: c(0), code },
     );
     let artifact = model.artifact();
@@ -223,7 +223,10 @@ fn c_kernels_are_called() {
 fn a_run_is_cancelled_from_another_thread() {
     let mut model = Model::new();
     let endless = LaunchProgram { registers: 0, buffers: vec![], arena: c(0), code: vec![Instruction::Jump { target: 0 }] };
-    model.function(Function { name: "main".into(), symbols: vec![], inputs: vec![], outputs: vec![], fixed: vec![] }, endless);
+    model.function(
+        Function { name: "main".into(), symbols: vec![], inputs: vec![], outputs: vec![], fixed: vec![], specializes: None },
+        endless,
+    );
     let artifact = model.artifact();
     let path = CString::new(artifact.path.to_str().unwrap()).unwrap();
     unsafe {

@@ -57,6 +57,7 @@ fn everything() -> Vec<u8> {
         inputs: vec![port("x", ElementType::F32, &shape)],
         outputs: vec![port("y", ElementType::F32, &shape)],
         fixed: vec![],
+        specializes: None,
     };
     model.function(function, outer);
     std::fs::read(&model.artifact().path).unwrap()

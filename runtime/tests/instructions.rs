@@ -38,7 +38,7 @@ impl Case {
 
     fn function(name: &str) -> Function {
         let ports = |port_name: &str| -> Vec<Port> { vec![port(port_name, ElementType::I64, &[c(8)])] };
-        Function { name: name.into(), symbols: vec![], inputs: ports("x"), outputs: ports("y"), fixed: vec![] }
+        Function { name: name.into(), symbols: vec![], inputs: ports("x"), outputs: ports("y"), fixed: vec![], specializes: None }
     }
 
     fn program(&self, code: Vec<Instruction>) -> LaunchProgram {
@@ -344,6 +344,7 @@ fn callee(model: &mut Model) -> (Function, LaunchProgram) {
         inputs: vec![port("x", ElementType::I64, &[s(0)])],
         outputs: vec![port("y", ElementType::I64, &[s(0)])],
         fixed: vec![],
+        specializes: None,
     };
     let program = LaunchProgram {
         registers: 3,

@@ -47,6 +47,52 @@ fn runs_two_kernels_for_any_shape_and_thread_count() {
 }
 
 #[test]
+fn runs_the_form_that_was_made_for_the_dims() {
+    let mut model = add_scale(symbol("rows", 0, None), symbol("width", 1, None), 2.0);
+    specialize_rows(&mut model, 3);
+    specialize_rows(&mut model, 5);
+    let program = model.artifact().open();
+    let mut session = session(&program, 1);
+    let ones = vec![1f32; 100];
+    for dims in [[2, 3], [3, 3], [3, 20], [4, 1], [5, 2], [3, 3], [2, 3]] {
+        let view = TensorView::of(&dims, &ones[..(dims[0] * dims[1]) as usize]);
+        let expected = if [3, 5].contains(&dims[0]) { 200.0 * dims[0] as f32 } else { 4.0 };
+        let outputs = session.run(&[view, view]).unwrap();
+        let y = outputs.get(0).unwrap();
+        assert_eq!((y.dims, y.as_slice::<f32>().unwrap()), (&dims[..], &vec![expected; view.data.len() / 4][..]));
+        let mut memory = vec![0f32; view.data.len() / 4];
+        // SAFETY: any bytes are floats.
+        let bytes = unsafe { std::slice::from_raw_parts_mut(memory.as_mut_ptr().cast::<u8>(), view.data.len()) };
+        session.run_into(0, &[view, view], &mut [bytes]).unwrap();
+        assert!(memory.iter().all(|y| *y == expected));
+    }
+    // A form may be called by its own name, for its own dims only.
+    let form = program.function(Some("main[rows=3]")).unwrap();
+    let view = TensorView::of(&[2, 3], &ones[..6]);
+    let refused = session.run_function(form, &[view, view]).err().unwrap().to_string();
+    assert!(refused.contains("expected f32[3 x width]"), "{refused}");
+}
+
+#[test]
+fn refuses_forms_that_differ_from_what_they_specialise() {
+    let made = || {
+        let mut model = add_scale(symbol("rows", 0, None), symbol("width", 1, None), 2.0);
+        specialize_rows(&mut model, 3);
+        model
+    };
+    let refused = |change: fn(&mut Function), why: &str| {
+        let mut model = made();
+        change(&mut model.manifest.functions[1]);
+        let folder = tempfile::TempDir::new().unwrap();
+        let error = model.write(&folder.path().join("model.wz")).unwrap_err().to_string();
+        assert!(error.contains(why), "{error}");
+    };
+    refused(|form| form.specializes.as_mut().unwrap().function = 1, "function 1 does not exist");
+    refused(|form| form.specializes.as_mut().unwrap().symbols.truncate(1), "specialises 1 dims");
+    refused(|form| form.inputs[0].name = "c".into(), "its inputs and outputs are not those of main");
+}
+
+#[test]
 fn runs_from_memory_as_from_a_file() {
     let artifact = add_scale(symbol("rows", 1, None), symbol("width", 1, None), 2.0).artifact();
     let program = Program::from_bytes(&std::fs::read(&artifact.path).unwrap()).unwrap();
@@ -274,7 +320,10 @@ fn images_of_both_linkers_load() {
             code: vec![Instruction::Dispatch { dispatch, buffers: vec![0], dims: vec![], scalars: vec![] }, Instruction::Return],
         };
         let outputs = vec![port("y", ElementType::F32, &[c(6000)])];
-        model.function(Function { name: "main".into(), symbols: vec![], inputs: vec![], outputs, fixed: vec![] }, program);
+        model.function(
+            Function { name: "main".into(), symbols: vec![], inputs: vec![], outputs, fixed: vec![], specializes: None },
+            program,
+        );
         let artifact = model.artifact();
         for program in [artifact.open(), Program::from_bytes(&std::fs::read(&artifact.path).unwrap()).unwrap()] {
             let mut session = session(&program, 1);

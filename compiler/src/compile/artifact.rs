@@ -16,13 +16,13 @@ use melior::ir::{
 use std::collections::HashMap;
 use winze_graph::{
     ops::size::Bound,
-    types::{ElementType, TensorType, symbol_names},
+    types::{ElementType, SPECIALIZES, TensorType, symbol_names},
 };
 use winze_launch as launch;
 use winze_mlir::{attributes, walk};
 use winze_runtime::artifact::{
     expr::Expr,
-    manifest::{Device, Dispatch, ElementType as Storage, FixedInput, Function, Kernel, Port, Symbol, Variant},
+    manifest::{Device, Dispatch, ElementType as Storage, FixedInput, Function, Kernel, Port, Specialization, Symbol, Variant},
     writer::Writer,
 };
 
@@ -72,7 +72,12 @@ fn function(func: OperationRef) -> Result<Function, String> {
         Ok(FixedInput { input: i as u32, bytes })
     });
     let fixed = fixed.collect::<Result<_, String>>()?;
-    Ok(Function { name: attributes::get(func, "sym_name").unwrap_or_else(|| "main".into()), symbols, inputs, outputs, fixed })
+    let values: Option<Vec<i64>> = attributes::get(func, SPECIALIZES);
+    let specializes = values.map(|values| Specialization {
+        function: 0,
+        symbols: values.into_iter().map(|value| (value != i64::MIN).then_some(value)).collect(),
+    });
+    Ok(Function { name: attributes::get(func, "sym_name").unwrap_or_else(|| "main".into()), symbols, inputs, outputs, fixed, specializes })
 }
 
 /// An entry of the dictionary of argument or result `i`.

@@ -100,8 +100,11 @@ impl ConstantStore {
         Self::default()
     }
 
-    /// Adds a constant and returns its id: `name`, or `name#N` if that is taken.
+    /// Adds a constant and returns its id: `name`, or `name#N` if that is taken by another one than this range of a file.
     pub fn add(&mut self, name: &str, r#type: ConstantType, source: Source) -> Result<String, ConstantError> {
+        if self.entries.get(name).is_some_and(|known| known.r#type == r#type && known.source.is_same_range(&source)) {
+            return Ok(name.to_string());
+        }
         let id = self.free_id(name);
         let too_large = || ConstantError::Type { id: id.clone(), what: "stored", why: format!("the size of {type} does not fit 64 bits") };
         let elements = r#type.checked_elements().ok_or_else(too_large)?;

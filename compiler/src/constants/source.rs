@@ -55,6 +55,16 @@ pub enum Source {
 }
 
 impl Source {
+    /// Whether both are the same bytes of one file.
+    pub(super) fn is_same_range(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Mapped { path, offset, data }, Self::Mapped { path: other_path, offset: other_offset, data: other_data }) => {
+                path == other_path && offset == other_offset && data.len() == other_data.len()
+            }
+            _ => false,
+        }
+    }
+
     /// Size in bytes, unless it has to be computed.
     pub(super) fn len(&self) -> Option<usize> {
         match self {

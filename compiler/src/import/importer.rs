@@ -4,6 +4,7 @@
 //! that one run finds everything unsupported; nodes that need a missing value are only checked for being known.
 
 use super::{
+    Form,
     error::{Failure, ImportError, Unsupported},
     fold,
     node::NodeContext,
@@ -25,7 +26,10 @@ use std::{
     cell::RefCell,
     collections::{BTreeSet, HashMap, HashSet},
 };
-use winze_graph::{dim::Dim, types::TensorType};
+use winze_graph::{
+    dim::Dim,
+    types::{SPECIALIZES, TensorType},
+};
 use winze_mlir::{
     attributes::AttributeValue,
     diagnostics,
@@ -112,6 +116,7 @@ impl<'p, 'c: 'a, 'a> Importer<'p, 'c, 'a> {
         name: &'p str,
         options: &ImportOptions,
         plan: &'p Plan,
+        store: ConstantStore,
     ) -> Self {
         let (mut fixed, mut bounds) = (plan.dims(model.graph.as_ref().expect("decode has checked")), HashMap::new());
         for setting in &options.dims {
@@ -123,7 +128,7 @@ impl<'p, 'c: 'a, 'a> Importer<'p, 'c, 'a> {
         let functions = model.functions.iter().map(|f| ((domain(&f.domain), f.name.as_str(), f.overload.as_str()), f)).collect();
         Self {
             context,
-            store: ConstantStore::new(),
+            store,
             files: Files::new(file),
             model,
             name,
@@ -143,8 +148,8 @@ impl<'p, 'c: 'a, 'a> Importer<'p, 'c, 'a> {
         }
     }
 
-    /// Fills `module` with the function `main`.
-    pub fn import(&mut self, module: &Module<'c>) -> Result<(), ImportError> {
+    /// Adds the function `form` to `module`.
+    pub fn import(&mut self, module: &Module<'c>, form: &Form) -> Result<(), ImportError> {
         let model = self.model;
         let graph = model.graph.as_ref().expect("decode has checked");
         let opsets = self.opsets(&model.opset_import)?;
@@ -216,7 +221,8 @@ impl<'p, 'c: 'a, 'a> Importer<'p, 'c, 'a> {
         }
         let types: Vec<Type<'c>> = results.iter().map(|value| value.r#type()).collect();
         block.append_operation(func::r#return(&results, Location::new(self.context, self.name, graph.node.len(), 0)));
-        self.append_function(module, region, &arguments, &types, argument_attributes, result_attributes);
+        let signature = FunctionType::new(self.context, &arguments, &types);
+        self.append_function(module, form, region, signature, argument_attributes, result_attributes);
         let (valid, messages) = diagnostics::collect(self.context, || module.as_operation().verify());
         if !valid {
             let text: Vec<String> = messages.iter().map(ToString::to_string).collect();
@@ -288,9 +294,9 @@ impl<'p, 'c: 'a, 'a> Importer<'p, 'c, 'a> {
     fn append_function(
         &self,
         module: &Module<'c>,
+        form: &Form,
         region: Region<'c>,
-        arguments: &[Type<'c>],
-        results: &[Type<'c>],
+        signature: FunctionType<'c>,
         argument_attributes: Vec<Attribute<'c>>,
         result_attributes: Vec<Attribute<'c>>,
     ) {
@@ -305,10 +311,13 @@ impl<'p, 'c: 'a, 'a> Importer<'p, 'c, 'a> {
             let bounds: Vec<i64> = self.symbols[..].iter().map(|name| self.bounds.get(name).copied().unwrap_or(i64::MAX)).collect();
             attributes.push((Identifier::new(cx, "graph.symbol_bounds"), bounds.to_attribute(cx)));
         }
+        if let Some(values) = &form.values {
+            attributes.push((Identifier::new(cx, SPECIALIZES), values.clone().to_attribute(cx)));
+        }
         let function = func::func(
             cx,
-            StringAttribute::new(cx, "main"),
-            TypeAttribute::new(FunctionType::new(cx, arguments, results).into()),
+            StringAttribute::new(cx, &form.name),
+            TypeAttribute::new(signature.into()),
             region,
             &attributes,
             Location::new(cx, self.name, 0, 0),

@@ -25,7 +25,7 @@ mod value_range;
 mod ops;
 
 pub use error::{ImportError, Unsupported};
-pub use options::{DimSetting, ImportOptions, SizeSetting, ValueSetting, offer_of};
+pub use options::{DimSetting, ImportOptions, SizeSetting, Specialization, ValueSetting, offer_of};
 
 use crate::constants::{ConstantStore, MappedFile};
 use bytes::Bytes;
@@ -38,6 +38,16 @@ use winze_mlir::melior::{
     Context,
     ir::{Location, Module},
 };
+
+/// The function of a model for all values of its dims.
+const MAIN: &str = "main";
+
+/// One function that a model becomes.
+struct Form {
+    name: String,
+    /// For a specialisation: values of the symbols of the general function, the least i64 where any will do.
+    values: Option<Vec<i64>>,
+}
 
 /// An imported model.
 pub struct Imported<'c> {
@@ -77,20 +87,41 @@ fn import_model<'c>(
     options: &ImportOptions,
 ) -> Result<Imported<'c>, ImportError> {
     let graph = model.graph.as_ref().expect("decode has checked");
-    let mut plan = Plan::new(graph, options)?;
-    loop {
-        let module = Module::new(Location::new(context, name, 0, 0));
-        let mut importer = Importer::new(context, model, file.clone(), name, options, &plan);
-        match importer.import(&module) {
-            Ok(()) => return Ok(Imported { module, store: importer.store, warnings: importer.warnings }),
-            Err(error) => {
-                let demands = importer.demands.take();
-                if !matches!(error, ImportError::Unsupported(_)) || !plan.extend(demands) {
-                    return Err(error);
+    let mut imported = Imported { module: Module::new(Location::new(context, name, 0, 0)), store: ConstantStore::new(), warnings: vec![] };
+    let mut import = |options: &ImportOptions, form: Form| -> Result<Vec<String>, ImportError> {
+        let mut plan = Plan::new(graph, options)?;
+        loop {
+            let store = std::mem::take(&mut imported.store);
+            let mut importer = Importer::new(context, model, file.clone(), name, options, &plan, store);
+            let result = importer.import(&imported.module, &form);
+            let demands = importer.demands.take();
+            imported.store = importer.store;
+            match result {
+                Ok(()) => {
+                    // The forms of a model would say the same again.
+                    if form.values.is_none() {
+                        imported.warnings = importer.warnings;
+                    }
+                    return Ok(importer.symbols);
                 }
+                Err(error) if !matches!(error, ImportError::Unsupported(_)) || !plan.extend(demands) => return Err(error),
+                Err(_) => {}
             }
         }
+    };
+    let symbols = import(options, Form { name: MAIN.to_string(), values: None })?;
+    for specialization in &options.specializations {
+        let values = |symbol: &String| specialization.values().find(|(name, _)| name == symbol).map_or(i64::MIN, |(_, value)| value);
+        let values: Vec<i64> = symbols.iter().map(values).collect();
+        if let Some((name, _)) = specialization.values().find(|(name, _)| !symbols.iter().any(|symbol| symbol == name)) {
+            let remedy = format!("its symbolic dims: {}", if symbols.is_empty() { "none".to_string() } else { symbols.join(", ") });
+            return Err(ImportError::invalid(format!("the general form has no symbolic dim `{name}`"), "--specialize", remedy));
+        }
+        let dims = options.dims.iter().chain(&specialization.0).cloned().collect();
+        let name = format!("{MAIN}[{specialization}]");
+        import(&ImportOptions { dims, ..options.clone() }, Form { name, values: Some(values) })?;
     }
+    Ok(imported)
 }
 
 #[cfg(test)]

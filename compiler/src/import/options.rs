@@ -3,6 +3,7 @@
 use super::error::ImportError;
 use std::{
     collections::BTreeMap,
+    fmt,
     path::{Path, PathBuf},
     str::FromStr,
 };
@@ -71,11 +72,46 @@ impl FromStr for SizeSetting {
     }
 }
 
+/// `NAME=N[,NAME=N...]`: dims that a specialisation fixes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Specialization(pub Vec<DimSetting>);
+
+impl FromStr for Specialization {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let settings: Vec<DimSetting> = text.split(',').map(str::parse).collect::<Result<_, _>>()?;
+        match settings.iter().find(|setting| !matches!(setting, DimSetting::Fixed(..))) {
+            Some(_) => Err(format!("`{text}` bounds a dim; a specialisation fixes dims: NAME=N[,NAME=N...]")),
+            None => Ok(Self(settings)),
+        }
+    }
+}
+
+impl fmt::Display for Specialization {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let settings: Vec<String> = self.values().map(|(name, value)| format!("{name}={value}")).collect();
+        f.write_str(&settings.join(","))
+    }
+}
+
+impl Specialization {
+    /// Names and values of the dims that are fixed.
+    pub fn values(&self) -> impl Iterator<Item = (&str, i64)> {
+        self.0.iter().filter_map(|setting| match setting {
+            DimSetting::Fixed(name, value) => Some((name.as_str(), *value)),
+            DimSetting::AtMost(..) => None,
+        })
+    }
+}
+
 #[derive(Clone, Debug, Default)]
 pub struct ImportOptions {
     pub dims: Vec<DimSetting>,
     /// Largest values of sizes that are computed while running.
     pub max_sizes: Vec<SizeSetting>,
+    /// Further functions, for certain values of dims that the first one leaves open.
+    pub specializations: Vec<Specialization>,
     /// Values of inputs, used where an op needs one when it is compiled.
     pub values: Vec<ValueSetting>,
     /// Inputs of the run that follows, `[NAME=]FILE.npy`: small ones count as `values`, and their shapes fix symbolic dims that an op cannot

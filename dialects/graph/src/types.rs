@@ -21,6 +21,8 @@ use winze_mlir::{
 
 /// Attribute of a function: names of its symbols, `s0` first.
 pub const SYMBOLS: &str = "graph.symbols";
+/// Attribute of a function: values of the symbols of the first function of its module that this one is a form for; the least i64 is any value.
+pub const SPECIALIZES: &str = "graph.specializes";
 
 /// Type of a tensor's elements. Signless integers of MLIR are signed; `i1` is bool.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]

@@ -6,7 +6,7 @@ use super::{expr::Expr, program::Program};
 use serde::{Deserialize, Serialize};
 
 /// Version of the manifest, launch-program and kernel-ABI layouts described by these types.
-pub const MANIFEST_VERSION: u32 = 4;
+pub const MANIFEST_VERSION: u32 = 5;
 
 /// Element type of a tensor, as ONNX and the host see it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -60,6 +60,26 @@ pub struct Function {
     pub outputs: Vec<Port>,
     /// Inputs that the program takes for known; a run with other values is refused. At most one per input.
     pub fixed: Vec<FixedInput>,
+    /// Set where this is a form of another function for certain values of its symbols. A session that is asked for that function runs the first
+    /// such form whose values are those of the inputs.
+    pub specializes: Option<Specialization>,
+}
+
+/// What a specialised function stands for. Its own symbols are those of `function` that have no value here, in the same order; its ports are the same
+/// but for their dims.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Specialization {
+    /// Comes before this one and specialises nothing itself.
+    pub function: u32,
+    /// One per symbol of `function`: the value that this one was compiled for, or `None` for any.
+    pub symbols: Vec<Option<i64>>,
+}
+
+impl Specialization {
+    /// Whether it serves these values of the symbols of `function`.
+    pub fn serves(&self, symbols: &[i64]) -> bool {
+        self.symbols.iter().zip(symbols).all(|(fixed, value)| fixed.is_none_or(|fixed| fixed == *value))
+    }
 }
 
 /// The value that an input was compiled for. The dims of its port are constants.

@@ -4,7 +4,7 @@
 use super::{
     container::{Section, SectionKind},
     expr::Expr,
-    manifest::{Access, Code, Constant, Device, ElementType, Function, Kernel, MANIFEST_VERSION, Manifest, Variant},
+    manifest::{Access, Code, Constant, Device, ElementType, Function, Kernel, MANIFEST_VERSION, Manifest, Port, Variant},
     program::{Instruction, Place, Program},
 };
 use crate::{
@@ -37,7 +37,8 @@ pub(super) fn verify_with<'a>(manifest: &Manifest, sections: &[Section], bytes: 
         if known.iter().any(|f| f.name == function.name) {
             return fail(format!("two functions are named \"{}\"", function.name));
         }
-        verify_function(function).or_else(|e| fail(format!("function {}: {e}", function.name)))?;
+        let verified = verify_function(function).and_then(|()| verify_specialization(function, known));
+        verified.or_else(|e| fail(format!("function {}: {e}", function.name)))?;
     }
     let constants = sections.iter().find(|s| s.kind == SectionKind::Constants).map_or(0, |s| s.length);
     for (index, constant) in manifest.constants.iter().enumerate() {
@@ -107,6 +108,24 @@ fn verify_function(function: &Function) -> Check {
         check(function.fixed[..i].iter().all(|other| other.input != fixed.input), || format!("{} is fixed twice", port.name))?;
     }
     Ok(())
+}
+
+/// `earlier`: the functions that come before.
+fn verify_specialization(function: &Function, earlier: &[Function]) -> Check {
+    let Some(specialization) = &function.specializes else { return Ok(()) };
+    check_index("function", specialization.function, earlier.len())?;
+    let general = &earlier[specialization.function as usize];
+    check(general.specializes.is_none(), || format!("it specialises {}, which is specialised itself", general.name))?;
+    check(specialization.symbols.len() == general.symbols.len(), || {
+        format!("it specialises {} dims of {}, which has {}", specialization.symbols.len(), general.name, general.symbols.len())
+    })?;
+    let alike = |ours: &[Port], theirs: &[Port]| {
+        let same = |(a, b): (&Port, &Port)| a.name == b.name && a.element == b.element && a.dims.len() == b.dims.len();
+        ours.len() == theirs.len() && ours.iter().zip(theirs).all(same)
+    };
+    check(alike(&function.inputs, &general.inputs) && alike(&function.outputs, &general.outputs), || {
+        format!("its inputs and outputs are not those of {}", general.name)
+    })
 }
 
 fn verify_constant(constant: &Constant, section: u64) -> Check {

@@ -234,10 +234,20 @@ impl Session {
         self.backend.timings()
     }
 
-    /// Makes room for a function at these values of its symbols (for instance their largest) and starts the threads, so that runs up to
-    /// there allocate nothing.
+    /// Makes room for a function and its specialisations at these values of its symbols (for instance their largest) and starts the threads,
+    /// so that runs up to there allocate nothing.
     pub fn prepare(&mut self, function: u32, symbols: &[i64]) -> Result<()> {
-        let description = function_of(self.program.manifest(), function)?;
+        let program = self.program.clone();
+        let description = function_of(program.manifest(), function)?;
+        for (index, form) in program.manifest().functions.iter().enumerate() {
+            let Some(specialization) = form.specializes.as_ref().filter(|s| s.function == function) else { continue };
+            if specialization.symbols.iter().zip(symbols).all(|(fixed, value)| fixed.is_none_or(|fixed| fixed <= *value))
+                && symbols_by_name(description, symbols, form, &mut self.symbols)
+            {
+                set_found(form, &mut self.symbols)?;
+                self.make_ready(index as u32)?;
+            }
+        }
         self.symbols.clear();
         self.symbols.extend_from_slice(symbols);
         if symbols.len() == description.symbols.len() {
@@ -245,7 +255,7 @@ impl Session {
         }
         check_symbols(description, &self.symbols)?;
         self.make_ready(function)?;
-        self.shape_outputs(function)?;
+        self.shape_outputs(function, function)?;
         if let Some(pool) = &self.pool {
             pool.start();
         }
@@ -257,18 +267,18 @@ impl Session {
         self.run_function(0, inputs)
     }
 
-    /// Runs a function; its outputs stay in the session until its next run.
+    /// Runs a function, or its specialisation for the dims of the inputs; its outputs stay in the session until its next run.
     pub fn run_function(&mut self, function: u32, inputs: &[TensorView<'_>]) -> Result<Outputs<'_>> {
-        self.bind(function, inputs)?;
-        self.shape_outputs(function)?;
+        let form = self.bind(function, inputs)?;
+        self.shape_outputs(function, form)?;
         self.host_outputs.clear();
         let tensors = &mut self.owned[function as usize].outputs;
         self.host_outputs.extend(tensors.iter_mut().map(|tensor| {
             let bytes = tensor.bytes_mut();
             HostOutput { data: bytes.as_mut_ptr(), bytes: bytes.len() }
         }));
-        self.execute(function)?;
-        self.cut_outputs(function)?;
+        self.execute(form)?;
+        self.cut_outputs(function, form)?;
         Ok(self.outputs(function))
     }
 
@@ -276,7 +286,7 @@ impl Session {
     /// found while running; `last_output_dims` then tells how much of it is the output) and aligned for its elements. After an error
     /// their contents are unspecified.
     pub fn run_into(&mut self, function: u32, inputs: &[TensorView<'_>], outputs: &mut [&mut [u8]]) -> Result<()> {
-        self.bind(function, inputs)?;
+        let form = self.bind(function, inputs)?;
         let ports = &self.program.manifest().functions[function as usize].outputs;
         if outputs.len() != ports.len() {
             return Err(Error::Bind(format!("expected {} outputs, got memory for {}", ports.len(), outputs.len())));
@@ -295,7 +305,7 @@ impl Session {
             }
             self.host_outputs.push(HostOutput { data: output.as_mut_ptr(), bytes: output.len() });
         }
-        self.execute(function)
+        self.execute(form)
     }
 
     /// Outputs of the last successful `run_function` of this function.
@@ -341,11 +351,21 @@ impl Session {
             .collect()
     }
 
-    /// Checks the inputs, makes everything ready for their dims and notes where they are.
-    fn bind(&mut self, function: u32, inputs: &[TensorView<'_>]) -> Result<()> {
+    /// Checks the inputs, makes everything ready for their dims and notes where they are. Returns the form of the function that serves them: itself
+    /// or a specialisation.
+    fn bind(&mut self, function: u32, inputs: &[TensorView<'_>]) -> Result<u32> {
         let program = self.program.clone();
-        bind_symbols(function_of(program.manifest(), function)?, inputs, &mut self.symbols)?;
-        self.make_ready(function)?;
+        let manifest = program.manifest();
+        bind_symbols(function_of(manifest, function)?, inputs, &mut self.symbols)?;
+        let serves = |form: &Function| form.specializes.as_ref().is_some_and(|s| s.function == function && s.serves(&self.symbols));
+        let form = match manifest.functions.iter().position(serves) {
+            Some(form) => {
+                bind_symbols(&manifest.functions[form], inputs, &mut self.symbols)?;
+                form as u32
+            }
+            None => function,
+        };
+        self.make_ready(form)?;
         self.host_inputs.clear();
         for (input, staging) in inputs.iter().zip(&mut self.owned[function as usize].staging) {
             let bytes = if input.is_direct() {
@@ -357,7 +377,7 @@ impl Session {
             };
             self.host_inputs.push(HostInput { data: bytes.as_ptr(), bytes: bytes.len() });
         }
-        Ok(())
+        Ok(form)
     }
 
     /// Resolves buffers and sizes device memory for `self.symbols`, unless it was done for these last.
@@ -415,8 +435,9 @@ impl Session {
         Ok(())
     }
 
-    fn shape_outputs(&mut self, function: u32) -> Result<()> {
-        let description = &self.program.manifest().functions[function as usize];
+    /// Gives the outputs of `function` the dims that its form `form` makes.
+    fn shape_outputs(&mut self, function: u32, form: u32) -> Result<()> {
+        let description = &self.program.manifest().functions[form as usize];
         for (port, tensor) in description.outputs.iter().zip(&mut self.owned[function as usize].outputs) {
             largest_dims(description, port, &self.symbols, &mut self.dims)?;
             tensor.reshape(&self.dims)?;
@@ -426,20 +447,21 @@ impl Session {
 
     /// Dims that output `index` has after the last run of this function; sizes that are found while running are exact.
     pub fn last_output_dims(&self, function: u32, index: usize) -> Result<Vec<i64>> {
-        let description = function_of(self.program.manifest(), function)?;
+        let mut description = function_of(self.program.manifest(), function)?;
         let port = description.outputs.get(index);
-        let port = port.ok_or_else(|| Error::Bind(format!("output {index} does not exist, there are {}", description.outputs.len())))?;
-        if self.ran != Some(function) {
-            return Err(Error::Bind(format!("{} has not run", description.name)));
-        }
+        port.ok_or_else(|| Error::Bind(format!("output {index} does not exist, there are {}", description.outputs.len())))?;
+        let ran = self.ran.map(|ran| &self.program.manifest().functions[ran as usize]);
+        let form = ran.filter(|ran| self.ran == Some(function) || ran.specializes.as_ref().is_some_and(|s| s.function == function));
+        description = form.ok_or_else(|| Error::Bind(format!("{} has not run", description.name)))?;
+        let port = &description.outputs[index];
         let mut dims = Vec::new();
         eval_dims(description, port, self.machine.symbols(), &mut dims)?;
         Ok(dims)
     }
 
     /// Cuts outputs that were given room for their largest dims to their exact ones.
-    fn cut_outputs(&mut self, function: u32) -> Result<()> {
-        let description = &self.program.manifest().functions[function as usize];
+    fn cut_outputs(&mut self, function: u32, form: u32) -> Result<()> {
+        let description = &self.program.manifest().functions[form as usize];
         let found = |dim: &Expr| dim.uses(|symbol| description.symbols[symbol as usize].upper.is_some());
         for (port, tensor) in description.outputs.iter().zip(&mut self.owned[function as usize].outputs) {
             if port.dims.iter().any(found) {
@@ -514,6 +536,14 @@ fn cpu_backend(program: &Program, variant: u32, options: &SessionOptions) -> Res
 fn function_of(manifest: &Manifest, function: u32) -> Result<&Function> {
     let count = manifest.functions.len();
     manifest.functions.get(function as usize).ok_or_else(|| Error::Bind(format!("function {function} does not exist, there are {count}")))
+}
+
+/// Values of the symbols of `form` where those of `general` are known; `false` if it has one that `general` has not.
+fn symbols_by_name(general: &Function, values: &[i64], form: &Function, symbols: &mut Vec<i64>) -> bool {
+    symbols.clear();
+    let value_of = |name: &str| general.symbols.iter().zip(values).find(|(symbol, _)| symbol.name == name).map(|(_, value)| *value);
+    symbols.extend(form.symbols.iter().filter_map(|symbol| value_of(&symbol.name)));
+    symbols.len() == form.symbols.len()
 }
 
 /// How a variant stores a port; `None` if it does not use it.

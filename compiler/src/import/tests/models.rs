@@ -1,7 +1,10 @@
 //! What small models become.
 
 use super::*;
-use crate::{constants::Source, import::proto::FunctionProto};
+use crate::{
+    constants::Source,
+    import::{Specialization, proto::FunctionProto},
+};
 use insta::assert_snapshot;
 
 /// Shapes that exporters compute from symbolic dims leave no ops behind.
@@ -43,6 +46,28 @@ fn question_marks_are_dims_of_their_own() {
     tensor.shape.as_mut().unwrap().dim.iter_mut().for_each(|dim| dim.value = Some(DimensionValue::Param("?".into())));
     let text = text(&model(graph), &[], false);
     assert!(text.contains("graph.symbols = [\"x_dim0\", \"x_dim1\"]"), "{text}");
+}
+
+/// A form per specialisation, over the same constants.
+#[test]
+fn specialised_forms_share_constants() {
+    let graph = graph(
+        vec![node("MatMul", &["x", "w"], &["y"], vec![])],
+        vec![info("x", data_type::FLOAT, &["batch", "rows", "20"])],
+        vec![info("y", data_type::FLOAT, &["batch", "rows", "20"])],
+        vec![floats("w", &[20, 20], &[1.0; 400])],
+    );
+    let folder = tempfile::tempdir().unwrap();
+    let path = write(folder.path(), &model(graph));
+    let import = |forms: &[&str]| {
+        let specializations = forms.iter().map(|form| form.parse().unwrap()).collect();
+        import_onnx(&new_context(), &path, &ImportOptions { specializations, ..Default::default() })
+            .map(|imported| imported.module.as_operation().to_string())
+    };
+    assert_snapshot!(import(&["batch=1", "batch=8,rows=4"]).unwrap_or_else(|error| panic!("{error}")));
+    let unknown = import(&["width=1"]).unwrap_err().to_string();
+    assert!(unknown.contains("the general form has no symbolic dim `width`"), "{unknown}");
+    assert!("batch<=4".parse::<Specialization>().unwrap_err().contains("a specialisation fixes dims"));
 }
 
 /// y = x, five times doubled; the loop's counter and condition are carried.
