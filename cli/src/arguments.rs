@@ -163,7 +163,7 @@ pub struct ModelOptions {
     /// Function of the artifact [default: the first]
     #[arg(long, value_name = "NAME")]
     pub function: Option<String>,
-    /// Stop runs whose loops take more iterations in all
+    /// Stop runs whose loops take more iterations in all [default: 10000000]
     #[arg(long, value_name = "N")]
     pub max_iterations: Option<u64>,
     /// Write the times of all dispatches of the last run, as a Chrome trace

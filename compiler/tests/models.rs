@@ -123,6 +123,28 @@ fn if_takes_one_branch() {
     check("if_takes_one_branch", graph, &cases, 0.0);
 }
 
+/// y = c ? |x| : x * x as matrices, which no matrix of 2 rows and 3 columns has: that branch fails when it is taken.
+#[test]
+fn a_branch_for_other_sizes_fails_when_it_is_taken() {
+    let output = |name: &str| vec![info(name, data_type::FLOAT, &["2", "3"])];
+    let then = graph(vec![node("Abs", &["x"], "a", vec![])], vec![], output("a"), vec![]);
+    let r#else = graph(vec![node("MatMul", &["x", "x"], "b", vec![])], vec![], output("b"), vec![]);
+    let (_folder, model) = write(graph(
+        vec![node("If", &["c"], "y", vec![body("then_branch", then), body("else_branch", r#else)])],
+        vec![info("c", data_type::BOOL, &[]), info("x", data_type::FLOAT, &["2", "3"])],
+        output("y"),
+        vec![],
+    ));
+    let mut session = session(&compile_model(&model, &[CPU], 1), Some(1)).unwrap();
+    let x = values(6, 1);
+    let size: Vec<f32> = x.iter().map(|x| x.abs()).collect();
+    let inputs = |taken: bool| vec![Tensor::new(&[], &[taken]), Tensor::new(&[2, 3], &x)];
+    assert_eq!(difference(&run(&mut session, &inputs(true)).unwrap(), &[Tensor::new(&[2, 3], &size)], 0.0), None);
+    let error = run(&mut session, &inputs(false)).unwrap_err();
+    assert!(error.contains("node `y_node` chose a branch that does not fit these sizes"), "{error}");
+    assert!(error.contains("b_node"), "{error}");
+}
+
 /// Doubles x until its sum reaches the limit; how often depends on the values.
 #[test]
 fn loop_ends_when_the_data_says_so() {

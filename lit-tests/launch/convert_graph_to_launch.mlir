@@ -50,13 +50,46 @@ func.func @view(%x: tensor<2x3xf32>) -> tensor<6xf32> {
 // CHECK: launch.store %[[E]] to %[[B]]
 // CHECK: launch.dispatch "double"(%[[B]], %[[Y]])
 func.func @extent(%x: tensor<?xf32, affine_map<()[s0] -> (s0 * 2)>>) -> tensor<i64> attributes {graph.symbols = ["n"]} {
-  %0 = graph.dim %x axis 0 : tensor<?xf32, affine_map<()[s0] -> (s0 * 2)>>
+  %0 = graph.dim %x axis 0 {winze.host} : tensor<?xf32, affine_map<()[s0] -> (s0 * 2)>>
   %1 = graph.kernel "elementwise"(%0) attributes {nodes = ["a"], winze.kernel = "double", winze.symbols = array<i64>} : (tensor<i64>) -> tensor<i64> {
   ^bb0(%a: tensor<i64>):
     %2 = graph.add %a, %a : tensor<i64>
     graph.yield %2 : tensor<i64>
   }
   return %1 : tensor<i64>
+}
+
+// A counter is a register. The state of the loop is the output itself, which the kernel of a step may write in place.
+// CHECK-LABEL: launch.program @steps
+// CHECK: %[[X:.*]] = launch.input 0
+// CHECK: %[[Y:.*]] = launch.output 0
+// CHECK: launch.copy %[[X]] to %[[Y]]
+// CHECK: scf.while (%[[I:.*]] = %{{.*}}) : (i64) -> i64
+// CHECK: %[[MORE:.*]] = arith.cmpi slt, %[[I]]
+// CHECK: scf.condition(%[[MORE]]) %[[I]]
+// CHECK: arith.addi
+// CHECK: launch.dispatch "double"(%[[Y]], %[[Y]])
+// CHECK-NOT: launch.copy
+// CHECK: scf.yield
+func.func @steps(%x: tensor<3xf32>) -> tensor<3xf32> {
+  %zero = graph.constant dense<0> : tensor<i64>
+  %one = graph.constant dense<1> : tensor<i64>
+  %n = graph.constant dense<5> : tensor<i64>
+  %0:2 = graph.while %zero, %x : tensor<i64>, tensor<3xf32> {winze.host = array<i64: 0>} while {
+  ^bb0(%i: tensor<i64>, %a: tensor<3xf32>):
+    %more = graph.lt %i, %n {winze.host} : tensor<i64>
+    graph.yield %more : tensor<i1>
+  } do {
+  ^bb0(%i: tensor<i64>, %a: tensor<3xf32>):
+    %next = graph.add %i, %one {winze.host} : tensor<i64>
+    %1 = graph.kernel "elementwise"(%a) attributes {nodes = [], winze.kernel = "double", winze.symbols = array<i64>, winze.in_place = array<i64: 0, 1>} : (tensor<3xf32>) -> tensor<3xf32> {
+    ^bb0(%b: tensor<3xf32>):
+      %2 = graph.add %b, %b : tensor<3xf32>
+      graph.yield %2 : tensor<3xf32>
+    }
+    graph.yield %next, %1 : tensor<i64>, tensor<3xf32>
+  } -> tensor<i64>, tensor<3xf32>
+  return %0#1 : tensor<3xf32>
 }
 
 // Both branches write the output of the program.

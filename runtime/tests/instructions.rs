@@ -272,7 +272,15 @@ fn endless_loops_meet_their_limit_or_a_cancel() {
     case.options.max_iterations = 1000;
     assert_eq!(
         case.fails(vec![Jump { target: 0 }]),
-        "run: more than 1000 loop iterations at function main, instruction 0; raise the limit"
+        "run: more than 1000 loop iterations at function main, instruction 0; check the values that end the loop, or raise the limit (--max-iterations)"
+    );
+    let mut case = Case::new();
+    case.options.max_iterations = 1000;
+    let dispatch = case.model.kernel("add_scalar", &[Access::ReadWrite], 0, c(1), c(0));
+    let error = case.fails(vec![Dispatch { dispatch, buffers: vec![1], dims: vec![], scalars: vec![0] }, Jump { target: 0 }]);
+    assert!(
+        error.starts_with("run: more than 1000 loop iterations at function main, instruction 1, in the loop around node_add_scalar;"),
+        "{error}"
     );
 
     let mut session = Case::new().session(vec![Jump { target: 0 }]);

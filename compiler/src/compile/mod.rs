@@ -53,7 +53,9 @@ fn launch_pipeline(target: &Target) -> String {
     let (align, min_bytes) = (target.arena_alignment(), target.bool_bits() / 8);
     // Vulkan kernels declare what they only read, which must not be what they write.
     let in_place = matches!(target, Target::Cpu(_));
-    format!("builtin.module(convert-graph-to-launch,launch.program(plan-arena{{align={align} min-bytes={min_bytes} in-place={in_place}}}))")
+    format!(
+        "builtin.module(convert-graph-to-launch{{in-place={in_place}}},launch.program(plan-arena{{align={align} min-bytes={min_bytes} in-place={in_place}}}))"
+    )
 }
 
 /// Compiles `model` (`.onnx`, or `.mlir` of the graph dialect with its side file) to `out`. Returns warnings.

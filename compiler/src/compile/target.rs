@@ -48,11 +48,11 @@ impl Target {
         match self {
             Self::Cpu(cpu) => {
                 format!(
-                    "builtin.module(func.func(pad-inputs,pack-weights{{target={}}}),canonicalize,cse,func.func(form-kernels))",
+                    "builtin.module(func.func(pad-inputs,pack-weights{{target={}}}),canonicalize,cse,func.func(mark-host-scalars,form-kernels))",
                     cpu.name
                 )
             }
-            Self::Vulkan(_) => "builtin.module(func.func(form-kernels))".into(),
+            Self::Vulkan(_) => "builtin.module(func.func(mark-host-scalars,form-kernels))".into(),
         }
     }
 

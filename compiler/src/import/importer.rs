@@ -98,7 +98,7 @@ pub struct Importer<'p, 'c, 'a> {
     /// Sizes that are computed while running.
     pub sizes: Sizes,
     pub max_sizes: Vec<SizeSetting>,
-    unsupported: Vec<Unsupported>,
+    pub(super) unsupported: Vec<Unsupported>,
     pub warnings: Vec<String>,
     plan: &'p Plan,
     /// The block of `main` and the names of its arguments.
@@ -246,6 +246,14 @@ impl<'p, 'c: 'a, 'a> Importer<'p, 'c, 'a> {
         });
         let remedy = "let --dim and --value agree";
         fixed.ok_or_else(|| ImportError::invalid("its value has another shape", format!("input `{name}`"), remedy))
+    }
+
+    /// Whether a value depends on the sizes of the inputs at most, not on contents.
+    pub fn follows_from_sizes(&self, tensor: &Tensor<'c, 'a>) -> bool {
+        match (&tensor.data, self.entry) {
+            (Data::Value(value), Some(entry)) => plan::sources(*value, entry).is_some_and(|sources| sources.is_empty()),
+            (data, _) => matches!(data, Data::Constant(_) | Data::Integers(_)),
+        }
     }
 
     /// Takes back the symbols behind the first `count`; the ops that bound them are gone.

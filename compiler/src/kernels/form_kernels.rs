@@ -5,16 +5,18 @@
 //! elementwise ops of the same shape follow a root (epilogue) or feed it (prologue). Broadcasts and splat constants are cloned into each
 //! group that reads them. Reductions along the last axes and what is elementwise around them are one group where it ends in the rows' shape
 //! (`row_groups`), whatever their number. Reshapes, weights and other constants stay outside: the planner makes them views and constant buffers.
+//! So do host scalars (`mark-host-scalars`), which the launch program computes in registers.
 //! Assumes canonicalized, CSE'd graph ops with inferred types; refuses ops that have no role in the op registry.
 
 use super::row_groups::row_groups;
+use crate::launch::HOST_ATTRIBUTE;
 use melior::ir::{
     AttributeLike, Block, BlockLike, BlockRef, Location, Operation, OperationRef, Region, RegionLike, Type, Value, ValueLike,
     operation::{OperationLike, OperationResult},
 };
 use std::collections::{BTreeSet, HashMap};
 use winze_graph::{
-    dialect::{Broadcast, Constant, Kernel, Reduce, Reshape, Yield},
+    dialect::{Broadcast, Constant, Kernel, Reduce, Reshape, Slice, Yield},
     op::{self, Role},
     types::TensorType,
 };
@@ -109,9 +111,35 @@ fn group(ops: &[OperationRef]) -> Result<Vec<Group>, String> {
         }
         groups.push(Some(merged));
     }
+    join_slices(ops, &mut groups, &mut group_of, producer);
     let mut groups: Vec<Group> = groups.into_iter().flatten().collect();
     groups.sort_by_key(|group| *group.ops.last().expect("groups are not empty"));
     Ok(groups)
+}
+
+/// Lets slices without steps join the elementwise group that alone uses them: it reads the part of the operand in place.
+fn join_slices(
+    ops: &[OperationRef],
+    groups: &mut [Option<Group>],
+    group_of: &mut HashMap<usize, usize>,
+    producer: impl Fn(Value) -> Option<usize>,
+) {
+    for (i, op) in ops.iter().enumerate() {
+        let Some(slice) = Slice::cast(*op).filter(|slice| slice.strides().iter().all(|stride| *stride == 1)) else { continue };
+        let Some(own) = group_of.get(&i).copied() else { continue };
+        let mut users = BTreeSet::new();
+        for user in walk::users(slice.result()) {
+            let position = user.results().next().and_then(|result| producer(result.into()));
+            users.insert(position.and_then(|position| group_of.get(&position)).copied());
+        }
+        let [Some(user)] = users.into_iter().collect::<Vec<_>>()[..] else { continue };
+        let elementwise = groups[user].as_ref().is_some_and(|group| group.role == Role::Elementwise);
+        if user != own && elementwise && groups[own].as_ref().is_some_and(|group| group.ops.len() == 1) {
+            groups[own] = None;
+            groups[user].as_mut().expect("checked above").ops.insert(i);
+            group_of.insert(i, user);
+        }
+    }
 }
 
 /// A group whose result only `merged` uses, and that fuses into it.
@@ -177,7 +205,7 @@ fn clone_broadcasts(block: BlockRef) {
 pub(super) fn kernel_role(op: OperationRef) -> Result<Option<Role>, String> {
     let name = op.name();
     let name = name.as_string_ref().as_str().unwrap_or("");
-    if matches!(name, "graph.reshape" | "graph.kernel" | "graph.yield" | "func.return") {
+    if op.attribute(HOST_ATTRIBUTE).is_ok() || matches!(name, "graph.reshape" | "graph.kernel" | "graph.yield" | "func.return") {
         return Ok(None);
     }
     let definition = op::find(name)

@@ -2,6 +2,7 @@
 
 pub mod form_kernels;
 pub(crate) mod insert;
+pub mod mark_host_scalars;
 pub mod outline_kernels;
 pub mod pack_weights;
 pub mod pad_inputs;
@@ -12,5 +13,6 @@ mod row_groups;
 pub fn register_passes() {
     winze_mlir::pass::register::<pad_inputs::PadInputs>();
     winze_mlir::pass::register::<pack_weights::PackWeights>();
+    winze_mlir::pass::register::<mark_host_scalars::MarkHostScalars>();
     winze_mlir::pass::register::<form_kernels::FormKernels>();
 }

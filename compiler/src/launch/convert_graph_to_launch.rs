@@ -1,11 +1,13 @@
 //! `convert-graph-to-launch`: a function of `graph.kernel`s, views and control flow -> a `launch.program` on buffers without places.
 //!
-//! Every tensor gets a buffer. Results of the function and of branches are written where they are needed, when the op that makes them stands in
-//! the same block; else they are copied. Loop state lives in buffers of its own and is copied at the end of each iteration.
+//! Every tensor gets a buffer, host scalars (`winze.host`) a register, which is stored where a kernel reads it. Results of the function, of branches
+//! and of iterations are written where they are needed, when the op that makes them stands in the same block and nothing reads the old value
+//! afterwards; else they are copied. Initial values that nothing else uses become the state of their loop, and an update of a box of a tensor that
+//! nothing else uses writes the box alone.
 //! Assumes outlined kernels (`winze.kernel` on each `graph.kernel`); refuses any other graph op.
 
 use super::{
-    IN_PLACE_ATTRIBUTE, KERNEL_ATTRIBUTE, SYMBOLS_ATTRIBUTE, extents,
+    HOST_ATTRIBUTE, IN_PLACE_ATTRIBUTE, KERNEL_ATTRIBUTE, SYMBOLS_ATTRIBUTE, extents,
     registers::{Registers, append},
 };
 use melior::{
@@ -13,16 +15,30 @@ use melior::{
     dialect::DialectHandle,
     ir::{
         Block, BlockLike, BlockRef, Location, Operation, OperationRef, Region, RegionLike, Type, Value, ValueLike,
+        block::BlockArgument,
         operation::{OperationBuilder, OperationLike, OperationResult},
+        r#type::IntegerType,
     },
 };
 use std::{collections::HashMap, ffi::c_void};
-use winze_graph::{dialect as graph, dim::Dim, types::TensorType};
+use winze_graph::{
+    dialect as graph,
+    dim::Dim,
+    ops::constant::read_constant,
+    types::{ElementType, TensorType},
+};
 use winze_launch as launch;
-use winze_mlir::{attributes, locations, pass::RustPass, walk};
+use winze_mlir::{
+    attributes, locations,
+    pass::{PassOption, RustPass},
+    walk,
+};
 
 /// The pass.
-pub struct ConvertGraphToLaunch;
+pub struct ConvertGraphToLaunch {
+    /// Whether dispatches may write what they read, as their kernels declare.
+    in_place: bool,
+}
 
 impl RustPass for ConvertGraphToLaunch {
     const ARGUMENT: &'static str = "convert-graph-to-launch";
@@ -33,15 +49,22 @@ impl RustPass for ConvertGraphToLaunch {
         vec![launch::handle(), DialectHandle::arith(), DialectHandle::scf(), DialectHandle::memref()]
     }
 
-    fn from_options(_: &[&str]) -> Result<Self, String> {
-        Ok(Self)
+    const OPTIONS: &'static [PassOption] = &[PassOption {
+        name: "in-place",
+        description: "let loop state be written by kernels that read it: true or false",
+        default: "true",
+    }];
+
+    fn from_options(values: &[&str]) -> Result<Self, String> {
+        let in_place = values[0].parse().map_err(|_| format!("option 'in-place': '{}' is neither true nor false", values[0]))?;
+        Ok(Self { in_place })
     }
 
     fn run(&self, module: OperationRef<'_, '_>) -> Result<(), String> {
         let context = winze_mlir::context::context_of(module);
         for block in walk::blocks(module) {
             for func in walk::operations(block).filter(|op| op.name().as_string_ref().as_str() == Ok("func.func")) {
-                let program = convert(context, func)?;
+                let program = convert(context, func, self.in_place)?;
                 block.insert_operation_before(func, program);
                 walk::erase(func);
             }
@@ -50,13 +73,20 @@ impl RustPass for ConvertGraphToLaunch {
     }
 }
 
-fn convert<'c>(context: &'c Context, func: OperationRef<'c, '_>) -> Result<Operation<'c>, String> {
+fn convert<'c>(context: &'c Context, func: OperationRef<'c, '_>, in_place: bool) -> Result<Operation<'c>, String> {
     let body = walk::blocks(func).into_iter().next().ok_or("convert-graph-to-launch: the function has no body")?;
     let block = Block::new(&[]);
     // SAFETY: the block outlives the converter.
     let prologue = unsafe { BlockRef::from_raw(block.to_raw()) };
     let symbols: Vec<String> = winze_graph::types::symbol_names(func);
-    let mut converter = Converter { context, symbols: symbols.clone(), buffers: HashMap::new(), wanted: HashMap::new() };
+    let mut converter = Converter {
+        context,
+        in_place,
+        symbols: symbols.clone(),
+        buffers: HashMap::new(),
+        registers: HashMap::new(),
+        wanted: HashMap::new(),
+    };
     for i in 0..body.argument_count() {
         let argument: Value = body.argument(i).expect("in range").into();
         let (dims, memref) = converter.buffer_type(argument.r#type())?;
@@ -83,6 +113,9 @@ fn convert<'c>(context: &'c Context, func: OperationRef<'c, '_>) -> Result<Opera
 struct Converter<'c, 'a> {
     context: &'c Context,
     symbols: Vec<String>,
+    in_place: bool,
+    /// Host scalar -> its register.
+    registers: HashMap<*const c_void, Value<'c, 'a>>,
     /// Tensor -> its buffer.
     buffers: HashMap<*const c_void, Value<'c, 'a>>,
     /// Tensor not made yet -> the buffer it should be made in.
@@ -133,19 +166,26 @@ impl<'c: 'a, 'a> Converter<'c, 'a> {
         if owner.block().is_none_or(|block| block.to_raw().ptr != from.to_raw().ptr) || self.wanted.contains_key(&tensor.to_raw().ptr) {
             return Ok(());
         }
-        if let Some(reshape) = graph::Reshape::cast(owner) {
+        if !is_host(owner)
+            && let Some(reshape) = graph::Reshape::cast(owner)
+        {
             let source = reshape.input();
-            if self.wanted.contains_key(&source.to_raw().ptr) || !made_by_kernel(source) {
+            if self.wanted.contains_key(&source.to_raw().ptr) || !made_in_place(source) {
                 return Ok(());
             }
             let view = self.view(target, source.r#type(), reshape.op().location(), to)?;
             self.wanted.insert(tensor.to_raw().ptr, target);
             return self.want(source, view, from, to);
         }
-        if made_by_kernel(tensor) {
-            self.wanted.insert(tensor.to_raw().ptr, target);
+        if !made_in_place(tensor) {
+            return Ok(());
         }
-        Ok(())
+        self.wanted.insert(tensor.to_raw().ptr, target);
+        // What starts out as another tensor is best begun in the same place.
+        match start_of(owner, result.result_number()) {
+            Some(start) => self.want(start, target, from, to),
+            None => Ok(()),
+        }
     }
 
     fn view(&self, source: Value<'c, 'a>, tensor: Type<'c>, location: Location<'c>, to: BlockRef<'c, 'a>) -> Result<Value<'c, 'a>, String> {
@@ -173,6 +213,9 @@ impl<'c: 'a, 'a> Converter<'c, 'a> {
     fn op(&mut self, op: OperationRef<'c, '_>, to: BlockRef<'c, 'a>) -> Result<(), String> {
         let (context, location) = (self.context, op.location());
         match graph::AnyOp::cast(op) {
+            Some(graph::AnyOp::DynamicSlice(slice)) if is_host(op) => self.slice(slice, to),
+            Some(graph::AnyOp::DynamicUpdateSlice(update)) if is_host(op) => self.update(update, to),
+            Some(scalar) if is_host(op) && !matches!(scalar, graph::AnyOp::If(_) | graph::AnyOp::While(_)) => self.scalar(op, to),
             Some(graph::AnyOp::Kernel(kernel)) => self.kernel(kernel, to),
             Some(graph::AnyOp::Weight(weight)) => {
                 let (_, memref) = self.buffer_type(weight.result().r#type())?;
@@ -191,15 +234,15 @@ impl<'c: 'a, 'a> Converter<'c, 'a> {
                 self.bind(reshape.result(), view);
                 Ok(())
             }
-            Some(graph::AnyOp::Dim(dim)) => {
-                let axis = dim.axis() as usize;
-                let extent = TensorType::of(dim.input())?.dims.get(axis).cloned().ok_or("graph.dim: its input lacks the axis")?;
-                let value = self.registers(location, to).extent(&extent)?;
-                self.bind_register(dim.result(), value, to)
-            }
             Some(graph::AnyOp::Size(size)) => self.size(size, to),
             Some(graph::AnyOp::If(branch)) => self.branch(branch, to),
             Some(graph::AnyOp::While(repeat)) => self.repeat(repeat, to),
+            Some(graph::AnyOp::Fail(fail)) => {
+                // Nothing writes the results, but what follows refers to them.
+                op.results().try_for_each(|result| self.destination(result.into(), to).map(drop))?;
+                to.append_operation(launch::Fail::create(context, location, fail.message()));
+                Ok(())
+            }
             Some(graph::AnyOp::Yield(_)) => Ok(()),
             None if op.name().as_string_ref().as_str() == Ok("func.return") => Ok(()),
             _ => Err(format!(
@@ -213,13 +256,137 @@ impl<'c: 'a, 'a> Converter<'c, 'a> {
         Registers { context: self.context, block, location }
     }
 
-    /// Puts a register where kernels read it as the only element of `tensor`.
+    /// Binds a host scalar, and stores it where ops that are no host arithmetic read it.
     fn bind_register(&mut self, tensor: Value<'c, '_>, register: Value<'c, 'a>, to: BlockRef<'c, 'a>) -> Result<(), String> {
-        let location = locations::of_value(tensor);
-        let buffer = self.destination(tensor, to)?;
-        let zero = self.registers(location, to).number(0);
-        to.append_operation(launch::Store::create(self.context, location, register, buffer, zero));
+        self.registers.insert(tensor.to_raw().ptr, register);
+        if self.wanted.contains_key(&tensor.to_raw().ptr) || walk::users(tensor).any(|user| reads_buffer(user, tensor)) {
+            let location = locations::of_value(tensor);
+            let buffer = self.destination(tensor, to)?;
+            let zero = self.registers(location, to).number(0);
+            to.append_operation(launch::Store::create(self.context, location, register, buffer, zero));
+        }
         Ok(())
+    }
+
+    /// The register of a host scalar: its own, a constant, or loaded from its buffer.
+    fn register(&self, tensor: Value<'c, '_>, location: Location<'c>, to: BlockRef<'c, 'a>) -> Result<Value<'c, 'a>, String> {
+        if let Some(register) = self.registers.get(&tensor.to_raw().ptr) {
+            return Ok(*register);
+        }
+        let registers = self.registers(location, to);
+        let r#type = match TensorType::of(tensor)?.element {
+            ElementType::Bool => registers.boolean(),
+            _ => registers.integer(),
+        };
+        let constant = OperationResult::try_from(tensor).ok().and_then(|result| graph::Constant::cast(result.owner()));
+        if let Some(constant) = constant {
+            return Ok(registers.constant(r#type, read_constant(constant.value())?.get(0).i64()));
+        }
+        Ok(append(to, launch::Load::create(self.context, location, self.buffer(tensor)?, registers.number(0), &[r#type])))
+    }
+
+    /// Host arithmetic.
+    fn scalar(&mut self, op: OperationRef<'c, '_>, to: BlockRef<'c, 'a>) -> Result<(), String> {
+        let registers = self.registers(op.location(), to);
+        let result: Value = op.result(0).map_err(|e| e.to_string())?.into();
+        let value = match graph::Dim::cast(op) {
+            Some(dim) => {
+                let extent = TensorType::of(dim.input())?.dims.get(dim.axis() as usize).cloned();
+                registers.extent(&extent.ok_or("graph.dim: its input lacks the axis")?)?
+            }
+            None => {
+                let operands = op.operands().map(|operand| self.register(operand, op.location(), to)).collect::<Result<Vec<_>, _>>()?;
+                registers.graph_op(op, &operands)?
+            }
+        };
+        self.bind_register(result, value, to)
+    }
+
+    /// Linear index of the first element of a box, whose starts are clamped.
+    fn first_of_box(
+        &self,
+        op: OperationRef<'c, '_>,
+        (whole, part): (&[Dim], &[Dim]),
+        axes: &[i64],
+        starts: usize,
+        to: BlockRef<'c, 'a>,
+    ) -> Result<Value<'c, 'a>, String> {
+        let registers = self.registers(op.location(), to);
+        let mut first = registers.number(0);
+        for (axis, start) in axes.iter().zip(op.operands().skip(starts)) {
+            let axis = usize::try_from(*axis).map_err(|e| e.to_string())?;
+            let start = self.register(start, op.location(), to)?;
+            let start = registers.same("arith.minsi", start, registers.extent(&(&whole[axis] - &part[axis]))?);
+            let start = registers.same("arith.maxsi", start, registers.number(0));
+            let step = registers.extent(&whole[axis + 1..].iter().fold(Dim::from(1), |step, dim| &step * dim))?;
+            first = registers.same("arith.addi", first, registers.same("arith.muli", start, step));
+        }
+        Ok(first)
+    }
+
+    fn slice(&mut self, slice: graph::DynamicSlice<'c, '_>, to: BlockRef<'c, 'a>) -> Result<(), String> {
+        let (whole, part) = (TensorType::of(slice.input())?.dims, TensorType::of(slice.result())?.dims);
+        let first = self.first_of_box(slice.op(), (&whole, &part), &slice.axes(), 1, to)?;
+        let (source, target) = (self.buffer(slice.input())?, self.destination(slice.result(), to)?);
+        self.copy_box((source, Some(first)), (target, None), &part, slice.op().location(), to)
+    }
+
+    fn update(&mut self, update: graph::DynamicUpdateSlice<'c, '_>, to: BlockRef<'c, 'a>) -> Result<(), String> {
+        let (op, location) = (update.op(), update.op().location());
+        let (whole, part) = (TensorType::of(update.input())?.dims, TensorType::of(update.update())?.dims);
+        let source = self.buffer(update.input())?;
+        let target = match self.wanted.get(&update.result().to_raw().ptr) {
+            None if self.dies_at(update.input(), op) => {
+                self.bind(update.result(), source);
+                source
+            }
+            _ => self.destination(update.result(), to)?,
+        };
+        if source != target {
+            to.append_operation(launch::Copy::create(self.context, location, source, target));
+        }
+        let first = self.first_of_box(op, (&whole, &part), &update.axes(), 2, to)?;
+        self.copy_box((self.buffer(update.update())?, None), (target, Some(first)), &part, location, to)
+    }
+
+    /// Copies a contiguous box between linear indices (the start where there is none).
+    fn copy_box(
+        &self,
+        (source, from): (Value<'c, 'a>, Option<Value<'c, 'a>>),
+        (target, at): (Value<'c, 'a>, Option<Value<'c, 'a>>),
+        dims: &[Dim],
+        location: Location<'c>,
+        to: BlockRef<'c, 'a>,
+    ) -> Result<(), String> {
+        let registers = self.registers(location, to);
+        let count = registers.extent(&dims.iter().fold(Dim::from(1), |count, dim| &count * dim))?;
+        let (from, at) = (from.unwrap_or_else(|| registers.number(0)), at.unwrap_or_else(|| registers.number(0)));
+        to.append_operation(launch::CopyPart::create(self.context, location, source, from, target, at, count));
+        Ok(())
+    }
+
+    /// Whether `op`, the only use of a tensor, may take its buffer: one of the arena that is made anew, or loop state, whenever `op` runs.
+    fn dies_at(&self, tensor: Value<'c, '_>, op: OperationRef<'c, '_>) -> bool {
+        let here =
+            |block: Option<BlockRef>| op.block().is_some_and(|own| block.is_some_and(|block| own.to_raw().ptr == block.to_raw().ptr));
+        if walk::users(tensor).count() != 1 {
+            return false;
+        }
+        if let Ok(argument) = BlockArgument::try_from(tensor) {
+            let state = argument.owner().parent_operation().is_some_and(|parent| graph::While::cast(parent).is_some());
+            return state && here(Some(argument.owner()));
+        }
+        let Ok(result) = OperationResult::try_from(tensor) else { return false };
+        if !here(result.owner().block()) {
+            return false;
+        }
+        match graph::Reshape::cast(result.owner()) {
+            Some(reshape) => self.dies_at(reshape.input(), reshape.op()),
+            None => self.buffer(tensor).is_ok_and(|buffer| {
+                let root = OperationResult::try_from(root_of(buffer));
+                root.is_ok_and(|root| launch::Arena::cast(root.owner()).is_some())
+            }),
+        }
     }
 
     fn kernel(&mut self, kernel: graph::Kernel<'c, '_>, to: BlockRef<'c, 'a>) -> Result<(), String> {
@@ -243,105 +410,153 @@ impl<'c: 'a, 'a> Converter<'c, 'a> {
     /// Gives a symbol the value of a scalar.
     fn size(&self, size: graph::Size<'c, '_>, to: BlockRef<'c, 'a>) -> Result<(), String> {
         let location = size.op().location();
-        let value = self.first(size.value(), self.registers(location, to).integer(), location, to)?;
+        let value = self.register(size.value(), location, to)?;
         let symbol = self.symbols.get(size.symbol() as usize);
         let what = symbol.ok_or_else(|| format!("graph.size: the function has no symbol {}", size.symbol()))?.clone();
         to.append_operation(launch::SetSymbol::create(self.context, location, value, size.symbol(), size.bounds(), what));
         Ok(())
     }
 
-    /// The first element of a bool tensor, on the host.
-    fn condition(&self, tensor: Value<'c, '_>, location: Location<'c>, to: BlockRef<'c, 'a>) -> Result<Value<'c, 'a>, String> {
-        self.first(tensor, self.registers(location, to).boolean(), location, to)
-    }
-
-    /// The first element of a tensor, on the host.
-    fn first(
-        &self,
-        tensor: Value<'c, '_>,
-        register: Type<'c>,
-        location: Location<'c>,
-        to: BlockRef<'c, 'a>,
-    ) -> Result<Value<'c, 'a>, String> {
-        let zero = self.registers(location, to).number(0);
-        Ok(append(to, launch::Load::create(self.context, location, self.buffer(tensor)?, zero, &[register])))
-    }
-
     fn branch(&mut self, branch: graph::If<'c, '_>, to: BlockRef<'c, 'a>) -> Result<(), String> {
         let (op, location) = (branch.op(), branch.op().location());
-        let condition = self.condition(branch.condition(), location, to)?;
-        let targets: Vec<Value> = op.results().map(|result| self.destination(result.into(), to)).collect::<Result<_, _>>()?;
+        let host = host_positions(op);
+        let condition = self.register(branch.condition(), location, to)?;
+        let buffers: Vec<usize> = (0..op.result_count()).filter(|i| !host.contains(i)).collect();
+        let result = |i: usize| -> Result<Value, String> { Ok(op.result(i).map_err(|e| e.to_string())?.into()) };
+        let targets: Vec<Value> = buffers.iter().map(|i| self.destination(result(*i)?, to)).collect::<Result<_, _>>()?;
         let mut regions = vec![];
         for from in [branch.then_body(), branch.else_body()] {
             let from = from.first_block().ok_or("graph.if: a branch has no block")?;
-            regions.push(self.region(from, &targets)?);
+            let (region, inner) = new_region(&[]);
+            let yields: Vec<Value> = from.terminator().ok_or("graph.if: a branch has no terminator")?.operands().collect();
+            let tensors: Vec<Value> = buffers.iter().map(|i| yields[*i]).collect();
+            // SAFETY: the handle refers to the same live block.
+            self.block(unsafe { BlockRef::from_raw(from.to_raw()) }, inner, &tensors, &targets)?;
+            let registers = host.iter().map(|i| self.register(yields[*i], location, inner)).collect::<Result<Vec<_>, _>>()?;
+            inner.append_operation(OperationBuilder::new("scf.yield", location).add_operands(&registers).build().expect("a yield builds"));
+            regions.push(region);
         }
-        let scf = OperationBuilder::new("scf.if", location).add_operands(&[condition]).add_regions_vec(regions).build();
-        to.append_operation(scf.map_err(|e| e.to_string())?);
+        let types = host.iter().map(|i| self.register_type(result(*i)?)).collect::<Result<Vec<_>, String>>()?;
+        let scf = OperationBuilder::new("scf.if", location).add_operands(&[condition]).add_results(&types).add_regions_vec(regions).build();
+        let scf = to.append_operation(scf.map_err(|e| e.to_string())?);
+        for (i, register) in host.iter().zip(scf.results()) {
+            // SAFETY: the result lives as long as the block.
+            self.bind_register(result(*i)?, unsafe { Value::from_raw(register.to_raw()) }, to)?;
+        }
         Ok(())
     }
 
-    /// A region with the converted block, ended by `scf.yield`.
-    fn region(&mut self, from: BlockRef<'c, '_>, targets: &[Value<'c, 'a>]) -> Result<Region<'c>, String> {
-        let region = Region::new();
-        // SAFETY: the block moves into the region, which becomes part of the program: it lives as long as every other buffer.
-        let to: BlockRef<'c, 'a> = unsafe { BlockRef::from_raw(region.append_block(Block::new(&[])).to_raw()) };
-        let terminator = from.terminator().ok_or("a region has no terminator")?;
-        let results: Vec<Value> = terminator.operands().collect();
-        // SAFETY: the handle refers to the same live block.
-        let from = unsafe { BlockRef::from_raw(from.to_raw()) };
-        self.block(from, to, &results, targets)?;
-        to.append_operation(OperationBuilder::new("scf.yield", terminator.location()).build().expect("a terminator builds"));
-        Ok(region)
+    fn register_type(&self, tensor: Value<'c, '_>) -> Result<Type<'c>, String> {
+        let width = if TensorType::of(tensor)?.element == ElementType::Bool { 1 } else { 64 };
+        Ok(IntegerType::new(self.context, width).into())
     }
 
     fn repeat(&mut self, repeat: graph::While<'c, '_>, to: BlockRef<'c, 'a>) -> Result<(), String> {
         let (op, location) = (repeat.op(), repeat.op().location());
+        let host = host_positions(op);
+        let initial = repeat.initial();
+        let result = |i: usize| -> Result<Value, String> { Ok(op.result(i).map_err(|e| e.to_string())?.into()) };
+        let starts = host.iter().map(|i| self.register(initial[*i], location, to)).collect::<Result<Vec<_>, _>>()?;
+        let types: Vec<Type> = starts.iter().map(|start| start.r#type()).collect();
+        // Positions and buffers of the other carried values.
         let mut state = vec![];
-        for (initial, result) in repeat.initial().into_iter().zip(op.results()) {
-            let buffer = self.destination(result.into(), to)?;
-            to.append_operation(launch::Copy::create(self.context, location, self.buffer(initial)?, buffer));
-            state.push(buffer);
+        for i in (0..initial.len()).filter(|i| !host.contains(i)) {
+            let (result, start) = (result(i)?, self.buffer(initial[i])?);
+            let buffer = if !self.wanted.contains_key(&result.to_raw().ptr) && self.dies_at(initial[i], op) {
+                self.bind(result, start);
+                start
+            } else {
+                self.destination(result, to)?
+            };
+            if buffer != start {
+                to.append_operation(launch::Copy::create(self.context, location, start, buffer));
+            }
+            state.push((i, buffer));
         }
+
         let before = repeat.before().first_block().ok_or("graph.while: no condition block")?;
         let body = repeat.body().first_block().ok_or("graph.while: no body block")?;
-        for block in [before, body] {
-            for (i, buffer) in state.iter().enumerate() {
-                self.bind(block.argument(i).map_err(|e| e.to_string())?.into(), *buffer);
+        // SAFETY: the handles refer to the same live blocks.
+        let (before, body): (BlockRef, BlockRef) = unsafe { (BlockRef::from_raw(before.to_raw()), BlockRef::from_raw(body.to_raw())) };
+        let mut regions = vec![];
+        for from in [before, body] {
+            let (region, inner) = new_region(&types.iter().map(|r#type| (*r#type, location)).collect::<Vec<_>>());
+            regions.push(region);
+            let argument = |i: usize| -> Result<Value, String> { Ok(from.argument(i).map_err(|e| e.to_string())?.into()) };
+            for (i, buffer) in &state {
+                self.bind(argument(*i)?, *buffer);
             }
+            for (register, i) in host.iter().enumerate() {
+                let register: Value = inner.argument(register).map_err(|e| e.to_string())?.into();
+                // SAFETY: the argument lives as long as the block.
+                self.bind_register(argument(*i)?, unsafe { Value::from_raw(register.to_raw()) }, inner)?;
+            }
+            let yields: Vec<Value> = from.terminator().ok_or("graph.while: no terminator")?.operands().collect();
+            if regions.len() == 1 {
+                self.block(from, inner, &[], &[])?;
+                let condition = self.register(yields[0], location, inner)?;
+                let passed: Vec<Value> = (0..host.len()).map(|i| inner.argument(i).expect("as many as registers").into()).collect();
+                let end = OperationBuilder::new("scf.condition", location).add_operands(&[&[condition][..], &passed].concat()).build();
+                inner.append_operation(end.map_err(|e| e.to_string())?);
+                continue;
+            }
+            for (i, buffer) in &state {
+                if self.last_to_read(argument(*i)?, yields[*i], from) {
+                    self.want(yields[*i], *buffer, from, inner)?;
+                }
+            }
+            self.block(from, inner, &[], &[])?;
+            let next: Vec<Value> = state.iter().map(|(i, _)| yields[*i]).collect();
+            let buffers: Vec<Value> = state.iter().map(|(_, buffer)| *buffer).collect();
+            self.advance(&next, &buffers, location, inner)?;
+            let registers = host.iter().map(|i| self.register(yields[*i], location, inner)).collect::<Result<Vec<_>, _>>()?;
+            inner.append_operation(OperationBuilder::new("scf.yield", location).add_operands(&registers).build().expect("a yield builds"));
         }
-
-        let before_region = Region::new();
-        // SAFETY: as in `region`.
-        let (before, before_to): (BlockRef, BlockRef<'c, 'a>) =
-            unsafe { (BlockRef::from_raw(before.to_raw()), BlockRef::from_raw(before_region.append_block(Block::new(&[])).to_raw())) };
-        self.block(before, before_to, &[], &[])?;
-        let terminator = before.terminator().ok_or("graph.while: no condition")?;
-        let condition = self.condition(terminator.operand(0).map_err(|e| e.to_string())?, location, before_to)?;
-        let end = OperationBuilder::new("scf.condition", location).add_operands(&[condition]).build();
-        before_to.append_operation(end.map_err(|e| e.to_string())?);
-
-        let body_region = Region::new();
-        // SAFETY: as in `region`.
-        let (body, body_to): (BlockRef, BlockRef<'c, 'a>) =
-            unsafe { (BlockRef::from_raw(body.to_raw()), BlockRef::from_raw(body_region.append_block(Block::new(&[])).to_raw())) };
-        self.block(body, body_to, &[], &[])?;
-        let next: Vec<Value> = body.terminator().ok_or("graph.while: no terminator")?.operands().collect();
-        self.advance(&next, &state, location, body_to)?;
-        body_to.append_operation(OperationBuilder::new("scf.yield", location).build().expect("a terminator builds"));
-
-        let scf = OperationBuilder::new("scf.while", location).add_regions_vec(vec![before_region, body_region]).build();
-        to.append_operation(scf.map_err(|e| e.to_string())?);
+        let scf = OperationBuilder::new("scf.while", location).add_operands(&starts).add_results(&types).add_regions_vec(regions).build();
+        let scf = to.append_operation(scf.map_err(|e| e.to_string())?);
+        for (i, register) in host.iter().zip(scf.results()) {
+            // SAFETY: the result lives as long as the block.
+            self.bind_register(result(*i)?, unsafe { Value::from_raw(register.to_raw()) }, to)?;
+        }
         Ok(())
+    }
+
+    /// Whether what makes `next` in block `body` may write over `state`: every other read of it comes before, and its own are element by element.
+    fn last_to_read(&self, state: Value<'c, '_>, next: Value<'c, '_>, body: BlockRef<'c, '_>) -> bool {
+        let Some(writer) = first_writer(next).filter(|writer| stands_in(*writer, body)) else { return false };
+        let mut reads = vec![];
+        reads_of(state, &mut reads);
+        reads.into_iter().all(|(user, tensor)| {
+            let Some(at) = ancestor_in(user, body) else { return false };
+            if at != writer {
+                return is_before(at, writer);
+            }
+            let operands: Vec<usize> =
+                (0..user.operand_count()).filter(|i| user.operand(*i).is_ok_and(|operand| operand == tensor)).collect();
+            let [operand] = operands[..] else { return false };
+            if graph::DynamicUpdateSlice::cast(user).is_some() {
+                return operand == 0 && tensor == state;
+            }
+            if graph::While::cast(user).is_some() {
+                let begun = OperationResult::try_from(next).is_ok_and(|next| next.owner() == user && next.result_number() == operand);
+                return begun && tensor == state;
+            }
+            let pairs: Vec<i64> = attributes::get(user, IN_PLACE_ATTRIBUTE).unwrap_or_default();
+            let inputs = user.operand_count() as i64;
+            self.in_place && user == writer && pairs.chunks_exact(2).any(|pair| pair == [operand as i64, inputs])
+        })
     }
 
     /// Copies the next loop state over the old one. State that moves between positions goes through buffers of its own first.
     fn advance(&self, next: &[Value<'c, '_>], state: &[Value<'c, 'a>], location: Location<'c>, to: BlockRef<'c, 'a>) -> Result<(), String> {
         let mut sources = vec![];
-        for (tensor, target) in next.iter().zip(state) {
-            let source = self.buffer(*tensor)?;
+        let made_there = |tensor: &Value, target: &Value| self.wanted.get(&tensor.to_raw().ptr) == Some(target);
+        let roots: Vec<Value> = state.iter().map(|buffer| root_of(*buffer)).collect();
+        let moves = next.iter().zip(state).filter(|(tensor, target)| !made_there(tensor, target)).collect::<Vec<_>>();
+        for (tensor, target) in &moves {
+            let source = self.buffer(**tensor)?;
             let root = root_of(source);
-            if root != *target && state.contains(&root) {
+            if root != root_of(**target) && roots.contains(&root) {
                 let saved = self.arena(tensor.r#type(), location, to)?;
                 to.append_operation(launch::Copy::create(self.context, location, source, saved));
                 sources.push(saved);
@@ -349,19 +564,125 @@ impl<'c: 'a, 'a> Converter<'c, 'a> {
                 sources.push(source);
             }
         }
-        for (source, target) in sources.into_iter().zip(state).filter(|(source, target)| source != *target) {
+        for (source, (_, target)) in sources.into_iter().zip(moves).filter(|(source, (_, target))| root_of(*source) != root_of(**target)) {
             to.append_operation(launch::Copy::create(self.context, location, source, *target));
         }
         Ok(())
     }
 }
 
-/// Whether a kernel or branch makes this tensor, so that it can be made in a given buffer.
-fn made_by_kernel(tensor: Value) -> bool {
+/// Whether the op that makes this tensor can make it in a given buffer.
+fn made_in_place(tensor: Value) -> bool {
     OperationResult::try_from(tensor).is_ok_and(|result| {
         let owner = result.owner();
-        graph::Kernel::cast(owner).is_some() || graph::If::cast(owner).is_some()
+        if graph::If::cast(owner).is_some() || graph::While::cast(owner).is_some() {
+            return !host_positions(owner).contains(&result.result_number());
+        }
+        graph::Kernel::cast(owner).is_some() || graph::Fail::cast(owner).is_some() || is_host(owner)
     })
+}
+
+/// Whether the op is host arithmetic, or a copy that the launch program makes itself.
+fn is_host(op: OperationRef) -> bool {
+    op.attribute(HOST_ATTRIBUTE).is_ok()
+}
+
+/// Positions of the results of a loop or branch that are registers.
+fn host_positions(op: OperationRef) -> Vec<usize> {
+    let positions: Vec<i64> = attributes::get(op, HOST_ATTRIBUTE).unwrap_or_default();
+    positions.into_iter().filter_map(|position| usize::try_from(position).ok()).collect()
+}
+
+/// Whether a user of a host scalar reads it from a buffer.
+fn reads_buffer(user: OperationRef, tensor: Value) -> bool {
+    let operands = (0..user.operand_count()).filter(|i| user.operand(*i).is_ok_and(|operand| operand == tensor));
+    let first_start = if graph::DynamicSlice::cast(user).is_some() { 1 } else { 2 };
+    if graph::DynamicSlice::cast(user).is_some() || graph::DynamicUpdateSlice::cast(user).is_some() {
+        return !is_host(user) || operands.into_iter().any(|i| i < first_start);
+    }
+    if graph::While::cast(user).is_some() {
+        let host = host_positions(user);
+        return operands.into_iter().any(|i| !host.contains(&i));
+    }
+    if graph::Yield::cast(user).is_some() {
+        let Some(parent) = user.parent_operation() else { return true };
+        let host = host_positions(parent);
+        let is_condition = graph::While::cast(parent)
+            .and_then(|repeat| repeat.before().first_block())
+            .is_some_and(|before| user.block().is_some_and(|block| block.to_raw().ptr == before.to_raw().ptr));
+        return !is_condition && operands.into_iter().any(|i| !host.contains(&i));
+    }
+    graph::If::cast(user).is_none() && graph::Size::cast(user).is_none() && !is_host(user)
+}
+
+/// The first op that writes to where a tensor is made: what it starts out as may be made there already.
+fn first_writer<'c: 'a, 'a>(tensor: Value<'c, 'a>) -> Option<OperationRef<'c, 'a>> {
+    let result = OperationResult::try_from(tensor).ok()?;
+    // SAFETY: an op lives as long as its results.
+    let owner: OperationRef = unsafe { OperationRef::from_raw(result.owner().to_raw()) };
+    if let Some(reshape) = graph::Reshape::cast(owner).filter(|_| !is_host(owner)) {
+        return first_writer(reshape.input());
+    }
+    let start = start_of(owner, result.result_number()).filter(|start| writer_stands_beside(*start, owner));
+    start.map_or(Some(owner), first_writer)
+}
+
+/// What a result of a loop or of an update of a box starts out as, if nothing else uses that.
+fn start_of<'c: 'a, 'a>(op: OperationRef<'c, 'a>, result: usize) -> Option<Value<'c, 'a>> {
+    let start = match graph::While::cast(op) {
+        Some(_) => op.operand(result).ok()?,
+        None => graph::DynamicUpdateSlice::cast(op)?.input(),
+    };
+    (walk::users(start).count() == 1).then_some(start)
+}
+
+/// Whether an op of the same block as `op` makes the tensor.
+fn writer_stands_beside(tensor: Value, op: OperationRef) -> bool {
+    OperationResult::try_from(tensor).is_ok_and(|result| op.block().is_some_and(|block| stands_in(result.owner(), block)))
+}
+
+/// Ops that read a tensor, with what they read: the tensor or another view of it.
+fn reads_of<'c: 'a, 'a>(tensor: Value<'c, 'a>, reads: &mut Vec<(OperationRef<'c, 'a>, Value<'c, 'a>)>) {
+    for user in walk::users(tensor) {
+        match graph::Reshape::cast(user).filter(|_| !is_host(user)) {
+            Some(reshape) => reads_of(reshape.result(), reads),
+            None => reads.push((user, tensor)),
+        }
+    }
+}
+
+fn stands_in(op: OperationRef, block: BlockRef) -> bool {
+    op.block().is_some_and(|own| own.to_raw().ptr == block.to_raw().ptr)
+}
+
+/// The op of `block` that is `op` or holds it.
+fn ancestor_in<'c: 'a, 'a>(mut op: OperationRef<'c, 'a>, block: BlockRef) -> Option<OperationRef<'c, 'a>> {
+    while !stands_in(op, block) {
+        // SAFETY: the parent lives as long as what it holds.
+        op = unsafe { OperationRef::from_raw(op.parent_operation()?.to_raw()) };
+    }
+    Some(op)
+}
+
+/// Whether one op of a block stands before another.
+fn is_before(a: OperationRef, b: OperationRef) -> bool {
+    let mut next = a.next_in_block();
+    while let Some(op) = next {
+        if op.to_raw().ptr == b.to_raw().ptr {
+            return true;
+        }
+        // SAFETY: ops of the block outlive the walk.
+        next = unsafe { OperationRef::from_raw(op.to_raw()) }.next_in_block();
+    }
+    false
+}
+
+/// A region with one block, and a reference to that block.
+fn new_region<'c: 'a, 'a>(arguments: &[(Type<'c>, Location<'c>)]) -> (Region<'c>, BlockRef<'c, 'a>) {
+    let region = Region::new();
+    // SAFETY: the block moves with the region, which becomes part of the program: it lives as long as every other buffer.
+    let block = unsafe { BlockRef::from_raw(region.append_block(Block::new(arguments)).to_raw()) };
+    (region, block)
 }
 
 /// The buffer behind views.

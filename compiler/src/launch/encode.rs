@@ -1,11 +1,11 @@
 //! A planned `launch.program` -> the runtime's `Program`.
 //!
 //! Structured control flow becomes branches; SSA registers get numbers, symbols first. Assumes `plan-arena` ran; refuses ops that are neither
-//! `launch` nor the scalar part of `arith` nor `scf.if` / `scf.while` without carried values.
+//! `launch` nor the scalar part of `arith` nor `scf.if` / `scf.while` on registers.
 
 use super::extents;
 use melior::ir::{
-    BlockRef, OperationRef, RegionLike, TypeLike, Value, ValueLike,
+    BlockLike, BlockRef, OperationRef, RegionLike, TypeLike, Value, ValueLike,
     attribute::{FloatAttribute, IntegerAttribute},
     operation::OperationLike,
 };
@@ -90,7 +90,8 @@ impl Encoder<'_> {
             None => match name {
                 "scf.if" => self.branch(op),
                 "scf.while" => self.repeat(op),
-                "scf.yield" if op.operand_count() == 0 => Ok(()),
+                // The op around it reads its operands.
+                "scf.yield" => Ok(()),
                 _ => self.arithmetic(name, op),
             },
         }
@@ -135,6 +136,13 @@ impl Encoder<'_> {
             AnyOp::Copy(copy) => {
                 let (src, dst) = (self.buffer_id(copy.source())?, self.buffer_id(copy.target())?);
                 self.code.push(Instruction::Copy { src, src_offset: None, dst, dst_offset: None, bytes: None });
+            }
+            AnyOp::CopyPart(copy) => {
+                let (src, dst) = (self.buffer_id(copy.source())?, self.buffer_id(copy.target())?);
+                let src_offset = Some(self.bytes(copy.source_offset(), src)?);
+                let dst_offset = Some(self.bytes(copy.target_offset(), dst)?);
+                let bytes = Some(self.bytes(copy.count(), src)?);
+                self.code.push(Instruction::Copy { src, src_offset, dst, dst_offset, bytes });
             }
             AnyOp::Load(load) => {
                 let (buffer, index) = (self.buffer_id(load.source())?, self.register(load.index())?);
@@ -195,10 +203,43 @@ impl Encoder<'_> {
     }
 
     fn define(&mut self, value: Value) -> Register {
-        let register = self.next;
-        self.next += 1;
+        let register = self.fresh();
         self.registers.insert(value.to_raw().ptr, register);
         register
+    }
+
+    fn fresh(&mut self) -> Register {
+        self.next += 1;
+        self.next - 1
+    }
+
+    /// Bytes of as many stored elements of a buffer.
+    fn bytes(&mut self, count: Value, buffer: BufferId) -> Result<Register, String> {
+        let (lhs, rhs, dst) = (self.register(count)?, self.fresh(), self.fresh());
+        self.code.push(Instruction::ConstInt { dst: rhs, value: self.table[buffer as usize].storage.bytes() as i64 });
+        self.code.push(Instruction::Int { op: IntOp::Mul, dst, lhs, rhs });
+        Ok(dst)
+    }
+
+    /// Sets registers to what `block` yields, all at once.
+    fn assign(&mut self, targets: &[Register], block: BlockRef) -> Result<(), String> {
+        let end = block.terminator().ok_or("a region without a terminator")?;
+        let sources = end.operands().map(|source| self.register(source)).collect::<Result<Vec<_>, _>>()?;
+        if sources.len() != targets.len() {
+            return Err(format!("{} values yielded for {} registers", sources.len(), targets.len()));
+        }
+        let mut moves: Vec<(Register, Register)> = targets.iter().copied().zip(sources).filter(|(dst, src)| dst != src).collect();
+        // What another move overwrites goes through a register of its own.
+        for i in 0..moves.len() {
+            let src = moves[i].1;
+            if moves.iter().any(|(dst, _)| *dst == src) {
+                let dst = self.fresh();
+                self.code.push(Instruction::Move { dst, src });
+                moves[i].1 = dst;
+            }
+        }
+        self.code.extend(moves.into_iter().map(|(dst, src)| Instruction::Move { dst, src }));
+        Ok(())
     }
 
     fn here(&self) -> u32 {
@@ -206,21 +247,21 @@ impl Encoder<'_> {
     }
 
     fn branch(&mut self, op: OperationRef) -> Result<(), String> {
-        if op.result_count() != 0 {
-            return Err("an scf.if with results; branches write buffers".into());
-        }
         let condition = self.register(op.operand(0).map_err(|e| e.to_string())?)?;
+        let results: Vec<Register> = op.results().map(|result| self.define(result.into())).collect();
         let branch = self.here();
         self.code.push(Instruction::Branch { condition, on_true: branch + 1, on_false: 0 });
         let mut bodies = op.regions();
         if let Some(block) = bodies.next().and_then(|region| region.first_block()) {
             self.block(block)?;
+            self.assign(&results, block)?;
         }
         let jump = self.here();
         self.code.push(Instruction::Jump { target: 0 });
         let on_false = self.here();
         if let Some(block) = bodies.next().and_then(|region| region.first_block()) {
             self.block(block)?;
+            self.assign(&results, block)?;
         }
         let end = self.here();
         self.code[branch as usize] = Instruction::Branch { condition, on_true: branch + 1, on_false };
@@ -228,25 +269,40 @@ impl Encoder<'_> {
         Ok(())
     }
 
+    /// One register per carried value, in both regions and after the loop. The condition passes them on as they are.
     fn repeat(&mut self, op: OperationRef) -> Result<(), String> {
-        if op.operand_count() != 0 {
-            return Err("an scf.while with carried values; loop state lives in buffers".into());
-        }
         let blocks = walk::blocks(op);
         let [before, after] = blocks[..] else { return Err("an scf.while without two blocks".into()) };
+        let mut carried = vec![];
+        for i in 0..op.operand_count() {
+            let src = self.register(op.operand(i).map_err(|e| e.to_string())?)?;
+            let dst = self.fresh();
+            self.code.push(Instruction::Move { dst, src });
+            carried.push(dst);
+            let (before, after) = (before.argument(i).map_err(|e| e.to_string())?, after.argument(i).map_err(|e| e.to_string())?);
+            let result = op.result(i).map_err(|e| e.to_string())?;
+            for value in [before.into(), after.into(), Value::from(result)] {
+                self.registers.insert(value.to_raw().ptr, dst);
+            }
+        }
         let start = self.here();
         let mut condition = None;
         for op in walk::operations(before) {
-            if op.name().as_string_ref().as_str() == Ok("scf.condition") {
-                condition = Some(self.register(op.operand(0).map_err(|e| e.to_string())?)?);
-            } else {
+            if op.name().as_string_ref().as_str() != Ok("scf.condition") {
                 self.op(op)?;
+                continue;
             }
+            let passed = op.operands().skip(1).map(|value| self.register(value)).collect::<Result<Vec<_>, _>>()?;
+            if passed != carried {
+                return Err("an scf.condition that passes on other values than it was given".into());
+            }
+            condition = Some(self.register(op.operand(0).map_err(|e| e.to_string())?)?);
         }
         let condition = condition.ok_or("an scf.while without a condition")?;
         let branch = self.here();
         self.code.push(Instruction::Branch { condition, on_true: branch + 1, on_false: 0 });
         self.block(after)?;
+        self.assign(&carried, after)?;
         self.code.push(Instruction::Jump { target: start });
         let end = self.here();
         self.code[branch as usize] = Instruction::Branch { condition, on_true: branch + 1, on_false: end };
@@ -299,6 +355,7 @@ impl Encoder<'_> {
                 [condition, on_true, on_false] => Instruction::Select { dst, condition, on_true, on_false },
                 _ => return Err("a select without three operands".into()),
             },
+            "arith.extui" => Instruction::Move { dst, src: operands[0] },
             "arith.sitofp" => Instruction::IntToFloat { dst, src: operands[0] },
             "arith.fptosi" => Instruction::FloatToInt { dst, src: operands[0] },
             _ => return Err(format!("'{name}' has no place in a launch program")),

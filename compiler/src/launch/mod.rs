@@ -17,6 +17,9 @@ pub const SYMBOLS_ATTRIBUTE: &str = "winze.symbols";
 /// Pairs of kernel arguments (input, output) that may be one buffer, flattened.
 pub const IN_PLACE_ATTRIBUTE: &str = "winze.in_place";
 
+/// On an op: the launch program computes it in registers, or as a copy. On a loop or branch: positions of the results that are registers.
+pub const HOST_ATTRIBUTE: &str = "winze.host";
+
 /// Registers the passes of this stage.
 pub fn register_passes() {
     winze_mlir::pass::register::<convert_graph_to_launch::ConvertGraphToLaunch>();

@@ -68,6 +68,7 @@ include "ops/packed_dot/packed_dot.td"
 include "ops/packed_conv/packed_conv.td"
 include "ops/if/if.td"
 include "ops/while/while.td"
+include "ops/fail/fail.td"
 include "ops/yield/yield.td"
 include "ops/kernel/kernel.td"
 

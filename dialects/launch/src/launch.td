@@ -81,6 +81,14 @@ def Launch_CopyOp : Launch_Op<"copy"> {
   let assemblyFormat = "$source `to` $target attr-dict `:` type($source) `to` type($target)";
 }
 
+def Launch_CopyPartOp : Launch_Op<"copy_part"> {
+  let summary = "copies `count` elements from linear index `source_offset` to linear index `target_offset`";
+  let arguments = (ins AnyMemRef:$source, I64:$source_offset, AnyMemRef:$target, I64:$target_offset, I64:$count);
+  let assemblyFormat = [{
+    $count `of` $source `[` $source_offset `]` `to` $target `[` $target_offset `]` attr-dict `:` type($source) `to` type($target)
+  }];
+}
+
 def Launch_LoadOp : Launch_Op<"load"> {
   let summary = "reads one element, by linear index, into a register; waits for the device";
   let arguments = (ins AnyMemRef:$source, I64:$index);

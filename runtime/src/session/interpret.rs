@@ -283,16 +283,26 @@ impl Machine {
             I::Return => return Ok(Step::Leave),
         }
         if to <= frame.pc {
-            self.count_iteration(cx, frame, iterations)?;
+            self.count_iteration(cx, frame, to, iterations)?;
         }
         Ok(Step::To(to))
     }
 
-    fn count_iteration(&mut self, cx: &Cx<'_>, frame: Frame, left: &mut u64) -> Result<()> {
+    /// Counts a jump back to instruction `start`.
+    fn count_iteration(&mut self, cx: &Cx<'_>, frame: Frame, start: usize, left: &mut u64) -> Result<()> {
         check_cancel(cx)?;
         if *left == 0 {
             self.exhausted = true;
-            return run_error(format!("more than {} loop iterations at {}; raise the limit", cx.max_iterations, place(cx, frame)));
+            let nodes = cx.variant.programs[frame.function].code[start..=frame.pc].iter().find_map(|instruction| match instruction {
+                Instruction::Dispatch { dispatch, .. } => Some(cx.variant.dispatches[*dispatch as usize].nodes.join(", ")),
+                _ => None,
+            });
+            let nodes = nodes.filter(|nodes| !nodes.is_empty()).map_or_else(String::new, |nodes| format!(", in the loop around {nodes}"));
+            return run_error(format!(
+                "more than {} loop iterations at {}{nodes}; check the values that end the loop, or raise the limit (--max-iterations)",
+                cx.max_iterations,
+                place(cx, frame)
+            ));
         }
         *left -= 1;
         Ok(())

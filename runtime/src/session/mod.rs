@@ -57,7 +57,7 @@ impl Default for SessionOptions {
         Self {
             threads: None,
             pool: None,
-            max_iterations: 1_000_000_000,
+            max_iterations: 10_000_000,
             externs: ExternKernels::default(),
             fall_back: true,
             #[cfg(feature = "vulkan")]

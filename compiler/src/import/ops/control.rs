@@ -11,7 +11,7 @@ use crate::import::{
     value::{Data, Tensor},
 };
 use winze_graph::{
-    dialect::{Add, And, If, Lt, While, Yield},
+    dialect::{Add, And, Fail, If, Lt, While, Yield},
     types::{ElementType, TensorType},
 };
 use winze_mlir::melior::ir::{Block, BlockLike, BlockRef, Location, Region, RegionLike, Type, Value, ValueLike, operation::OperationLike};
@@ -65,6 +65,37 @@ fn branch<'p, 'c, 'a>(
     cx.subgraph(graph, vec![], block)
 }
 
+/// A branch that may turn out to contradict itself: what it lacks counts only if it does not.
+fn attempt<'p, 'c, 'a>(
+    cx: &mut Cx<'_, 'p, 'c, 'a>,
+    graph: &'p GraphProto,
+    block: BlockRef<'c, 'a>,
+) -> Result<Option<Vec<Tensor<'c, 'a>>>, ImportError> {
+    let (recorded, symbols) = (cx.importer.unsupported.len(), cx.importer.symbols.len());
+    let outputs = branch(cx, graph, block);
+    if outputs.is_err() {
+        cx.importer.unsupported.truncate(recorded);
+        cx.importer.forget_symbols(symbols);
+    }
+    outputs
+}
+
+/// Stops the run in place of a branch, whose outputs would be of the types of `outputs`.
+fn fail<'c, 'a>(
+    cx: &mut Cx<'_, '_, 'c, 'a>,
+    outputs: &[Tensor<'c, 'a>],
+    what: &str,
+    at: &str,
+    block: BlockRef<'c, 'a>,
+) -> Result<Vec<Tensor<'c, 'a>>, Failure> {
+    let types: Vec<Type<'c>> = outputs.iter().map(|tensor| tensor.r#type.to_type(cx.context())).collect();
+    let message = format!("the condition of node `{}` chose a branch that does not fit these sizes: {what} at {at}", cx.name);
+    let op = block.append_operation(Fail::create(cx.context(), cx.location, message, &types));
+    let results: Vec<Value<'c, 'a>> = op.results().map(Into::into).collect();
+    // The contents are unknown, whatever those of the other branch are.
+    results.into_iter().map(|value| Ok(Tensor { data: Data::Value(value), ..cx.wrap(value)? })).collect()
+}
+
 /// The reason is recorded with the node inside.
 fn missing<T>() -> Result<T, Failure> {
     Failure::unsupported("its body has unsupported nodes")
@@ -87,9 +118,39 @@ fn if_<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
         };
     }
     let condition = condition(cx, &input)?;
-    let ((then_region, then_block), (else_region, else_block)) = (new_region(&[]), new_region(&[]));
-    let (then_outputs, else_outputs) = (branch(cx, then_graph, then_block)?, branch(cx, else_graph, else_block)?);
+    let ((mut then_region, mut then_block), (mut else_region, mut else_block)) = (new_region(&[]), new_region(&[]));
+    let outside = cx.importer.symbols.len() as u32;
+    let then_outputs = attempt(cx, then_graph, then_block);
+    let symbols = cx.importer.symbols.len();
+    let else_outputs = attempt(cx, else_graph, else_block);
+    let name = cx.name;
+    // A branch that contradicts itself is for other sizes, so it fails when it is taken. One branch must be sound.
+    let (then_outputs, else_outputs) = match (then_outputs, else_outputs) {
+        (Ok(Some(outputs)), Err(ImportError::Invalid { what, at, .. })) => {
+            (else_region, else_block) = new_region(&[]);
+            let failed = fail(cx, &outputs, &what, &at, else_block)?;
+            (Some(outputs), Some(failed))
+        }
+        (Err(ImportError::Invalid { what, at, .. }), Ok(Some(outputs))) => {
+            (then_region, then_block) = new_region(&[]);
+            let failed = fail(cx, &outputs, &what, &at, then_block)?;
+            (Some(failed), Some(outputs))
+        }
+        // Where the sizes alone decide between results of different shapes, the first branch gives the shapes of everything that follows.
+        (Ok(Some(outputs)), Ok(Some(others)))
+            if outputs.iter().zip(&others).any(|(a, b)| a.r#type != b.r#type) && cx.importer.follows_from_sizes(&input) =>
+        {
+            (else_region, else_block) = new_region(&[]);
+            cx.importer.forget_symbols(symbols);
+            let failed = fail(cx, &outputs, "it gives results of other shapes", name, else_block)?;
+            (Some(outputs), Some(failed))
+        }
+        (then_outputs, else_outputs) => (then_outputs?, else_outputs?),
+    };
     let (Some(then_outputs), Some(else_outputs)) = (then_outputs, else_outputs) else { return Ok(missing()?) };
+    if then_outputs.iter().flat_map(|output| output.dims()).any(|dim| dim.symbol_count() > outside) {
+        return Ok(Failure::unsupported("a branch computes the sizes of its results")?);
+    }
     for (i, (a, b)) in then_outputs.iter().zip(&else_outputs).enumerate() {
         if a.r#type != b.r#type {
             let why = format!("output {i} has the type {} in one branch and {} in the other", show(&a.r#type), show(&b.r#type));

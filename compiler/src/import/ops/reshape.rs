@@ -142,12 +142,19 @@ fn squeeze<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
         None if x.dims().iter().all(|dim| dim.as_static().is_some()) => (0..x.rank()).filter(|axis| x.dims()[*axis] == one).collect(),
         None => return Ok(Failure::unsupported("removing all unit axes of a tensor with symbolic dims")?),
     };
-    if let Some(axis) = axes.iter().find(|axis| x.dims()[**axis] != one) {
-        let what = format!("axis {axis} has the extent {}, not 1", x.dims()[*axis]);
-        return Ok(if x.extent(*axis).is_some() { Failure::invalid(what) } else { Failure::unsupported(what) }?);
+    let dims: Vec<Dim> = x.dims().iter().enumerate().filter(|(axis, _)| !axes.contains(axis)).map(|(_, dim)| dim.clone()).collect();
+    let open: Vec<usize> = axes.into_iter().filter(|axis| x.dims()[*axis] != one).collect();
+    if let Some(axis) = open.iter().find(|axis| x.extent(**axis).is_some()) {
+        return Ok(Failure::invalid(format!("axis {axis} has the extent {}, not 1", x.dims()[*axis]))?);
     }
-    let dims = x.dims().iter().enumerate().filter(|(axis, _)| !axes.contains(axis)).map(|(_, dim)| dim.clone()).collect();
-    Ok(vec![cx.reshape(&x, dims)?])
+    // Whether a symbolic extent is 1 shows when the sizes are known.
+    let mut squeezed = x.clone();
+    for axis in open {
+        let count = cx.number(&x.dims()[axis]);
+        cx.check_size(&count, &format!("extent of axis {axis}"), &one, &one)?;
+        squeezed = cx.slice_axis(&squeezed, axis, 0, 1)?;
+    }
+    Ok(vec![cx.reshape(&squeezed, dims)?])
 }
 
 /// For each axis whether one of these names it, 0-d bools.

@@ -32,6 +32,7 @@ pub mod softmax;
 pub mod fold;
 pub mod window;
 
+pub mod fail;
 pub mod r#if;
 pub mod kernel;
 pub mod r#while;
@@ -73,6 +74,7 @@ pub fn all() -> Vec<OpDefinition> {
         r#if::DEFINITION,
         r#while::DEFINITION,
         r#yield::DEFINITION,
+        fail::DEFINITION,
         kernel::DEFINITION,
     ]);
     all
