@@ -18,9 +18,9 @@ pub fn bench(options: &BenchOptions, console: &Console) -> Result<(), Failure> {
     let Ready { mut session, function } = session::start(&opened.program, general, console)?;
     let load = opened.time + started.elapsed();
     let description = &opened.program.manifest().functions[function as usize];
-    let wishes = Wishes { files: &general.input, seed: general.random_inputs, dims: &general.dim, zeros: &[] };
+    let wishes = Wishes { files: &general.input, seed: general.random_inputs, dims: &general.dim, zeros: &[], steps: 1 };
     let inputs = inputs::gather(description, &wishes)?;
-    let views: Vec<TensorView<'_>> = inputs.iter().zip(&description.inputs).map(|(input, port)| input.view(port)).collect();
+    let views: Vec<TensorView<'_>> = inputs.iter().zip(&description.inputs).map(|(input, port)| input.view(port, 0, 1)).collect();
 
     let mut timed = || {
         let started = Instant::now();

@@ -19,12 +19,20 @@ pub enum Input {
 }
 
 impl Input {
-    pub fn view(&self, port: &Port) -> TensorView<'_> {
+    /// What the input is in step number `step` of `steps`: a file with one axis more than the input has a part for each step.
+    pub fn view(&self, port: &Port, step: u32, steps: u32) -> TensorView<'_> {
         match self {
+            Self::File(array) if has_parts(array, port, steps) => {
+                array.part_as(port.element, step as usize).unwrap_or_else(|| array.view_as(port.element))
+            }
             Self::File(array) => array.view_as(port.element),
             Self::Made(tensor) => tensor.view(),
         }
     }
+}
+
+fn has_parts(array: &Array, port: &Port, steps: u32) -> bool {
+    array.dims.len() == port.dims.len() + 1 && array.dims[0] == i64::from(steps)
 }
 
 /// What the user said about inputs.
@@ -34,6 +42,8 @@ pub struct Wishes<'a> {
     pub dims: &'a [String],
     /// Inputs that start as zeros if they have no file.
     pub zeros: &'a [usize],
+    /// Number of runs.
+    pub steps: u32,
 }
 
 fn failed(message: String) -> Failure {
@@ -63,7 +73,7 @@ pub fn gather(function: &Function, wishes: &Wishes<'_>) -> Result<Vec<Input>, Fa
     if unnamed.next().is_some() {
         return Err(failed(format!("{} files are given, but the model has {} inputs: {}", wishes.files.len(), ports.len(), names(ports))));
     }
-    let symbols = symbols(function, &found, wishes.dims)?;
+    let symbols = symbols(function, &found, wishes)?;
     let mut random = wishes.seed.map(SplitMix);
     let made = |index: usize, random: &mut Option<SplitMix>| {
         let port = &ports[index];
@@ -102,12 +112,13 @@ pub fn names(ports: &[Port]) -> String {
 }
 
 /// Values of the symbols: from the files, else `--dim`, else 1, or the smallest one allowed.
-fn symbols(function: &Function, found: &[Option<Array>], wishes: &[String]) -> Result<Vec<i64>, Failure> {
+fn symbols(function: &Function, found: &[Option<Array>], wishes: &Wishes<'_>) -> Result<Vec<i64>, Failure> {
     let mut values: Vec<Option<i64>> = vec![None; function.symbols.len()];
     for (port, array) in function.inputs.iter().zip(found) {
-        bind(port, array.as_ref().map_or(&[], |array| &array.dims), &mut values);
+        let Some(array) = array else { continue };
+        bind(port, &array.dims[usize::from(has_parts(array, port, wishes.steps))..], &mut values);
     }
-    for wish in wishes {
+    for wish in wishes.dims {
         // A bound is the compiler's business, and checked when inputs are bound.
         let bound = wish.split_once("<=").is_some_and(|(name, most)| !name.is_empty() && most.trim().parse::<u64>().is_ok());
         if bound {
@@ -205,9 +216,9 @@ mod tests {
     fn shapes(files: &[String], seed: Option<u64>, dims: &[&str]) -> Result<Vec<Vec<i64>>, String> {
         let function = function();
         let dims: Vec<String> = dims.iter().map(|dim| dim.to_string()).collect();
-        let inputs = gather(&function, &Wishes { files, seed, dims: &dims, zeros: &[] });
+        let inputs = gather(&function, &Wishes { files, seed, dims: &dims, zeros: &[], steps: 1 });
         let inputs = inputs.map_err(|failure| format!("{failure:?}"))?;
-        Ok(inputs.iter().zip(&function.inputs).map(|(input, port)| input.view(port).dims.to_vec()).collect())
+        Ok(inputs.iter().zip(&function.inputs).map(|(input, port)| input.view(port, 0, 1).dims.to_vec()).collect())
     }
 
     #[test]

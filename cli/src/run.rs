@@ -30,16 +30,18 @@ pub fn run(options: &RunOptions, console: &Console) -> Result<(), Failure> {
     }
     let zeros: Vec<usize> = bindings.iter().map(|(_, input)| *input).collect();
     let general = &options.model;
-    let wishes = Wishes { files: &general.input, seed: general.random_inputs, dims: &general.dim, zeros: &zeros };
+    let wishes = Wishes { files: &general.input, seed: general.random_inputs, dims: &general.dim, zeros: &zeros, steps: options.steps };
     let mut inputs = inputs::gather(description, &wishes)?;
 
     let started = Instant::now();
     for step in 0..options.steps {
         if step > 0 {
-            feed_back(&session, function, &bindings, &mut inputs)?;
+            feed_back(&mut session, function, &bindings, &mut inputs)?;
         }
-        let views: Vec<TensorView<'_>> = inputs.iter().zip(&description.inputs).map(|(input, port)| input.view(port)).collect();
-        session.run_function(function, &views)?;
+        let ports = inputs.iter().zip(&description.inputs);
+        let views: Vec<TensorView<'_>> = ports.map(|(input, port)| input.view(port, step, options.steps)).collect();
+        let failed = |error| if options.steps > 1 { Failure::Failed(format!("step {step}: {error}")) } else { Failure::from(error) };
+        session.run_function(function, &views).map_err(failed)?;
     }
     console.note(&format!("opened in {:.2} ms, ran in {:.2} ms", opened.time.as_secs_f64() * 1e3, started.elapsed().as_secs_f64() * 1e3));
     session::report_notices(&session, console);
@@ -76,12 +78,22 @@ fn bindings(function: &Function, words: &[String]) -> Result<Vec<(usize, usize)>
     words.iter().map(bind).collect()
 }
 
-/// Bound outputs of the last step become inputs of the next.
-fn feed_back(session: &Session, function: u32, bindings: &[(usize, usize)], inputs: &mut [Input]) -> Result<(), Failure> {
-    let outputs = session.outputs(function);
-    for (output, input) in bindings {
-        let view = outputs.get(*output).expect("bindings name outputs that exist");
-        inputs[*input] = Input::Made(Tensor::from_view(&view)?);
+/// Bound outputs of the last step become inputs of the next: both exchange their memory, so nothing is copied.
+fn feed_back(session: &mut Session, function: u32, bindings: &[(usize, usize)], inputs: &mut [Input]) -> Result<(), Failure> {
+    for (at, (output, input)) in bindings.iter().enumerate() {
+        // An output that feeds two inputs has gone to the first.
+        if let Some((_, first)) = bindings[..at].iter().find(|(other, _)| other == output)
+            && let Input::Made(tensor) = &inputs[*first]
+        {
+            inputs[*input] = Input::Made(tensor.clone());
+            continue;
+        }
+        if matches!(inputs[*input], Input::File(_)) {
+            let element = session.program().manifest().functions[function as usize].inputs[*input].element;
+            inputs[*input] = Input::Made(Tensor::zeros(element, &[0])?);
+        }
+        let Input::Made(tensor) = &mut inputs[*input] else { continue };
+        session.swap_output(function, *output, tensor)?;
     }
     Ok(())
 }

@@ -168,6 +168,12 @@ fn feeds_outputs_back() {
     // y = (1 + y) * 2 from 0: 2, 6, 14.
     bench.floats("one.npy", "(1, 1)", &[1.0]);
     assert!(bench.winze("run m.wz --input a=one.npy --bind y=b --steps 3").succeeds().ends_with("= [14]\n"));
+    // A part of a for each step: (1 + 0) * 2, (2 + 2) * 2, (3 + 8) * 2.
+    bench.floats("each.npy", "(3, 1, 1)", &[1.0, 2.0, 3.0]);
+    assert!(bench.winze("run m.wz --input a=each.npy --bind y=b --steps 3").succeeds().ends_with("= [22]\n"));
+    bench.winze("run m.wz --input a=each.npy --bind y=b --steps 2").fails(1, "step 0: ");
+    // From a file, which stays as it is.
+    assert!(bench.winze("run m.wz --input a=one.npy b=one.npy --bind y=b --steps 2").succeeds().ends_with("= [10]\n"));
     bench
         .winze("run m.wz --input a=one.npy --bind y=c")
         .fails(1, "\"y=c\" is no OUTPUT=INPUT of the model; outputs are \"y\", inputs are \"a\", \"b\"");

@@ -314,6 +314,35 @@ fn what_a_profile_lacks_names_the_nodes() {
     assert!(lines[1].starts_with(&format!("unsupported: softmax at y_node: {why}")), "{error}");
 }
 
+/// y = x + first half of z: the extents are equal in some runs only, and the message names both nodes and both values.
+#[test]
+fn extents_that_must_be_equal_are_compared_in_the_run() {
+    let halves = || {
+        graph(
+            vec![
+                NodeProto { output: vec!["h".into(), "rest".into()], ..node("Split", &["z"], "h", vec![]) },
+                node("Relu", &["h"], "r", vec![]),
+                node("Add", &["x", "r"], "y", vec![]),
+            ],
+            vec![info("x", data_type::FLOAT, &["n"]), info("z", data_type::FLOAT, &["k"])],
+            vec![info("y", data_type::FLOAT, &["n"])],
+            vec![],
+        )
+    };
+    let (x, z) = (values(3, 1), values(6, 2));
+    let y: Vec<f32> = x.iter().zip(&z).map(|(x, z)| x + z.max(0.0)).collect();
+    let cases = [(vec![Tensor::new(&[3], &x), Tensor::new(&[6], &z)], vec![Tensor::new(&[3], &y)])];
+    check("extents_that_must_be_equal_are_compared_in_the_run", halves(), &cases, 0.0);
+    let (_folder, model) = write(halves());
+    let mut session = session(&compile_model(&model, &[CPU], 1), Some(1)).unwrap();
+    let error = run(&mut session, &[Tensor::new(&[2], &x[..2]), Tensor::new(&[6], &z)]).unwrap_err().to_string();
+    assert_eq!(
+        error,
+        "run: Add at y_node needs the extents of `r_node` and `x` to be equal; if one is 1, fix it with --dim; \
+         (1 + k) floordiv 2 = 3 and n = 2 differ for n = 2, k = 6"
+    );
+}
+
 #[test]
 fn artifacts_are_reproducible() {
     let (_folder, model) = write(convnet());

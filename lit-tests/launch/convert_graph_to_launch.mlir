@@ -131,6 +131,25 @@ func.func @found(%x: tensor<?xf32, #n>, %c: tensor<i64>) -> tensor<?xf32, affine
   return %0 : tensor<?xf32, affine_map<()[s0, s1] -> (s1)>>
 }
 
+// Relations between extents become checks, and the kernel writes through them.
+// CHECK-LABEL: launch.program @required
+// CHECK: %[[Y:.*]] = launch.output 0
+// CHECK: %[[V:.*]] = launch.view %[[Y]]
+// CHECK: launch.dispatch "exp"(%{{.*}}, %[[V]])
+// CHECK: launch.check #{{.*}} "eq" #{{.*}} "Add needs it"
+// CHECK-NOT: launch.copy
+func.func @required(%x: tensor<?xf32, affine_map<()[s0, s1] -> (s1)>>) -> tensor<?xf32, affine_map<()[s0] -> (s0)>> attributes {graph.symbols = ["n", "m"]} {
+  %0 = graph.kernel "elementwise"(%x) attributes {nodes = [], winze.kernel = "exp", winze.symbols = array<i64: 1>}
+    : (tensor<?xf32, affine_map<()[s0, s1] -> (s1)>>) -> tensor<?xf32, affine_map<()[s0, s1] -> (s1)>> {
+  ^bb0(%a: tensor<?xf32, affine_map<()[s0, s1] -> (s1)>>):
+    %1 = graph.exp %a : tensor<?xf32, affine_map<()[s0, s1] -> (s1)>>
+    graph.yield %1 : tensor<?xf32, affine_map<()[s0, s1] -> (s1)>>
+  }
+  %2 = graph.require %0, affine_map<()[s0, s1] -> (s1)> "eq" affine_map<()[s0] -> (s0)> why "Add needs it"
+    : tensor<?xf32, affine_map<()[s0, s1] -> (s1)>> -> tensor<?xf32, affine_map<()[s0] -> (s0)>>
+  return %2 : tensor<?xf32, affine_map<()[s0] -> (s0)>>
+}
+
 //--- bare_op.mlir
 // CHECK: convert-graph-to-launch: 'graph.exp' stands outside a kernel; run form-kernels first
 func.func @main(%x: tensor<3xf32>) -> tensor<3xf32> {

@@ -71,6 +71,25 @@ impl Array {
         };
         TensorView { element: if is_bfloat16 { wanted } else { self.element }, dims: &self.dims, strides: self.strides.as_deref(), data }
     }
+
+    /// Part `index` of the first axis, as [`Self::view_as`] would show it; `None` outside of it.
+    pub fn part_as(&self, wanted: ElementType, index: usize) -> Option<TensorView<'_>> {
+        let whole = self.view_as(wanted);
+        let (count, dims) = whole.dims.split_first()?;
+        if i64::try_from(index).ok()? >= *count {
+            return None;
+        }
+        let size = whole.element.bytes();
+        // Of Fortran order, parts are interleaved.
+        let (strides, start, end) = match whole.strides.and_then(<[i64]>::split_first) {
+            Some((stride, strides)) => (Some(strides), usize::try_from(*stride).ok()? * index * size, whole.data.len()),
+            None => {
+                let bytes = usize::try_from(element_count(dims)?).ok()? * size;
+                (None, bytes * index, bytes * (index + 1))
+            }
+        };
+        Some(TensorView { element: whole.element, dims, strides, data: whole.data.get(start..end)? })
+    }
 }
 
 /// Saturating: dims that overflow belong to empty arrays, of which no element is read.

@@ -8,7 +8,7 @@ use winze_runtime::{
     artifact::{
         container::{SectionKind, encode_manifest, parse_sections},
         manifest::{Access, ElementType, Function, Manifest},
-        program::{Instruction::*, IntOp, Place, Program as LaunchProgram},
+        program::{Instruction::*, IntOp, Place, Predicate, Program as LaunchProgram},
     },
     backend::*,
     error::{Error, Result},
@@ -45,6 +45,7 @@ fn everything() -> Vec<u8> {
             Branch { condition: 5, on_true: 10, on_false: 9 },
             Jump { target: 11 },
             Fail { message: "negative".into() },
+            Check { predicate: Predicate::Le, lhs: c(0), rhs: area.clone(), message: "an area".into() },
             Copy { src: 2, src_offset: Some(6), dst: 1, dst_offset: Some(6), bytes: None },
             Barrier,
             CallExtern { name: "log".into(), buffers: vec![1], dims: vec![0], scalars: vec![5] },
@@ -306,7 +307,7 @@ fn wrong_indices_are_named_with_their_place() {
         "variant cpu=test: function twice: instruction 6: the end of a loop does not refer",
     );
     check(&|m| m.variants[0].programs[1].code[0] = ConstInt { dst: 8, value: 0 }, "instruction 0: register 8 does not exist, there are 8");
-    check(&|m| m.variants[0].programs[1].code[9] = Jump { target: 15 }, "instruction 9: instruction 15 does not exist, there are 15");
+    check(&|m| m.variants[0].programs[1].code[9] = Jump { target: 16 }, "instruction 9: instruction 16 does not exist, there are 16");
     check(&|m| drop(m.variants[0].programs[1].code.pop()), "does not end with return");
     check(&|m| m.variants[0].programs[0].buffers[3].place = Place::Constant(1), "buffer 3: constant 1 does not exist, there are 1");
     check(&|m| m.variants[0].programs[0].buffers[0].place = Place::Input(2), "buffer 0: input 2 does not exist, there are 2");

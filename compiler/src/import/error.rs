@@ -50,6 +50,14 @@ impl Failure {
         Err(Self::Unsupported(why.into()))
     }
 
+    /// The same with more about what it concerns.
+    pub fn about(self, more: &str) -> Self {
+        match self {
+            Self::Unsupported(why) => Self::Unsupported(format!("{why}, {more}")),
+            Self::Invalid(what) => Self::Invalid(format!("{what}, {more}")),
+        }
+    }
+
     pub fn invalid<T>(what: impl Into<String>) -> Result<T, Self> {
         Err(Self::Invalid(what.into()))
     }

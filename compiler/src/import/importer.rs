@@ -438,6 +438,13 @@ impl<'p, 'c: 'a, 'a> Importer<'p, 'c, 'a> {
         Dim::symbol(position as u32)
     }
 
+    /// Values of the symbols in the inputs on offer; more than any extent where none is known.
+    pub fn offered_symbols(&self) -> Vec<i64> {
+        let offered = self.plan.offered_dims(self.model.graph.as_ref().expect("decode has checked"));
+        // Evaluation ends at the first symbol that is not offered.
+        self.symbols.iter().map_while(|name| offered.get(name).copied()).collect()
+    }
+
     fn check_dim_settings(&self) -> Result<(), ImportError> {
         let graph = self.model.graph.as_ref().expect("decode has checked");
         let mut known: Vec<String> = vec![];

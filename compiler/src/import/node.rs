@@ -10,12 +10,12 @@ use super::{
 };
 use crate::constants::Scalar;
 use winze_graph::{
-    dialect::{Broadcast, Concat, Convert, Div, DynamicSlice, Reduce, Reshape, Slice, Transpose},
+    dialect::{Broadcast, Concat, Convert, Div, DynamicSlice, Reduce, Require, Reshape, Slice, SymbolicSlice, Transpose},
     dim::Dim,
-    types::{ElementType, TensorType},
+    types::{ElementType, TensorType, dims_attribute},
 };
 use winze_mlir::{
-    diagnostics,
+    diagnostics, locations,
     melior::{
         Context,
         ir::{BlockRef, Location, Operation, Type, Value},
@@ -233,15 +233,89 @@ impl<'p, 'c, 'a> NodeContext<'_, 'p, 'c, 'a> {
         if a.element() != b.element() {
             return Failure::invalid(format!("its operands have different element types {} and {}", a.element(), b.element()));
         }
-        let dims = common_dims(a.dims(), b.dims())?;
-        Ok((self.broadcast_to(a, &dims)?, self.broadcast_to(b, &dims)?))
+        let dims = common_dims(a.dims(), b.dims()).map_err(|failure| failure.about(&format!("of {} and {}", made_by(a), made_by(b))))?;
+        let (x, y) = (self.agree(a, &dims, b)?, self.agree(b, &dims, a)?);
+        Ok((self.broadcast_to(&x, &dims)?, self.broadcast_to(&y, &dims)?))
+    }
+
+    // Relations between extents that only a run can tell.
+
+    /// `x` with those of its extents written as in `dims`, aligned at the right, that are neither provably equal nor 1: a run must find them equal. They
+    /// have come together with those of `other`.
+    fn agree(&mut self, x: &Tensor<'c, 'a>, dims: &[Dim], other: &Tensor<'c, 'a>) -> Result<Tensor<'c, 'a>, Failure> {
+        let first = dims.len() - x.rank();
+        let wanted: Vec<Dim> = x
+            .dims()
+            .iter()
+            .zip(&dims[first..])
+            .map(|(dim, wanted)| if dim.as_static() == Some(1) { dim } else { wanted }.clone())
+            .collect();
+        self.with_dims(
+            x,
+            wanted,
+            &format!("the extents of {} and {} to be equal; if one is 1, fix it with --dim", made_by(x), made_by(other)),
+        )
+    }
+
+    /// `x` under equally many other extents, where a run must find those equal that are not provably so. `what` continues "NODE needs".
+    pub fn with_dims(&mut self, x: &Tensor<'c, 'a>, dims: Vec<Dim>, what: &str) -> Result<Tensor<'c, 'a>, Failure> {
+        let pairs = x.dims().iter().cloned().zip(dims.iter().cloned()).filter(|(a, b)| a != b).collect();
+        self.require(x, "eq", pairs, dims, what)
+    }
+
+    /// `x` in runs where two extents are equal.
+    pub fn require_equal(&mut self, x: &Tensor<'c, 'a>, a: &Dim, b: &Dim, what: &str) -> Result<Tensor<'c, 'a>, Failure> {
+        self.require(x, "eq", vec![(a.clone(), b.clone())], x.dims().to_vec(), what)
+    }
+
+    /// `x` in runs where `a` is at most `b`.
+    pub fn require_at_most(&mut self, x: &Tensor<'c, 'a>, a: &Dim, b: &Dim, what: &str) -> Result<Tensor<'c, 'a>, Failure> {
+        if (b - a).is_never_negative() {
+            return Ok(x.clone());
+        }
+        self.require(x, "le", vec![(a.clone(), b.clone())], x.dims().to_vec(), what)
+    }
+
+    fn require(
+        &mut self,
+        x: &Tensor<'c, 'a>,
+        relation: &str,
+        pairs: Vec<(Dim, Dim)>,
+        dims: Vec<Dim>,
+        what: &str,
+    ) -> Result<Tensor<'c, 'a>, Failure> {
+        let equal = relation == "eq";
+        if pairs.is_empty() || equal && pairs.iter().all(|(a, b)| a == b) {
+            return Ok(x.clone());
+        }
+        let offered = self.importer.offered_symbols();
+        for (a, b) in &pairs {
+            let holds = |a: i64, b: i64| if equal { a == b } else { a <= b };
+            match (a - b).as_static() {
+                Some(difference) if !holds(difference, 0) => return Failure::invalid(format!("{a} and {b} where it needs {what}")),
+                _ => {}
+            }
+            // Inputs that are there already would not pass.
+            if let (Some(a_now), Some(b_now)) = (a.eval(&offered), b.eval(&offered))
+                && !holds(a_now, b_now)
+            {
+                return Failure::unsupported(format!("the extents {a} and {b}, which are {a_now} and {b_now}, where it needs {what}"));
+            }
+        }
+        let value = self.value(x)?;
+        let (lhs, rhs): (Vec<Dim>, Vec<Dim>) = pairs.into_iter().unzip();
+        let (lhs, rhs) = (dims_attribute(self.context(), lhs.iter()), dims_attribute(self.context(), rhs.iter()));
+        let why = format!("{} at {} needs {what}", self.node.op_type, self.name);
+        let result = TensorType::new(x.element(), dims).to_type(self.context());
+        self.emit(Require::create(self.context(), self.location, value, lhs, relation.into(), rhs, why, &[result]))
     }
 
     /// `a` where the condition holds, else `b`; all of one shape.
     pub fn select(&mut self, condition: &Tensor<'c, 'a>, a: &Tensor<'c, 'a>, b: &Tensor<'c, 'a>) -> Result<Tensor<'c, 'a>, Failure> {
         let (a, b) = self.broadcast_pair(a, b)?;
         let dims = common_dims(condition.dims(), a.dims())?;
-        let (condition, a, b) = (self.broadcast_to(condition, &dims)?, self.broadcast_to(&a, &dims)?, self.broadcast_to(&b, &dims)?);
+        let (condition, a, b) = (self.agree(condition, &dims, &a)?, self.agree(&a, &dims, condition)?, self.agree(&b, &dims, condition)?);
+        let (condition, a, b) = (self.broadcast_to(&condition, &dims)?, self.broadcast_to(&a, &dims)?, self.broadcast_to(&b, &dims)?);
         let (c, x, y) = (self.value(&condition)?, self.value(&a)?, self.value(&b)?);
         let op = winze_graph::dialect::Select::create(self.context(), self.location, c, x, y, &[a.r#type.to_type(self.context())]);
         self.emit(op)
@@ -279,10 +353,11 @@ impl<'p, 'c, 'a> NodeContext<'_, 'p, 'c, 'a> {
         if x.dims() == dims {
             return Ok(x.clone());
         }
-        for (dim, axis) in x.dims().iter().zip(axes) {
-            if *dim != dims[*axis] && dim.as_static() != Some(1) {
-                return Err(mismatch(dim, &dims[*axis]));
-            }
+        let one = Dim::from(1);
+        let wanted = x.dims().iter().zip(axes).map(|(dim, axis)| if *dim == one { one.clone() } else { dims[*axis].clone() }).collect();
+        let x = &self.with_dims(x, wanted, &format!("the extents of {} to be those that it is broadcast to", made_by(x)))?;
+        if x.dims() == dims {
+            return Ok(x.clone());
         }
         let value = self.value(x)?;
         let result = TensorType::new(x.element(), dims.to_vec()).to_type(self.context());
@@ -291,22 +366,18 @@ impl<'p, 'c, 'a> NodeContext<'_, 'p, 'c, 'a> {
         self.emit(op)
     }
 
-    /// The same elements under another shape. Refuses counts that are not provably equal.
+    /// The same elements under another shape. Counts that are not provably equal must be so in a run.
     pub fn reshape(&mut self, x: &Tensor<'c, 'a>, dims: Vec<Dim>) -> Result<Tensor<'c, 'a>, Failure> {
         if x.dims() == dims {
             return Ok(x.clone());
         }
         let result = TensorType::new(x.element(), dims);
         let (from, to) = (x.r#type.count(), result.count());
-        if from != to {
-            let what = format!("{:?} has {from} elements, {:?} has {to}", x.dims(), result.dims);
-            return if from.as_static().is_some() && to.as_static().is_some() {
-                Failure::invalid(what)
-            } else {
-                Failure::unsupported(what)
-            };
+        if (&from - &to).as_static().is_some_and(|difference| difference != 0) {
+            return Failure::invalid(format!("{:?} has {from} elements, {:?} has {to}", x.dims(), result.dims));
         }
-        self.reshape_to(x, result.dims)
+        let x = self.require_equal(x, &from, &to, &format!("as many elements as {} has", made_by(x)))?;
+        self.reshape_to(&x, result.dims)
     }
 
     /// The same where only the run can tell that the counts are equal.
@@ -345,13 +416,50 @@ impl<'p, 'c, 'a> NodeContext<'_, 'p, 'c, 'a> {
         if let [only] = inputs {
             return Ok(only.clone());
         }
-        let values = inputs.iter().map(|x| self.value(x)).collect::<Result<Vec<_>, _>>()?;
+        // Extents of the other axes come together.
+        let mut dims = inputs[0].dims().to_vec();
+        for x in &inputs[1..] {
+            let apart = |dims: &[Dim]| [&dims[..axis], &dims[axis + 1..]].concat();
+            if x.rank() == dims.len() && apart(x.dims()) != apart(&dims) {
+                for (i, dim) in x.dims().iter().enumerate().filter(|(i, _)| *i != axis) {
+                    dims[i] = if dim.complexity() < dims[i].complexity() { dim.clone() } else { dims[i].clone() };
+                }
+            }
+        }
+        let mut values = vec![];
+        for x in inputs {
+            let mut wanted = dims.clone();
+            if x.rank() == dims.len() {
+                wanted[axis] = x.dims()[axis].clone();
+            } else {
+                wanted = x.dims().to_vec();
+            }
+            let x = self.with_dims(x, wanted, &format!("the extents of {} and {} to be equal", made_by(x), made_by(&inputs[0])))?;
+            values.push(self.value(&x)?);
+        }
         self.infer(|cx, location| Concat::create(cx, location, &values, axis as i64))
     }
 
     pub fn slice(&mut self, x: &Tensor<'c, 'a>, starts: Vec<i64>, limits: Vec<i64>, strides: Vec<i64>) -> Result<Tensor<'c, 'a>, Failure> {
         let value = self.value(x)?;
         self.infer(|cx, location| Slice::create(cx, location, value, starts, limits, strides))
+    }
+
+    /// `count` elements of an axis from `start` on, which the caller has seen to exist, `stride` apart.
+    pub fn symbolic_slice(
+        &mut self,
+        x: &Tensor<'c, 'a>,
+        axis: usize,
+        start: &Dim,
+        count: &Dim,
+        stride: i64,
+    ) -> Result<Tensor<'c, 'a>, Failure> {
+        let (mut starts, mut dims, mut strides) = (vec![Dim::from(0); x.rank()], x.dims().to_vec(), vec![1; x.rank()]);
+        (starts[axis], dims[axis], strides[axis]) = (start.clone(), count.clone(), stride);
+        let value = self.value(x)?;
+        let starts = dims_attribute(self.context(), starts.iter());
+        let result = TensorType::new(x.element(), dims).to_type(self.context());
+        self.emit(SymbolicSlice::create(self.context(), self.location, value, starts, strides, &[result]))
     }
 
     /// `start..limit` of one axis.
@@ -425,15 +533,20 @@ pub fn normalize_axes(axes: &[i64], rank: usize) -> Result<Vec<usize>, Failure> 
     Ok(normal)
 }
 
-fn mismatch(a: &Dim, b: &Dim) -> Failure {
-    if a.as_static().is_some() && b.as_static().is_some() {
-        Failure::Invalid(format!("extents {a} and {b} cannot be broadcast"))
-    } else {
-        Failure::Unsupported(format!("extents {a} and {b}, which need not be equal, are broadcast; fix one with --dim"))
+/// What a tensor is, for messages: the node that computes it, or the input.
+pub fn made_by(tensor: &Tensor) -> String {
+    match &tensor.data {
+        Data::Value(value) => match locations::node_names(locations::of_value(*value)).last() {
+            Some(name) => format!("`{name}`"),
+            None => "a value".into(),
+        },
+        Data::Constant(id) => format!("the constant `{id}`"),
+        Data::Integers(_) => "a shape".into(),
+        Data::Sequence(_) => "a sequence".into(),
     }
 }
 
-/// The shape that two shapes broadcast to.
+/// The shape that two shapes broadcast to. Symbolic extents that are not provably equal are taken to be: of the two, static and simple ones are preferred.
 pub fn common_dims(a: &[Dim], b: &[Dim]) -> Result<Vec<Dim>, Failure> {
     let rank = a.len().max(b.len());
     let one = Dim::from(1);
@@ -442,7 +555,8 @@ pub fn common_dims(a: &[Dim], b: &[Dim]) -> Result<Vec<Dim>, Failure> {
         .map(|axis| match (at(a, axis), at(b, axis)) {
             (x, y) if x == y || y == one => Ok(x),
             (x, y) if x == one => Ok(y),
-            (x, y) => Err(mismatch(&x, &y)),
+            (x, y) if (&x - &y).as_static().is_some() => Failure::invalid(format!("extents {x} and {y} cannot be broadcast")),
+            (x, y) => Ok(if y.complexity() < x.complexity() { y } else { x }),
         })
         .collect()
 }

@@ -58,13 +58,20 @@ impl Plan {
         !std::mem::replace(&mut self.fixes_dims, true) && !self.offers.is_empty()
     }
 
-    /// Extents of symbolic dims, by name.
+    /// Extents of symbolic dims that are fixed, by name.
     pub fn dims(&self, graph: &GraphProto) -> HashMap<String, i64> {
+        self.dims_where(graph, |name| self.fixes_dims || self.fixed.contains(name))
+    }
+
+    /// Extents of symbolic dims in the inputs on offer, by name.
+    pub fn offered_dims(&self, graph: &GraphProto) -> HashMap<String, i64> {
+        self.dims_where(graph, |_| true)
+    }
+
+    fn dims_where(&self, graph: &GraphProto, wanted: impl Fn(&str) -> bool) -> HashMap<String, i64> {
         let mut dims = HashMap::new();
         for input in inputs(graph) {
-            let Some(offer) = self.offers.get(&input.name).filter(|_| self.fixes_dims || self.fixed.contains(&input.name)) else {
-                continue;
-            };
+            let Some(offer) = self.offers.get(&input.name).filter(|_| wanted(&input.name)) else { continue };
             for (name, extent) in symbols(input).zip(&offer.dims) {
                 if let Some(name) = name {
                     dims.entry(name).or_insert(*extent);

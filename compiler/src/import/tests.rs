@@ -16,6 +16,7 @@ use winze_mlir::melior::{
 };
 
 mod errors;
+mod extents;
 mod models;
 mod values;
 

@@ -166,14 +166,13 @@ impl<'c: 'a, 'a> Converter<'c, 'a> {
         if owner.block().is_none_or(|block| block.to_raw().ptr != from.to_raw().ptr) || self.wanted.contains_key(&tensor.to_raw().ptr) {
             return Ok(());
         }
-        if !is_host(owner)
-            && let Some(reshape) = graph::Reshape::cast(owner)
-        {
-            let source = reshape.input();
+        // Views of what a kernel makes: the kernel writes through them.
+        if !is_host(owner) && (graph::Reshape::cast(owner).is_some() || graph::Require::cast(owner).is_some()) {
+            let source = owner.operand(0).map_err(|e| e.to_string())?;
             if self.wanted.contains_key(&source.to_raw().ptr) || !made_in_place(source) {
                 return Ok(());
             }
-            let view = self.view(target, source.r#type(), reshape.op().location(), to)?;
+            let view = self.view(target, source.r#type(), owner.location(), to)?;
             self.wanted.insert(tensor.to_raw().ptr, target);
             return self.want(source, view, from, to);
         }
@@ -235,6 +234,14 @@ impl<'c: 'a, 'a> Converter<'c, 'a> {
                 Ok(())
             }
             Some(graph::AnyOp::Size(size)) => self.size(size, to),
+            Some(graph::AnyOp::Require(require)) => {
+                let check = launch::Check::create(context, location, require.lhs(), require.relation(), require.rhs(), require.why());
+                to.append_operation(check);
+                let source = self.buffer(require.input())?;
+                let view = self.view(source, require.result().r#type(), location, to)?;
+                self.bind(require.result(), view);
+                Ok(())
+            }
             Some(graph::AnyOp::If(branch)) => self.branch(branch, to),
             Some(graph::AnyOp::While(repeat)) => self.repeat(repeat, to),
             Some(graph::AnyOp::Fail(fail)) => {

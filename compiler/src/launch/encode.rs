@@ -37,8 +37,25 @@ pub trait Resolver {
 /// Encodes one program.
 pub fn encode(program: launch::Program, resolver: &mut dyn Resolver) -> Result<Program, String> {
     let symbols = program.symbols().len() as u32;
-    let mut encoder = Encoder { resolver, registers: HashMap::new(), next: symbols, buffers: HashMap::new(), table: vec![], code: vec![] };
+    let mut encoder = Encoder {
+        resolver,
+        registers: HashMap::new(),
+        next: symbols,
+        buffers: HashMap::new(),
+        table: vec![],
+        code: vec![],
+        first_found: 0,
+    };
     let body = walk::blocks(program.op()).into_iter().next().ok_or("encode: a program without a body")?;
+    // Checks that hold for the whole run come first, so that they say what is wrong with the dims before anything else does.
+    let found =
+        walk::named(program.op(), launch::SetSymbol::NAME).into_iter().filter_map(launch::SetSymbol::cast).map(|set| set.symbol() as u32);
+    encoder.first_found = found.min().unwrap_or(u32::MAX);
+    for check in walk::operations(body).filter_map(launch::Check::cast) {
+        if encoder.is_known_at_start(check)? {
+            encoder.check(check)?;
+        }
+    }
     encoder.block(body)?;
     encoder.code.push(Instruction::Return);
     let arena = extents::from_attribute(program.arena())?;
@@ -72,6 +89,8 @@ struct Encoder<'r> {
     buffers: HashMap<*const c_void, BufferId>,
     table: Vec<Buffer>,
     code: Vec<Instruction>,
+    /// The first symbol that is found while running.
+    first_found: u32,
 }
 
 impl Encoder<'_> {
@@ -180,8 +199,28 @@ impl Encoder<'_> {
                 let dims = call.dims().into_iter().map(|dim| self.register(dim)).collect::<Result<_, _>>()?;
                 self.code.push(Instruction::CallExtern { name: call.name(), buffers, dims, scalars: vec![] });
             }
+            AnyOp::Check(check) => {
+                let first = check.op().parent_operation().is_some_and(|op| launch::Program::cast(op).is_some());
+                if !first || !self.is_known_at_start(check)? {
+                    self.check(check)?;
+                }
+            }
             AnyOp::Fail(fail) => self.code.push(Instruction::Fail { message: fail.message() }),
             AnyOp::Program(_) => return Err("a program inside a program".into()),
+        }
+        Ok(())
+    }
+
+    /// Whether the inputs determine what a check compares.
+    fn is_known_at_start(&self, check: launch::Check) -> Result<bool, String> {
+        let dims = [extents::from_attribute(check.lhs())?, extents::from_attribute(check.rhs())?].concat();
+        Ok(dims.iter().all(|dim| dim.symbol_count() <= self.first_found))
+    }
+
+    fn check(&mut self, check: launch::Check) -> Result<(), String> {
+        let predicate = if check.relation() == "eq" { Predicate::Eq } else { Predicate::Le };
+        for (lhs, rhs) in extents::from_attribute(check.lhs())?.iter().zip(&extents::from_attribute(check.rhs())?) {
+            self.code.push(Instruction::Check { predicate, lhs: expr_of(lhs), rhs: expr_of(rhs), message: check.message() });
         }
         Ok(())
     }

@@ -227,6 +227,24 @@ impl Dim {
         factor != 0 && self.terms.values().all(|k| k % factor == 0)
     }
 
+    /// True if this is at least 0 for all symbols, as far as the normal form shows.
+    pub fn is_never_negative(&self) -> bool {
+        let nonnegative = |atom: &Atom| match atom {
+            Atom::Symbol(_) => true,
+            Atom::FloorDiv(a, b) => a.is_never_negative() && b.is_never_negative(),
+        };
+        self.terms.iter().all(|(atoms, k)| *k >= 0 && atoms.iter().all(nonnegative))
+    }
+
+    /// Number of symbols and operations: of two equal extents the simpler one is the better name.
+    pub fn complexity(&self) -> usize {
+        let size = |atom: &Atom| match atom {
+            Atom::Symbol(_) => 1,
+            Atom::FloorDiv(a, b) => 1 + a.complexity() + b.complexity(),
+        };
+        self.terms.iter().map(|(atoms, k)| atoms.iter().map(size).sum::<usize>() + usize::from(*k != 1 && !atoms.is_empty())).sum()
+    }
+
     /// `(coefficient, primitive)` with `self = coefficient * primitive`, where the coefficients of `primitive` have no common divisor. 0 is `0 * 1`.
     pub fn factor(&self) -> (i64, Dim) {
         match self.terms.values().fold(0, |g, k| gcd(g, *k)) {

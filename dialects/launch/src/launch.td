@@ -131,6 +131,12 @@ def Launch_CallExternOp : Launch_Op<"call_extern", [AttrSizedOperandSegments]> {
   let assemblyFormat = "$name `(` $buffers `)` `dims` `(` $dims `)` attr-dict `:` type($buffers)";
 }
 
+def Launch_CheckOp : Launch_Op<"check"> {
+  let summary = "stops the run unless lhs[i] is equal to (eq) or at most (le) rhs[i]";
+  let arguments = (ins AffineMapAttr:$lhs, StrAttr:$relation, AffineMapAttr:$rhs, StrAttr:$message);
+  let assemblyFormat = "$lhs $relation $rhs $message attr-dict";
+}
+
 def Launch_FailOp : Launch_Op<"fail"> {
   let summary = "stops the run with a message";
   let arguments = (ins StrAttr:$message);

@@ -187,6 +187,13 @@ pub enum Instruction {
         message: String,
     },
     Return,
+    /// Stops the run with this message and both values unless `lhs` and `rhs`, over the function's symbols, are related so.
+    Check {
+        predicate: Predicate,
+        lhs: Expr,
+        rhs: Expr,
+        message: String,
+    },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

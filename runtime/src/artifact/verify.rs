@@ -312,6 +312,10 @@ impl Cx<'_> {
                 [src_offset, dst_offset, bytes].into_iter().flatten().try_for_each(|r| self.register(*r))
             }
             Barrier | Return | Fail { .. } => Ok(()),
+            Check { lhs, rhs, .. } => {
+                check_expr("the left side of a check", lhs, self.function.symbols.len())?;
+                check_expr("the right side of a check", rhs, self.function.symbols.len())
+            }
             Jump { target } => self.target(*target),
             Branch { condition, on_true, on_false } => {
                 self.register(*condition)?;

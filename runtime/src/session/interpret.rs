@@ -8,9 +8,9 @@ use super::{
 };
 use crate::{
     artifact::{
-        expr::Expr,
-        manifest::{Device, ElementType, Manifest, Variant},
-        program::{Buffer, BufferId, Instruction, Place, Program, Register},
+        expr::{Expr, ExprError},
+        manifest::{Device, ElementType, Function, Manifest, Variant},
+        program::{Buffer, BufferId, Instruction, Place, Predicate, Program, Register},
         verify::callees,
     },
     backend::{Backend, CopyCommand, DispatchCommand, Location, PortPlan, Region},
@@ -280,6 +280,12 @@ impl Machine {
             }
             I::CallExtern { name, buffers, dims, scalars } => self.call_extern(cx, frame, name, [buffers, dims, scalars], backend)?,
             I::Fail { message } => return run_error(message.clone()),
+            // Sizes that are found while running need not be related when they are at their largest.
+            I::Check { .. } if cx.assume_largest => {}
+            I::Check { predicate, lhs, rhs, message } => {
+                let function = &cx.manifest.functions[frame.function];
+                check(function, &self.symbols[frame.symbols..], *predicate, lhs, rhs, message)?;
+            }
             I::Return => return Ok(Step::Leave),
         }
         if to <= frame.pc {
@@ -508,6 +514,33 @@ fn copy(
             place(cx, frame)
         )),
     }
+}
+
+/// Runs the checks that a program starts with, so that they speak before sizes that follow from the same symbols are found impossible.
+pub fn check_first(function: &Function, program: &Program, symbols: &[i64]) -> Result<()> {
+    for instruction in &program.code {
+        let Instruction::Check { predicate, lhs, rhs, message } = instruction else { break };
+        check(function, symbols, *predicate, lhs, rhs, message)?;
+    }
+    Ok(())
+}
+
+fn check(function: &Function, symbols: &[i64], predicate: Predicate, lhs: &Expr, rhs: &Expr, message: &str) -> Result<()> {
+    let (a, b) = (lhs.eval(symbols), rhs.eval(symbols));
+    if let (Ok(a), Ok(b)) = (a, b)
+        && compare_int(predicate, a, b)
+    {
+        return Ok(());
+    }
+    let name = |symbol: u32| function.symbols.get(symbol as usize).map_or_else(|| format!("s{symbol}"), |s| s.name.clone());
+    let side = |expr: &Expr, value: std::result::Result<i64, ExprError>| match (expr.as_constant(), value) {
+        (Some(value), _) => value.to_string(),
+        (None, Ok(value)) => format!("{} = {value}", expr.to_text(&name)),
+        (None, Err(why)) => format!("{} ({why})", expr.to_text(&name)),
+    };
+    let dims: Vec<String> = function.symbols.iter().zip(symbols).map(|(symbol, value)| format!("{} = {value}", symbol.name)).collect();
+    let relation = if predicate == Predicate::Eq { "differ" } else { "are the wrong way round" };
+    run_error(format!("{message}; {} and {} {relation} for {}", side(lhs, a), side(rhs, b), dims.join(", ")))
 }
 
 fn check_cancel(cx: &Cx<'_>) -> Result<()> {

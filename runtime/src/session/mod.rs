@@ -24,7 +24,7 @@ use crate::{
 };
 pub use bind::port_text;
 use bind::{bind_symbols, check_symbols, eval_dims, largest_dims, set_found};
-use interpret::{Cx, Machine, Ports, port_elements, size};
+use interpret::{Cx, Machine, Ports, check_first, port_elements, size};
 use measure::Measure;
 use std::sync::{
     Arc,
@@ -397,6 +397,7 @@ impl Session {
         let manifest = program.manifest();
         let variant = &manifest.variants[self.variant as usize];
         let description = &manifest.functions[function as usize];
+        check_first(description, &variant.programs[function as usize], &self.symbols)?;
         self.inputs.clear();
         self.outputs.clear();
         for (port, is_input) in description.inputs.iter().map(|p| (p, true)).chain(description.outputs.iter().map(|p| (p, false))) {

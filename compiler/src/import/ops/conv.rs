@@ -256,11 +256,8 @@ impl Window {
             }
             "VALID" => (vec![0; rank], vec![0; rank]),
             "SAME_UPPER" | "SAME_LOWER" => {
-                let total =
-                    (0..rank).map(|i| same_padding(&spatial[i], kernel[i], strides[i], dilations[i])).collect::<Result<Vec<_>, _>>()?;
-                let small: Vec<i64> = total.iter().map(|total| total / 2).collect();
-                let large: Vec<i64> = total.iter().map(|total| total - total / 2).collect();
-                if auto == "SAME_UPPER" { (small, large) } else { (large, small) }
+                let pads = (0..rank).map(|i| same_padding(&spatial[i], kernel[i], strides[i], dilations[i], auto == "SAME_UPPER"));
+                pads.collect::<Result<Vec<_>, _>>()?.into_iter().unzip()
             }
             other => return Failure::invalid(format!("auto_pad `{other}`")),
         };
@@ -268,16 +265,25 @@ impl Window {
     }
 }
 
-/// Padding that makes the result `ceil(extent / stride)` long.
-fn same_padding(extent: &Dim, kernel: i64, stride: i64, dilation: i64) -> Result<i64, Failure> {
+/// Padding before and after that makes the result `ceil(extent / stride)` long; of an odd number the greater half is after (`upper`) or before.
+fn same_padding(extent: &Dim, kernel: i64, stride: i64, dilation: i64, upper: bool) -> Result<(i64, i64), Failure> {
     let window = (kernel - 1) * dilation + 1;
-    match extent.as_static() {
-        Some(extent) => {
-            let out = (extent as u64).div_ceil(stride as u64) as i64;
-            Ok(((out - 1).saturating_mul(stride).saturating_add(window) - extent).max(0))
-        }
-        // The last window then starts `stride` before the end.
-        None if extent.is_multiple_of(stride) => Ok((window - stride).max(0)),
-        None => Failure::unsupported(format!("auto_pad with stride {stride} on the symbolic extent {extent}; fix it with --dim")),
+    let halves = |total: i64| if upper { (total / 2, total - total / 2) } else { (total - total / 2, total / 2) };
+    if let Some(extent) = extent.as_static() {
+        let out = (extent as u64).div_ceil(stride as u64) as i64;
+        return Ok(halves(((out - 1).saturating_mul(stride).saturating_add(window) - extent).max(0)));
     }
+    if extent.is_multiple_of(stride) {
+        // The last window starts `stride` before the end.
+        return Ok(halves((window - stride).max(0)));
+    }
+    let before: Vec<i64> = (0..stride.min(1 << 16)).map(|rest| halves((window - stride + rest).max(0)).0).collect();
+    let low = before[0];
+    if before.iter().any(|before| *before != low) {
+        return Failure::unsupported(format!(
+            "auto_pad with a window of {window} and stride {stride} on the symbolic extent {extent}; fix it with --dim"
+        ));
+    }
+    // More padding after than some extents need makes no more windows.
+    Ok((low, (window - 1 - low).max(0)))
 }

@@ -3,7 +3,7 @@
 use super::{OpResult, Row, row};
 use crate::import::{
     error::Failure,
-    node::{NodeContext, common_dims},
+    node::{NodeContext, common_dims, made_by},
     value::Tensor,
 };
 use winze_graph::{
@@ -24,11 +24,11 @@ fn dot<'c, 'a>(
         return Failure::invalid(format!("its operands have different element types {} and {}", lhs.element(), rhs.element()));
     }
     let (k, other) = (&lhs.dims()[contract.0], &rhs.dims()[contract.1]);
-    if k != other {
-        let what = format!("a contraction over the extents {k} and {other}");
-        return if k.as_static().is_some() && other.as_static().is_some() { Failure::invalid(what) } else { Failure::unsupported(what) };
-    }
-    let (a, b) = (cx.value(lhs)?, cx.value(rhs)?);
+    let common = if other.complexity() < k.complexity() { other } else { k };
+    let what = format!("the extents of {} and {} that it contracts to be equal", made_by(lhs), made_by(rhs));
+    let with = |x: &Tensor, axis: usize| [&x.dims()[..axis], std::slice::from_ref(common), &x.dims()[axis + 1..]].concat();
+    let (lhs, rhs) = (cx.with_dims(lhs, with(lhs, contract.0), &what)?, cx.with_dims(rhs, with(rhs, contract.1), &what)?);
+    let (a, b) = (cx.value(&lhs)?, cx.value(&rhs)?);
     let batch: Vec<i64> = (0..batch as i64).collect();
     let (left, right) = (vec![contract.0 as i64], vec![contract.1 as i64]);
     cx.infer(|c, l| DotGeneral::create(c, l, a, b, batch.clone(), batch, left, right, None))
@@ -76,7 +76,8 @@ fn gemm<'c, 'a>(cx: &mut NodeContext<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
         y = cx.binary_scalar(Mul::create, &y, alpha)?;
     }
     if let Some(mut c) = cx.optional(2) {
-        if common_dims(c.dims(), y.dims())? != y.dims() {
+        let joined = common_dims(c.dims(), y.dims())?;
+        if joined.len() != y.rank() || y.dims().iter().zip(&joined).any(|(y, joined)| y.as_static() == Some(1) && *joined != *y) {
             return Ok(Failure::invalid("C does not broadcast to the product")?);
         }
         if beta != 1.0 {

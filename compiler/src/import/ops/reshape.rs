@@ -8,7 +8,7 @@ use super::{
 };
 use crate::import::{
     error::Failure,
-    node::{NodeContext, common_dims, normalize_axes, normalize_axis},
+    node::{NodeContext, common_dims, made_by, normalize_axes, normalize_axis},
     value::Tensor,
 };
 use winze_graph::{
@@ -69,10 +69,8 @@ fn reshape<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
             (Some(_), Some(_)) => return Ok(Failure::invalid(format!("{all} elements do not fit the shape {dims:?} with one free axis"))?),
             _ => match all.exact_div(&rest) {
                 Some(dim) => dim,
-                // Not provably whole: the model says it is, and the multiplication back must show it.
-                None => {
-                    return Ok(Failure::unsupported(format!("{all} elements as {rest} times an unknown extent; fix a dim with --dim"))?);
-                }
+                // A run must find that it comes out even.
+                None => all.floor_div(&rest),
             },
         };
     }
@@ -142,19 +140,11 @@ fn squeeze<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
         None if x.dims().iter().all(|dim| dim.as_static().is_some()) => (0..x.rank()).filter(|axis| x.dims()[*axis] == one).collect(),
         None => return Ok(Failure::unsupported("removing all unit axes of a tensor with symbolic dims")?),
     };
-    let dims: Vec<Dim> = x.dims().iter().enumerate().filter(|(axis, _)| !axes.contains(axis)).map(|(_, dim)| dim.clone()).collect();
-    let open: Vec<usize> = axes.into_iter().filter(|axis| x.dims()[*axis] != one).collect();
-    if let Some(axis) = open.iter().find(|axis| x.extent(**axis).is_some()) {
-        return Ok(Failure::invalid(format!("axis {axis} has the extent {}, not 1", x.dims()[*axis]))?);
-    }
-    // Whether a symbolic extent is 1 shows when the sizes are known.
-    let mut squeezed = x.clone();
-    for axis in open {
-        let count = cx.number(&x.dims()[axis]);
-        cx.check_size(&count, &format!("extent of axis {axis}"), &one, &one)?;
-        squeezed = cx.slice_axis(&squeezed, axis, 0, 1)?;
-    }
-    Ok(vec![cx.reshape(&squeezed, dims)?])
+    let mut squeezed = x.dims().to_vec();
+    axes.iter().for_each(|axis| squeezed[*axis] = one.clone());
+    let x = cx.with_dims(&x, squeezed, &format!("the axes {axes:?} of {} to have the extent 1", made_by(&x)))?;
+    let dims = x.dims().iter().enumerate().filter(|(axis, _)| !axes.contains(axis)).map(|(_, dim)| dim.clone()).collect();
+    Ok(vec![cx.reshape(&x, dims)?])
 }
 
 /// For each axis whether one of these names it, 0-d bools.
@@ -340,9 +330,12 @@ fn image<'c, 'a>(cx: &Cx<'_, '_, 'c, 'a>) -> Result<(Tensor<'c, 'a>, i64), Failu
     Ok((x, block))
 }
 
-/// `dim / by`, which must be whole.
+/// `dim / by`, which must be whole: a run fails in the reshape where it is not.
 fn divide(dim: &Dim, by: i64) -> Result<Dim, Failure> {
-    dim.exact_div(&Dim::from(by)).ok_or_else(|| Failure::Unsupported(format!("the extent {dim} is not known to be a multiple of {by}")))
+    if dim.as_static().is_some_and(|dim| dim % by != 0) {
+        return Failure::invalid(format!("the extent {dim} is no multiple of {by}"));
+    }
+    Ok(dim.floor_div(&Dim::from(by)))
 }
 
 fn depth_to_space<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {

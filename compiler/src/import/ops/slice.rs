@@ -7,7 +7,7 @@ use super::{
 };
 use crate::import::{
     error::Failure,
-    node::{NodeContext, normalize_axes, normalize_axis},
+    node::{NodeContext, made_by, normalize_axes, normalize_axis},
     value::Tensor,
 };
 use winze_graph::{
@@ -150,20 +150,17 @@ fn slice_axis_while_running<'c, 'a>(
     take(cx, x, &index, axis)
 }
 
-/// A position on an axis, counted from its front or its back.
-enum Position {
-    Front(i64),
-    Back(i64),
-}
-
-impl Position {
-    fn of(at: &Dim, extent: &Dim) -> Result<Self, Failure> {
-        match (at.as_static(), (extent - at).as_static()) {
-            (Some(at), _) if at >= 0 => Ok(Self::Front(at)),
-            (Some(at), _) => Ok(Self::Back(at.checked_neg().unwrap_or(i64::MAX))),
-            (None, Some(from_back)) => Ok(if from_back >= 0 { Self::Back(from_back) } else { Self::Back(0) }),
-            (None, None) => Failure::unsupported(format!("a slice of the extent {extent} at {at}")),
-        }
+/// A position on an axis from its front, where negative ones count from the end.
+fn position(at: &Dim, extent: &Dim) -> Dim {
+    match (at.as_static(), extent.as_static()) {
+        (Some(at), _) if at >= i64::from(i32::MAX) => extent.clone(),
+        (Some(at), _) if at <= i64::from(i32::MIN) => Dim::from(0),
+        (Some(at), Some(extent)) if at >= 0 => Dim::from(at.min(extent)),
+        (Some(at), _) if at < 0 => extent + &Dim::from(at),
+        // Slices end with the axis.
+        (None, _) if (extent - at).as_static().is_some_and(|rest| rest < 0) => extent.clone(),
+        (None, _) if (&Dim::from(0) - at).is_never_negative() => extent + at,
+        _ => at.clone(),
     }
 }
 
@@ -191,36 +188,41 @@ fn slice_one<'c, 'a>(
         let (start, end) = (extent - 1 - start, extent - 1 - end);
         return strided(cx, &reversed, axis, start, end.max(start), step.checked_neg().unwrap_or(i64::MAX));
     }
+    let one = Dim::from(1);
     if step < 0 {
-        // Everything, backwards, is the only symbolic case.
-        let whole = matches!(Position::of(start, &dim)?, Position::Back(1)) || start.as_static().is_some_and(|s| s >= i64::from(i32::MAX));
+        // The same elements of the reversed axis.
+        let last = &dim - &one;
+        let first = position(start, &dim);
+        let first = if first == dim { Dim::from(0) } else { &last - &first };
         let to_front = end.as_static().is_some_and(|end| end <= i64::from(i32::MIN));
-        if !(whole && to_front) {
-            return Failure::unsupported(format!("a backward slice of part of the symbolic extent {dim}"));
-        }
+        let end = if to_front { dim.clone() } else { &last - &position(end, &dim) };
         let reversed = reverse(cx, x, axis)?;
-        return strided(cx, &reversed, axis, 0, i64::MAX, step.checked_neg().unwrap_or(i64::MAX));
+        return between(cx, &reversed, axis, &first, &end, step.checked_neg().unwrap_or(i64::MAX));
     }
-    let (start, end) = (Position::of(start, &dim)?, Position::of(end, &dim)?);
-    match (start, end) {
-        (Position::Front(start), Position::Front(end)) => strided(cx, x, axis, start, end.max(start), step),
-        (Position::Front(start), Position::Back(cut)) => {
-            let kept = crop_back(cx, x, axis, cut)?;
-            strided(cx, &kept, axis, start, i64::MAX, step)
-        }
-        // The last elements: the first of the reversed axis.
-        (Position::Back(count), end) => {
-            let cut = match end {
-                Position::Back(cut) => cut,
-                Position::Front(end) if end >= i64::from(i32::MAX) => 0,
-                Position::Front(_) => return Failure::unsupported(format!("a slice of the extent {dim} from the back to the front")),
-            };
-            let reversed = reverse(cx, x, axis)?;
-            let part = strided(cx, &reversed, axis, cut.min(count), count, 1)?;
-            let part = reverse(cx, &part, axis)?;
-            strided(cx, &part, axis, 0, i64::MAX, step)
-        }
+    between(cx, x, axis, &position(start, &dim), &position(end, &dim), step)
+}
+
+/// Every `step`-th element of `start..end`, which a run must find inside the axis.
+fn between<'c, 'a>(
+    cx: &mut Cx<'_, '_, 'c, 'a>,
+    x: &Tensor<'c, 'a>,
+    axis: usize,
+    start: &Dim,
+    end: &Dim,
+    step: i64,
+) -> Result<Tensor<'c, 'a>, Failure> {
+    let (zero, extent) = (Dim::from(0), x.dims()[axis].clone());
+    if *start == zero && *end == extent && step == 1 {
+        return Ok(x.clone());
     }
+    let end = if (end - start).as_static().is_some_and(|count| count < 0) { start } else { end };
+    let what = format!("the slice {start}..{end} to lie inside axis {axis} of {} and its end not before its start", made_by(x));
+    let mut inside = x.clone();
+    for (a, b) in [(&zero, start), (start, end), (end, &extent)] {
+        inside = cx.require_at_most(&inside, a, b, &what)?;
+    }
+    let count = (end - start).ceil_div(&Dim::from(step));
+    cx.symbolic_slice(&inside, axis, start, &count, step)
 }
 
 fn strided<'c, 'a>(
@@ -231,16 +233,14 @@ fn strided<'c, 'a>(
     limit: i64,
     step: i64,
 ) -> Result<Tensor<'c, 'a>, Failure> {
-    let whole = x.extent(axis).map_or(limit >= i64::from(i32::MAX), |extent| limit >= extent);
-    if start == 0 && whole && step == 1 {
+    if start == 0 && step == 1 && x.extent(axis).is_some_and(|extent| limit >= extent) {
         return Ok(x.clone());
     }
     let (mut starts, mut limits, mut strides) = (vec![0; x.rank()], vec![i64::MAX; x.rank()], vec![1; x.rank()]);
     for (axis, limit) in limits.iter_mut().enumerate() {
         *limit = x.extent(axis).unwrap_or(i64::MAX);
     }
-    (starts[axis], strides[axis]) = (start, step);
-    limits[axis] = if limit >= i64::from(i32::MAX) { x.extent(axis).unwrap_or(i64::MAX) } else { limit };
+    (starts[axis], limits[axis], strides[axis]) = (start, limit, step);
     cx.slice(x, starts, limits, strides)
 }
 
@@ -248,17 +248,6 @@ fn reverse<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>, x: &Tensor<'c, 'a>, axis: usize)
     let value = cx.value(x)?;
     let op = Reverse::create(cx.context(), cx.location, value, vec![axis as i64], &[x.r#type.to_type(cx.context())]);
     cx.emit(op)
-}
-
-/// Leaves out the last `cut` elements of an axis.
-fn crop_back<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>, x: &Tensor<'c, 'a>, axis: usize, cut: i64) -> Result<Tensor<'c, 'a>, Failure> {
-    if cut == 0 {
-        return Ok(x.clone());
-    }
-    let mut high = vec![0; x.rank()];
-    high[axis] = -cut;
-    let fill = cx.scalar(x.element(), 0.0)?;
-    pad_by(cx, x, &fill, vec![0; x.rank()], high)
 }
 
 fn pad_by<'c, 'a>(
@@ -278,31 +267,45 @@ fn split<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
     if cx.version >= 13 && cx.open_operand(1).is_some() {
         return split_while_running(cx, &x, axis);
     }
-    let sizes = if cx.version < 13 { cx.ints("split")? } else { cx.optional_ints(1, "sizes")? };
+    let sizes = match (cx.version < 13, cx.optional(1)) {
+        (true, _) => cx.ints("split")?.map(|sizes| sizes.into_iter().map(Dim::from).collect()),
+        (false, Some(_)) => Some(cx.dims_input(1, "sizes")?),
+        (false, None) => None,
+    };
     let parts = cx.int("num_outputs")?.unwrap_or(cx.node.output.len() as i64);
+    let extent = x.dims()[axis].clone();
     let sizes = match sizes {
         Some(sizes) => sizes,
         None => {
-            let Some(extent) = x.extent(axis) else {
-                return Ok(Failure::unsupported(format!("equal parts of the symbolic extent {}", x.dims()[axis]))?);
-            };
-            if !(1..=extent.max(1)).contains(&parts) || parts > 1 << 16 {
+            if parts < 1 || parts > 1 << 16 || extent.as_static().is_some_and(|extent| parts > extent.max(1)) {
                 return Ok(Failure::invalid(format!("{parts} parts of the extent {extent}"))?);
             }
             // The last part is smaller if it does not come out even.
-            let size = (extent as u64).div_ceil(parts as u64) as i64;
-            (0..parts).map(|i| (extent - i * size).clamp(0, size)).collect()
+            let size = extent.ceil_div(&Dim::from(parts));
+            match (extent.as_static(), size.as_static()) {
+                (Some(extent), Some(size)) => (0..parts).map(|i| Dim::from((extent - i * size).clamp(0, size))).collect(),
+                _ => (0..parts).map(|i| if i + 1 < parts { size.clone() } else { &extent - &(&size * &Dim::from(parts - 1)) }).collect(),
+            }
         }
     };
-    let total = sizes.iter().try_fold(0i64, |total, size| total.checked_add(*size).filter(|_| *size >= 0));
-    if total.is_none() || x.extent(axis).is_some_and(|extent| total != Some(extent)) {
-        return Ok(Failure::invalid(format!("parts of {sizes:?} of the extent {}", x.dims()[axis]))?);
+    let total = sizes.iter().fold(Dim::from(0), |total, size| &total + size);
+    if sizes.iter().any(|size| size.as_static().is_some_and(|size| !(0..1 << 40).contains(&size)))
+        || (&total - &extent).as_static().is_some_and(|rest| rest != 0)
+    {
+        return Ok(Failure::invalid(format!("parts of {sizes:?} of the extent {extent}"))?);
     }
-    let mut start = 0;
+    let mut x = cx.require_equal(&x, &total, &extent, &format!("parts that make up the extent of axis {axis} of {}", made_by(&x)))?;
+    for size in &sizes {
+        x = cx.require_at_most(&x, &Dim::from(0), size, "parts of at least 0 elements")?;
+    }
+    let mut start = Dim::from(0);
     let mut outputs = vec![];
     for size in sizes {
-        outputs.push(cx.slice_axis(&x, axis, start, start + size)?);
-        start += size;
+        outputs.push(match (start.as_static(), size.as_static()) {
+            (Some(start), Some(size)) => cx.slice_axis(&x, axis, start, start + size)?,
+            _ => cx.symbolic_slice(&x, axis, &start, &size, 1)?,
+        });
+        start = &start + &size;
     }
     Ok(outputs)
 }
@@ -331,7 +334,8 @@ fn pad<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
     let (pads, fill, axes) = if cx.version < 11 {
         let pads = cx.ints(if cx.version < 2 { "paddings" } else { "pads" })?;
         let value = cx.float_or("value", 0.0)?;
-        (pads.ok_or_else(|| Failure::Invalid("pads are missing".into()))?, cx.scalar(x.element(), value)?, None)
+        let pads = pads.ok_or_else(|| Failure::Invalid("pads are missing".into()))?;
+        (pads.into_iter().map(Dim::from).collect(), cx.scalar(x.element(), value)?, None)
     } else {
         let fill = match cx.optional(2) {
             Some(fill) => cx.reshape(&fill, vec![])?,
@@ -340,28 +344,36 @@ fn pad<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
         if cx.open_operand(1).is_some() || cx.open_operand(3).is_some() {
             return pad_while_running(cx, x, &mode, &fill);
         }
-        (cx.ints_input(1, "pads")?, fill, cx.optional_ints(3, "axes")?)
+        (cx.dims_input(1, "pads")?, fill, cx.optional_ints(3, "axes")?)
     };
     let axes = axes.unwrap_or_else(|| (0..x.rank() as i64).collect());
     normalize_axes(&axes, x.rank())?;
-    if pads.len() != 2 * axes.len() || pads.iter().any(|pad| !(-(1 << 40)..1 << 40).contains(pad)) {
+    if pads.len() != 2 * axes.len() || pads.iter().any(|pad| pad.as_static().is_some_and(|pad| !(-(1 << 40)..1 << 40).contains(&pad))) {
         return Ok(Failure::invalid(format!("pads {pads:?} of {} axes", axes.len()))?);
     }
-    let (mut low, mut high) = (vec![0; x.rank()], vec![0; x.rank()]);
+    let (mut low, mut high) = (vec![Dim::from(0); x.rank()], vec![Dim::from(0); x.rank()]);
     for (i, axis) in axes.iter().enumerate() {
         let axis = normalize_axis(*axis, x.rank())?;
-        (low[axis], high[axis]) = (pads[i], pads[axes.len() + i]);
-        if x.extent(axis).is_some_and(|extent| extent.saturating_add(low[axis] + high[axis]) < 0) {
+        (low[axis], high[axis]) = (pads[i].clone(), pads[axes.len() + i].clone());
+        let padded = &(&x.dims()[axis] + &low[axis]) + &high[axis];
+        if padded.as_static().is_some_and(|extent| extent < 0) {
             return Ok(Failure::invalid(format!("pads {pads:?} crop more than there is"))?);
         }
     }
-    if low.iter().chain(&high).all(|pad| *pad == 0) {
+    if low.iter().chain(&high).all(|pad| pad.as_static() == Some(0)) {
         return Ok(vec![x]);
     }
-    if mode == "constant" {
+    let fixed = |pads: &[Dim]| pads.iter().map(Dim::as_static).collect::<Option<Vec<i64>>>();
+    if let ("constant", Some(low), Some(high)) = (mode.as_str(), fixed(&low), fixed(&high)) {
         return Ok(vec![pad_by(cx, &x, &fill, low, high)?]);
     }
-    let padded = (0..x.rank()).try_fold(x, |x, axis| pad_axis(cx, &x, &mode, axis, low[axis], high[axis]))?;
+    let mut padded = x;
+    for axis in 0..padded.rank() {
+        padded = match mode.as_str() {
+            "constant" => join_axis(cx, &padded, &fill, axis, &low[axis], &high[axis])?,
+            _ => pad_axis(cx, &padded, &mode, axis, &low[axis], &high[axis])?,
+        };
+    }
     Ok(vec![padded])
 }
 
@@ -427,19 +439,42 @@ fn pad_axis_while_running<'c, 'a>(
     cx.select(&inside, &taken, fill)
 }
 
+/// Surrounds an axis with as many copies of a value as follow from symbols.
+fn join_axis<'c, 'a>(
+    cx: &mut Cx<'_, '_, 'c, 'a>,
+    x: &Tensor<'c, 'a>,
+    fill: &Tensor<'c, 'a>,
+    axis: usize,
+    low: &Dim,
+    high: &Dim,
+) -> Result<Tensor<'c, 'a>, Failure> {
+    let surround = |cx: &mut Cx<'_, '_, 'c, 'a>, count: &Dim| -> Result<Option<Tensor<'c, 'a>>, Failure> {
+        if count.as_static() == Some(0) {
+            return Ok(None);
+        }
+        let mut dims = x.dims().to_vec();
+        dims[axis] = count.clone();
+        cx.require_at_most(fill, &Dim::from(0), count, "padding of at least 0 elements where it depends on symbolic dims")
+            .and_then(|fill| cx.broadcast_to(&fill, &dims))
+            .map(Some)
+    };
+    let parts = [surround(cx, low)?, Some(x.clone()), surround(cx, high)?];
+    cx.concat(&parts.into_iter().flatten().collect::<Vec<_>>(), axis)
+}
+
 /// Surrounds an axis with copies of its own elements.
 fn pad_axis<'c, 'a>(
     cx: &mut Cx<'_, '_, 'c, 'a>,
     x: &Tensor<'c, 'a>,
     mode: &str,
     axis: usize,
-    low: i64,
-    high: i64,
+    low: &Dim,
+    high: &Dim,
 ) -> Result<Tensor<'c, 'a>, Failure> {
-    if low == 0 && high == 0 {
+    if low.as_static() == Some(0) && high.as_static() == Some(0) {
         return Ok(x.clone());
     }
-    if let Some(extent) = x.extent(axis) {
+    if let (Some(extent), Some(low), Some(high)) = (x.extent(axis), low.as_static(), high.as_static()) {
         if extent == 0 {
             return Failure::invalid(format!("mode `{mode}` on an axis without elements"));
         }
@@ -454,10 +489,12 @@ fn pad_axis<'c, 'a>(
         return take(cx, x, &constants(&places), axis);
     }
     let extent = x.dims()[axis].clone();
-    let places = positions(cx, &(&extent + &Dim::from(low + high)), ElementType::I64)?;
-    let places = cx.binary_scalar(Sub::create, &places, low as f64)?;
+    let x = cx.require_at_most(x, &Dim::from(1), &extent, &format!("an axis with elements for the mode `{mode}`"))?;
+    let places = positions(cx, &(&(&extent + low) + high), ElementType::I64)?;
+    let low = cx.extent(low, ElementType::I64)?;
+    let places = cx.binary(Sub::create, &places, &low)?;
     let source = own_elements(cx, &extent, mode, &places)?;
-    take(cx, x, &source, axis)
+    take(cx, &x, &source, axis)
 }
 
 /// Which element of an axis stands at each place before, on and behind it.

@@ -14,6 +14,7 @@ pub mod concat;
 pub mod dynamic_slice;
 pub mod gather;
 pub mod pad;
+pub mod require;
 pub mod reshape;
 pub mod scatter;
 pub mod slice;
@@ -54,7 +55,9 @@ pub fn all() -> Vec<OpDefinition> {
         broadcast::DEFINITION,
         reshape::DEFINITION,
         transpose::DEFINITION,
+        require::DEFINITION,
         slice::SLICE,
+        slice::SYMBOLIC,
         slice::REVERSE,
         dynamic_slice::SLICE,
         dynamic_slice::UPDATE,

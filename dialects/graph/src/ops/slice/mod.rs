@@ -1,14 +1,14 @@
-//! `graph.slice` and `graph.reverse`: a strided box of a tensor, and its elements in reverse order.
+//! `graph.slice`, `graph.symbolic_slice` and `graph.reverse`: a strided box of a tensor, and its elements in reverse order.
 
 use crate::{
-    dialect::{Reverse, Slice},
+    dialect::{Reverse, Slice, SymbolicSlice},
     dim::Dim,
     eval::EvalContext,
     infer::{at_least, attribute, operand_type, per_axis, unary_types},
     lower::{LowerContext, Op, Part, Val},
     op::{OpDefinition, Role},
     tensor::Tensor,
-    types::{TensorType, check_axes},
+    types::{TensorType, check_axes, dims_of_attribute},
 };
 use winze_mlir::{
     melior::ir::{AffineExpr, OperationRef, Type, ValueLike, operation::OperationLike},
@@ -22,6 +22,15 @@ pub const SLICE: OpDefinition = OpDefinition {
     hooks: OpHooks { verify: None, infer: Some(infer), canonicalize: Some(canonicalize_slice) },
     eval: eval_slice,
     lower: lower_slice,
+    scalar: None,
+};
+
+pub const SYMBOLIC: OpDefinition = OpDefinition {
+    name: "graph.symbolic_slice",
+    role: Role::View,
+    hooks: OpHooks { verify: Some(verify_symbolic), infer: None, canonicalize: None },
+    eval: eval_symbolic,
+    lower: lower_symbolic,
     scalar: None,
 };
 
@@ -80,11 +89,14 @@ fn canonicalize_slice(patterns: &mut PatternSet) {
 }
 
 fn eval_slice(cx: &EvalContext, op: OperationRef, inputs: &[Tensor]) -> Result<Vec<Tensor>, String> {
-    let (result, shape) = cx.result_type(op, 0)?;
-    let (slice, input) = (Slice(op), &inputs[0]);
+    let slice = Slice(op);
     let bounds = all_bounds(&TensorType::of(slice.input())?, slice.starts(), slice.limits(), slice.strides())?;
-    let strides = slice.strides();
-    let firsts = bounds.iter().map(|(first, _)| first.eval(cx.symbols).and_then(|v| usize::try_from(v).ok())).collect::<Option<Vec<_>>>();
+    eval_box(cx, op, &inputs[0], bounds.into_iter().map(|(first, _)| first).collect(), &slice.strides())
+}
+
+fn eval_box(cx: &EvalContext, op: OperationRef, input: &Tensor, firsts: Vec<Dim>, strides: &[i64]) -> Result<Vec<Tensor>, String> {
+    let (result, shape) = cx.result_type(op, 0)?;
+    let firsts = firsts.iter().map(|first| first.eval(cx.symbols).and_then(|v| usize::try_from(v).ok())).collect::<Option<Vec<_>>>();
     let firsts = firsts.ok_or_else(|| format!("slice starts before the front of shape {:?}", input.shape))?;
     for axis in 0..shape.len() {
         if shape[axis] > 0 && firsts[axis] + (shape[axis] - 1) * strides[axis] as usize >= input.shape[axis] {
@@ -98,11 +110,14 @@ fn eval_slice(cx: &EvalContext, op: OperationRef, inputs: &[Tensor]) -> Result<V
 }
 
 fn lower_slice<'c>(cx: &mut LowerContext<'c>, op: Op<'c>) -> Result<Vec<Val<'c>>, String> {
-    let (tensor, input) = cx.operand(op, 0)?;
-    let (slice, result) = (Slice(op), cx.result_type(op, 0)?);
-    let strides = slice.strides();
+    let (slice, (_, input)) = (Slice(op), cx.operand(op, 0)?);
     let bounds = all_bounds(&input, slice.starts(), slice.limits(), slice.strides())?;
-    let offsets: Vec<Dim> = bounds.into_iter().map(|(first, _)| first).collect();
+    lower_box(cx, op, bounds.into_iter().map(|(first, _)| first).collect(), &slice.strides())
+}
+
+fn lower_box<'c>(cx: &mut LowerContext<'c>, op: Op<'c>, offsets: Vec<Dim>, strides: &[i64]) -> Result<Vec<Val<'c>>, String> {
+    let (tensor, input) = cx.operand(op, 0)?;
+    let result = cx.result_type(op, 0)?;
     let destination = cx.destination(op, 0)?;
     // What an axis without a stride reads has the extent of the result, and offsets stand in a slice of the operand: so loops and operands agree, and
     // tiles of the generic start at their own offsets only.
@@ -115,6 +130,33 @@ fn lower_slice<'c>(cx: &mut LowerContext<'c>, op: Op<'c>) -> Result<Vec<Val<'c>>
     let tensor = if whole { tensor } else { cx.slice(tensor, None, &offsets, &sizes, &vec![1; input.rank()])? };
     let map = strides.iter().enumerate().map(|(i, stride)| cx.loop_dim(i) * AffineExpr::constant(cx.context(), *stride)).collect();
     Ok(vec![cx.map(&[Part { tensor, element: input.element, map }], destination, input.element, |_, x| x[0])])
+}
+
+fn verify_symbolic(op: OperationRef) -> Result<(), String> {
+    let (input, result) = unary_types(op)?;
+    let slice = SymbolicSlice(op);
+    let (starts, strides) = (dims_of_attribute(slice.starts())?, per_axis("strides", slice.strides(), input.rank())?);
+    at_least("strides", &strides, 1)?;
+    if starts.len() != input.rank() || result.rank() != input.rank() || result.element != input.element {
+        return Err(format!("{} starts for an input of rank {}; the result has its rank and element type", starts.len(), input.rank()));
+    }
+    for (axis, (start, stride)) in starts.iter().zip(&strides).enumerate() {
+        let (extent, count) = (&input.dims[axis], &result.dims[axis]);
+        let last = &(&(count - &Dim::from(1)) * &Dim::from(*stride)) + start;
+        let beyond = count.as_static() != Some(0) && (extent - &last).as_static().is_some_and(|rest| rest < 1);
+        if beyond || start.as_static().is_some_and(|start| start < 0) || count.as_static().is_some_and(|count| count < 0) {
+            return Err(format!("{count} elements from {start} on leave axis {axis} of extent {extent}"));
+        }
+    }
+    Ok(())
+}
+
+fn eval_symbolic(cx: &EvalContext, op: OperationRef, inputs: &[Tensor]) -> Result<Vec<Tensor>, String> {
+    eval_box(cx, op, &inputs[0], dims_of_attribute(SymbolicSlice(op).starts())?, &SymbolicSlice(op).strides())
+}
+
+fn lower_symbolic<'c>(cx: &mut LowerContext<'c>, op: Op<'c>) -> Result<Vec<Val<'c>>, String> {
+    lower_box(cx, op, dims_of_attribute(SymbolicSlice(op).starts())?, &SymbolicSlice(op).strides())
 }
 
 fn verify_reverse(op: OperationRef) -> Result<(), String> {

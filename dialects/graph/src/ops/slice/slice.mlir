@@ -26,3 +26,21 @@ func.func @strides_are_positive(%a: tensor<4xf32>) -> tensor<4xf32> {
   %0 = graph.slice %a starts [0] limits [4] strides [0] : tensor<4xf32>
   return %0 : tensor<4xf32>
 }
+
+// -----
+
+// CHECK-LABEL: @at_extents
+func.func @at_extents(%a: tensor<?x4xf32, affine_map<()[s0, s1] -> (s0 + s1)>>) -> tensor<?x2xf32, affine_map<()[s0, s1] -> (s1)>> {
+  // CHECK: graph.symbolic_slice %{{.*}} starts #{{.*}} strides [1, 2]
+  %0 = graph.symbolic_slice %a starts affine_map<()[s0] -> (s0, 1)> strides [1, 2]
+    : tensor<?x4xf32, affine_map<()[s0, s1] -> (s0 + s1)>> -> tensor<?x2xf32, affine_map<()[s0, s1] -> (s1)>>
+  return %0 : tensor<?x2xf32, affine_map<()[s0, s1] -> (s1)>>
+}
+
+// -----
+
+func.func @symbolic_outside(%a: tensor<4xf32>) -> tensor<2xf32> {
+  // expected-error @below {{2 elements from 3 on leave axis 0 of extent 4}}
+  %0 = graph.symbolic_slice %a starts affine_map<() -> (3)> strides [1] : tensor<4xf32> -> tensor<2xf32>
+  return %0 : tensor<2xf32>
+}
