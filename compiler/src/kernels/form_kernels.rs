@@ -205,7 +205,9 @@ fn clone_broadcasts(block: BlockRef) {
 pub(super) fn kernel_role(op: OperationRef) -> Result<Option<Role>, String> {
     let name = op.name();
     let name = name.as_string_ref().as_str().unwrap_or("");
-    if op.attribute(HOST_ATTRIBUTE).is_ok() || matches!(name, "graph.reshape" | "graph.require" | "graph.kernel" | "graph.yield" | "func.return") {
+    if op.attribute(HOST_ATTRIBUTE).is_ok()
+        || matches!(name, "graph.reshape" | "graph.require" | "graph.kernel" | "graph.yield" | "func.return")
+    {
         return Ok(None);
     }
     let definition = op::find(name)
