@@ -13,8 +13,8 @@ use super::{
     order::{node_name, sort_nodes},
     plan::{self, Plan},
     proto::{
-        AttributeProto, DimensionValue, FunctionProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto, TypeProto,
-        TypeValue, ValueInfoProto,
+        AttributeProto, DimensionProto, DimensionValue, FunctionProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto,
+        TypeProto, TypeValue, ValueInfoProto,
     },
     shape_values,
     sizes::{Sizes, SymbolSource},
@@ -412,6 +412,11 @@ impl<'p, 'c: 'a, 'a> Importer<'p, 'c, 'a> {
             let failure = Failure::Unsupported("an input of unknown rank; export the model with shapes".into());
             return self.record("input", input.name.clone(), failure).map(|()| None);
         };
+        let impossible = |dim: &DimensionProto| matches!(dim.value, Some(DimensionValue::Value(value)) if value < -1);
+        if let Some(axis) = shape.and_then(|shape| shape.dim.iter().position(impossible)) {
+            let what = format!("the extent of axis {axis} is below -1, which stands for an unknown one");
+            return Err(ImportError::model(what, format!("input `{}`", input.name)));
+        }
         let static_dim = |axis: usize| match shape.and_then(|shape| shape.dim[axis].value.as_ref()) {
             Some(DimensionValue::Value(value)) => Dim::from(*value),
             _ => unreachable!("a dim without a name has a value"),

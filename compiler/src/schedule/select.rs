@@ -141,7 +141,13 @@ pub fn select_schedule(class: OpClass, shapes: &Shapes, target: &CpuTarget) -> R
         OpClass::Normalization => (entry.loops.row_tile_elements, lanes),
         _ => (entry.loops.tile_elements, lanes),
     };
-    let tile = if class == OpClass::Sequential { vec![] } else { tile(&shapes.loops, panel, budget, unit) };
+    // MLIR's tiling fails on a loop without iterations, and there is nothing to divide.
+    let is_empty = shapes.loops.iter().any(|l| l.extent.as_constant() == Some(0));
+    let tile = match class {
+        OpClass::Sequential => vec![],
+        _ if is_empty => vec![0; shapes.loops.len()],
+        _ => tile(&shapes.loops, panel, budget, unit),
+    };
     if class == OpClass::Pieces {
         let sizes: Vec<_> = tile.iter().map(i64::to_string).collect();
         params.insert("pieces".to_owned(), sizes.join("x"));
@@ -256,6 +262,7 @@ mod tests {
         let schedule = select(OpClass::Elementwise, known(&[8, 64, 56, 56]));
         assert_eq!(schedule.tile, [1, 5, 0, 0]);
         assert_eq!(select(OpClass::Elementwise, known(&[10])).script, "");
+        assert_eq!(select(OpClass::Copy, vec![free(Expr::symbol(0)), free(Expr::constant(0))]).script, "");
     }
 
     #[test]

@@ -4,7 +4,7 @@
 
 use super::{
     OpResult, Row,
-    index::{positions, take},
+    index::{positions, take_checked},
     row,
 };
 use crate::import::{error::Failure, node::NodeContext, tensor::element_type, value::Tensor};
@@ -289,7 +289,7 @@ fn rotary_embedding<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
     };
     let half = rotated / 2;
     if let Some(places) = cx.optional(3) {
-        (cos, sin) = (take(cx, &cos, &places, 0)?, take(cx, &sin, &places, 0)?);
+        (cos, sin) = (take_checked(cx, &cos, &places, 0)?, take_checked(cx, &sin, &places, 0)?);
     }
     let mut angles = vec![];
     for cache in [cos, sin] {

@@ -45,6 +45,8 @@ pub struct Places {
     pub axes: Vec<usize>,
     pub batch: Vec<(usize, usize)>,
     pub position: usize,
+    /// Whether a place outside ends the run, where the target can tell; else the nearest element is taken, and nothing is written.
+    pub checked: bool,
 }
 
 impl Places {
@@ -66,7 +68,7 @@ pub fn gather_places<'c, 'a>(
     }
     let (input, indices) = (cx.value(x)?, cx.value(indices)?);
     let (axes, of_input, of_indices) = places.lists();
-    cx.infer(|c, l| graph::Gather::create(c, l, input, indices, axes, of_input, of_indices, places.position as i64, true))
+    cx.infer(|c, l| graph::Gather::create(c, l, input, indices, axes, of_input, of_indices, places.position as i64, places.checked))
 }
 
 /// A last axis of extent 1: one position per element.
@@ -75,12 +77,32 @@ pub fn single<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>, indices: &Tensor<'c, 'a>) -> 
     cx.reshape(indices, dims)
 }
 
-/// Slices along one axis: the axes of the indices take its place.
+/// Slices along one axis, at places that were computed: the axes of the indices take its place.
 pub fn take<'c, 'a>(
     cx: &mut Cx<'_, '_, 'c, 'a>,
     x: &Tensor<'c, 'a>,
     indices: &Tensor<'c, 'a>,
     axis: usize,
+) -> Result<Tensor<'c, 'a>, Failure> {
+    take_places(cx, x, indices, axis, false)
+}
+
+/// [`take`] at places that the model's user gives.
+pub fn take_checked<'c, 'a>(
+    cx: &mut Cx<'_, '_, 'c, 'a>,
+    x: &Tensor<'c, 'a>,
+    indices: &Tensor<'c, 'a>,
+    axis: usize,
+) -> Result<Tensor<'c, 'a>, Failure> {
+    take_places(cx, x, indices, axis, true)
+}
+
+fn take_places<'c, 'a>(
+    cx: &mut Cx<'_, '_, 'c, 'a>,
+    x: &Tensor<'c, 'a>,
+    indices: &Tensor<'c, 'a>,
+    axis: usize,
+    checked: bool,
 ) -> Result<Tensor<'c, 'a>, Failure> {
     if let Some(range) = known_range(cx, x, indices, axis)? {
         let part = cx.slice_axis(x, axis, range.start, range.end)?;
@@ -88,7 +110,7 @@ pub fn take<'c, 'a>(
         return cx.reshape(&part, dims);
     }
     let indices = single(cx, indices)?;
-    gather_places(cx, x, &indices, &Places { axes: vec![axis], batch: vec![], position: axis })
+    gather_places(cx, x, &indices, &Places { axes: vec![axis], batch: vec![], position: axis, checked })
 }
 
 /// Constant indices that are neighbours, in order, and known to lie inside. Constant indices that lie outside are an error.
@@ -112,12 +134,12 @@ fn known_range<'c, 'a>(
 fn gather<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
     let (x, indices) = (cx.input(0)?, cx.input(1)?);
     let axis = normalize_axis(cx.int_or("axis", 0)?, x.rank())?;
-    Ok(vec![take(cx, &x, &indices, axis)?])
+    Ok(vec![take_checked(cx, &x, &indices, axis)?])
 }
 
 /// All axes but one, walked together.
 pub fn all_but(axis: usize, rank: usize) -> Places {
-    Places { axes: vec![axis], batch: (0..rank).filter(|i| *i != axis).map(|i| (i, i)).collect(), position: 0 }
+    Places { axes: vec![axis], batch: (0..rank).filter(|i| *i != axis).map(|i| (i, i)).collect(), position: 0, checked: true }
 }
 
 fn gather_elements<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
@@ -146,7 +168,7 @@ fn gather_nd<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
         return Ok(Failure::invalid(format!("batch_dims {batch} of {} axes", x.rank()))?);
     };
     let count = tuple(&indices, x.rank() - batch)?;
-    let places = Places { axes: (batch..batch + count).collect(), batch: (0..batch).map(|i| (i, i)).collect(), position: 0 };
+    let places = Places { axes: (batch..batch + count).collect(), batch: (0..batch).map(|i| (i, i)).collect(), position: 0, checked: true };
     Ok(vec![gather_places(cx, &x, &indices, &places)?])
 }
 
@@ -228,7 +250,7 @@ fn reverse_sequence<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
     let inside = cx.compare(Lt::create, &at, &lengths)?;
     let from = cx.select(&inside, &reversed, &at)?;
     let from = single(cx, &from)?;
-    Ok(vec![gather_places(cx, &x, &from, &Places { axes: vec![time], batch: vec![(batch, batch)], position: 0 })?])
+    Ok(vec![gather_places(cx, &x, &from, &Places { axes: vec![time], batch: vec![(batch, batch)], position: 0, checked: false })?])
 }
 
 /// Chosen columns; a vector counts as one row.
@@ -241,7 +263,7 @@ pub fn array_feature_extractor<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>) -> OpResult<
     let Some(axis) = x.rank().checked_sub(1) else { return Ok(Failure::invalid("a 0-d input")?) };
     let count = indices.r#type.count();
     let indices = cx.reshape(&indices, vec![count])?;
-    Ok(vec![take(cx, &x, &indices, axis)?])
+    Ok(vec![take_checked(cx, &x, &indices, axis)?])
 }
 
 /// `graph.scatter`.
@@ -260,7 +282,9 @@ pub fn scatter_places<'c, 'a>(
     let (input, indices, updates) = (cx.value(x)?, cx.value(indices)?, cx.value(updates)?);
     let (axes, of_input, of_indices) = places.lists();
     let kind = kind.to_string();
-    cx.infer(|c, l| graph::Scatter::create(c, l, input, indices, updates, kind, axes, of_input, of_indices, places.position as i64, true))
+    cx.infer(|c, l| {
+        graph::Scatter::create(c, l, input, indices, updates, kind, axes, of_input, of_indices, places.position as i64, places.checked)
+    })
 }
 
 fn reduction(cx: &Cx) -> Result<&'static str, Failure> {
@@ -287,7 +311,7 @@ fn scatter_elements<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
 fn scatter_nd<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
     let (x, indices, updates, kind) = (cx.input(0)?, cx.input(1)?, cx.input(2)?, reduction(cx)?);
     let count = tuple(&indices, x.rank())?;
-    let places = Places { axes: (0..count).collect(), batch: vec![], position: 0 };
+    let places = Places { axes: (0..count).collect(), batch: vec![], position: 0, checked: true };
     Ok(vec![scatter_places(cx, kind, &x, &indices, &updates, &places)?])
 }
 
@@ -313,5 +337,12 @@ fn tensor_scatter<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
     let at = single(cx, &at)?;
     let others = (1..update.rank()).filter(|i| *i != axis).map(|i| i as i64);
     let update = cx.transpose(&update, [0, axis as i64].into_iter().chain(others).collect())?;
-    Ok(vec![scatter_places(cx, "set", &cache, &at, &update, &Places { axes: vec![axis], batch: vec![(0, 0)], position: 0 })?])
+    Ok(vec![scatter_places(
+        cx,
+        "set",
+        &cache,
+        &at,
+        &update,
+        &Places { axes: vec![axis], batch: vec![(0, 0)], position: 0, checked: true },
+    )?])
 }

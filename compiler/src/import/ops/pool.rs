@@ -192,7 +192,7 @@ fn max_unpool<'c, 'a>(cx: &mut NodeContext<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> 
     let count = x.r#type.count();
     let indices = cx.reshape(&indices, vec![count.clone(), Dim::from(1)])?;
     let updates = cx.reshape(&x, vec![count])?;
-    let y = scatter_places(cx, "set", &zeros, &indices, &updates, &Places { axes: vec![0], batch: vec![], position: 0 })?;
+    let y = scatter_places(cx, "set", &zeros, &indices, &updates, &Places { axes: vec![0], batch: vec![], position: 0, checked: false })?;
     let y = cx.reshape(&y, dims.clone())?;
     let Some(shape) = cx.optional_ints(2, "shapes")? else { return Ok(vec![y]) };
     let missing = |(wanted, dim): (&i64, &Dim)| Some(wanted - dim.as_static()?).filter(|missing| *missing >= 0);

@@ -186,7 +186,7 @@ fn computed(types: &[ElementType]) -> ElementType {
 fn sample<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>, x: &Tensor<'c, 'a>, taps: &Taps<'c, 'a>) -> Result<Tensor<'c, 'a>, Failure> {
     let indices = single(cx, &taps.indices)?;
     // [channels, taps, batch, places...].
-    let mut parts = gather_places(cx, x, &indices, &Places { axes: vec![2], batch: vec![(0, 1)], position: 1 })?;
+    let mut parts = gather_places(cx, x, &indices, &Places { axes: vec![2], batch: vec![(0, 1)], position: 1, checked: false })?;
     let along: Vec<usize> = (1..parts.rank()).collect();
     if let Some(inside) = &taps.inside {
         let inside = cx.broadcast_along(inside, &along, parts.dims())?;
@@ -421,7 +421,7 @@ fn roi_align<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
     let (image, place) = (single(cx, &batch)?, single(cx, &taps.indices)?);
     let tuples = cx.concat(&[image, place], 5)?;
     // [channels, 2, 2, regions, rows, columns].
-    let parts = gather_places(cx, &flat, &tuples, &Places { axes: vec![0, 2], batch: vec![], position: 1 })?;
+    let parts = gather_places(cx, &flat, &tuples, &Places { axes: vec![0, 2], batch: vec![], position: 1, checked: false })?;
     let parts = cx.convert(&parts, element)?;
     let weights = cx.broadcast_along(taps.weights.as_ref().expect("linear taps have weights"), &[1, 2, 3, 4, 5], parts.dims())?;
     let weighted = cx.binary(Mul::create, &parts, &weights)?;

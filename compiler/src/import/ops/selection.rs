@@ -42,7 +42,7 @@ fn chosen<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>, mask: &Tensor<'c, 'a>, what: &str
     let zero = cx.scalar(ElementType::I64, 0.0)?;
     let empty = cx.broadcast_to(&zero, &[count])?;
     let index = positions(cx, &length, ElementType::I64)?;
-    scatter_places(cx, "set", &empty, &place, &index, &Places { axes: vec![0], batch: vec![], position: 0 })
+    scatter_places(cx, "set", &empty, &place, &index, &Places { axes: vec![0], batch: vec![], position: 0, checked: false })
 }
 
 /// Where an element differs from zero.
@@ -180,7 +180,7 @@ fn unique<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
     let groups = cx.size(&groups, "different elements", "", Some(count))?;
     let own = cx.select(&leads, &group, &outside)?;
     let (own, all) = (single(cx, &own)?, single(cx, &group)?);
-    let places = Places { axes: vec![0], batch: vec![], position: 0 };
+    let places = Places { axes: vec![0], batch: vec![], position: 0, checked: false };
     let empty = cx.scalar(x.element(), 0.0)?;
     let empty = cx.broadcast_to(&empty, &[groups.clone(), width])?;
     let picked = scatter_places(cx, "set", &empty, &own, &rows, &places)?;
@@ -308,12 +308,12 @@ fn non_max_suppression<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> 
 
     let rank = ranks(cx, &scores, 2, true)?;
     let rank = single(cx, &rank)?;
-    let last = Places { axes: vec![2], batch: vec![(0, 0), (1, 1)], position: 0 };
+    let last = Places { axes: vec![2], batch: vec![(0, 0), (1, 1)], position: 0, checked: false };
     let index = positions(cx, count, ElementType::I64)?;
     let index = cx.broadcast_along(&index, &[2], &dims)?;
     let order = scatter_places(cx, "set", &index, &rank, &index, &last)?;
     let by_order = single(cx, &order)?;
-    let sorted = gather_places(cx, &boxes, &by_order, &Places { axes: vec![1], batch: vec![(0, 0)], position: 0 })?;
+    let sorted = gather_places(cx, &boxes, &by_order, &Places { axes: vec![1], batch: vec![(0, 0)], position: 0, checked: false })?;
     let sorted = Boxes::new(cx, &sorted, cx.int_or("center_point_box", 0)? != 0)?;
     let valid = match cx.optional(4) {
         Some(least) => {

@@ -501,7 +501,7 @@ fn pad_axis<'c, 'a>(
 fn own_elements<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>, extent: &Dim, mode: &str, places: &Tensor<'c, 'a>) -> Result<Tensor<'c, 'a>, Failure> {
     let count = cx.extent(extent, ElementType::I64)?;
     Ok(match mode {
-        // Beyond the ends, gathering takes the nearest element, but negative places count from the end.
+        // Beyond the end, gathering takes the nearest element, but negative places count from the end.
         "edge" => cx.binary_scalar(Maximum::create, places, 0.0)?,
         "wrap" => cx.binary(Mod::create, places, &count)?,
         _ => {
