@@ -185,7 +185,7 @@ fn unique<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
     let empty = cx.broadcast_to(&empty, &[groups.clone(), width])?;
     let picked = scatter_places(cx, "set", &empty, &own, &rows, &places)?;
     let none = cx.scalar(ElementType::I64, 0.0)?;
-    let none = cx.broadcast_to(&none, &[groups.clone()])?;
+    let none = cx.broadcast_to(&none, std::slice::from_ref(&groups))?;
     let indices = scatter_places(cx, "set", &none, &own, &place, &places)?;
     let one = cx.scalar(ElementType::I64, 1.0)?;
     let one = cx.broadcast_to(&one, place.dims())?;

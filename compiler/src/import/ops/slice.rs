@@ -277,7 +277,7 @@ fn split<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
     let sizes = match sizes {
         Some(sizes) => sizes,
         None => {
-            if parts < 1 || parts > 1 << 16 || extent.as_static().is_some_and(|extent| parts > extent.max(1)) {
+            if !(1..=1 << 16).contains(&parts) || extent.as_static().is_some_and(|extent| parts > extent.max(1)) {
                 return Ok(Failure::invalid(format!("{parts} parts of the extent {extent}"))?);
             }
             // The last part is smaller if it does not come out even.
