@@ -233,6 +233,34 @@ fn one_artifact_serves_every_batch() {
     check("one_artifact_serves_every_batch", convnet(), &cases, 1e-5);
 }
 
+/// Groups that fill panels, groups that are merged to do so, and groups that cannot.
+#[test]
+fn grouped_convolutions() {
+    let convolutions = || {
+        let conv = |input: &str, filter: &str, output: &str, groups| {
+            let attributes = vec![
+                ints("pads", &[1, 1, 1, 1]),
+                AttributeProto { name: "group".into(), r#type: attribute_type::INT, i: Some(groups), ..Default::default() },
+            ];
+            node("Conv", &[input, filter], output, attributes)
+        };
+        graph(
+            vec![conv("x", "a", "u", 2), conv("u", "b", "v", 8), conv("v", "c", "y", 4)],
+            vec![info("x", data_type::FLOAT, &["batch", "6", "7", "9"])],
+            vec![info("y", data_type::FLOAT, &["batch", "12", "7", "9"])],
+            vec![
+                floats("a", &[32, 3, 3, 3], &values(864, 7)),
+                floats("b", &[32, 4, 3, 3], &values(1152, 8)),
+                floats("c", &[12, 8, 3, 3], &values(864, 9)),
+            ],
+        )
+    };
+    let inputs = vec![Tensor::new(&[2, 6, 7, 9], &values(756, 10))];
+    let expected = reference(convolutions(), &inputs, &[2]);
+    // Values are up to 30.
+    check("grouped_convolutions", convolutions(), &[(inputs, expected)], 1e-4);
+}
+
 /// softmax(q x k^T) x v, where both sides of the products are known at run time only and no size is.
 #[test]
 fn attention_of_unknown_lengths() {

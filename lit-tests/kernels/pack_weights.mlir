@@ -32,6 +32,34 @@ func.func @convolution(%x: tensor<1x3x10x10xf32>) -> tensor<1x32x8x8xf32> {
   return %0 : tensor<1x32x8x8xf32>
 }
 
+// A panel belongs to one group; narrow groups become one, whose filters are zero where they saw nothing.
+// CHECK-LABEL: func.func @groups(
+// CHECK: graph.weight "filter|filter_panels:16" : tensor<4x3x3x3x16xf32>
+// CHECK: graph.packed_conv %arg0, %{{.*}} width 64 strides [1, 1] dilation [1, 1] groups 2
+// CHECK: graph.weight "narrow|merge_groups:8,2|filter_panels:8" : tensor<4x3x3x6x8xf32>
+// CHECK: graph.packed_conv %arg1, %{{.*}} width 32 strides [1, 1] dilation [1, 1] groups 4
+// CHECK: graph.weight "few|merge_groups:3,3|filter_panels:16" : tensor<1x3x3x6x16xf32>
+// CHECK: graph.packed_conv %arg2, %{{.*}} width 15 strides [1, 1] dilation [1, 1] groups 1
+func.func @groups(%x: tensor<1x6x10x10xf32>, %y: tensor<1x24x10x10xf32>, %z: tensor<1x6x10x10xf32>)
+    -> (tensor<1x64x8x8xf32>, tensor<1x32x8x8xf32>, tensor<1x15x8x8xf32>) {
+  %w = graph.weight "filter" : tensor<64x3x3x3xf32>
+  %0 = graph.conv %x, %w strides [1, 1] low [0, 0] high [0, 0] dilation [1, 1] x [1, 1] groups 2 : tensor<1x6x10x10xf32>, tensor<64x3x3x3xf32>
+  %narrow = graph.weight "narrow" : tensor<32x3x3x3xf32>
+  %1 = graph.conv %y, %narrow strides [1, 1] low [0, 0] high [0, 0] dilation [1, 1] x [1, 1] groups 8 : tensor<1x24x10x10xf32>, tensor<32x3x3x3xf32>
+  %few = graph.weight "few" : tensor<15x2x3x3xf32>
+  %2 = graph.conv %z, %few strides [1, 1] low [0, 0] high [0, 0] dilation [1, 1] x [1, 1] groups 3 : tensor<1x6x10x10xf32>, tensor<15x2x3x3xf32>
+  return %0, %1, %2 : tensor<1x64x8x8xf32>, tensor<1x32x8x8xf32>, tensor<1x15x8x8xf32>
+}
+
+// Windows do without panels.
+// CHECK-LABEL: func.func @depthwise(
+// CHECK: graph.conv
+func.func @depthwise(%x: tensor<1x16x10x10xf32>) -> tensor<1x16x8x8xf32> {
+  %w = graph.weight "filter" : tensor<16x1x3x3xf32>
+  %0 = graph.conv %x, %w strides [1, 1] low [0, 0] high [0, 0] dilation [1, 1] x [1, 1] groups 16 : tensor<1x16x10x10xf32>, tensor<16x1x3x3xf32>
+  return %0 : tensor<1x16x8x8xf32>
+}
+
 // Nothing to pack: the right side is an input, or integer.
 // CHECK-LABEL: func.func @input(
 // CHECK: graph.dot_general

@@ -232,6 +232,7 @@ fn resolve(store: &mut ConstantStore, id: &str) -> Result<String, String> {
     let expression = match (name, &numbers[..]) {
         ("transpose", permutation) => Expression::Transpose { input, permutation: permutation.iter().map(|axis| *axis as usize).collect() },
         ("panels", [panel]) => Expression::PackMatrix { input, panel: *panel },
+        ("merge_groups", [groups, merged]) => Expression::MergeGroups { input, groups: *groups, merged: *merged },
         ("filter_panels", [panel]) => Expression::PackFilter { input, panel: *panel },
         _ => return Err(malformed()),
     };

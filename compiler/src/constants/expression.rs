@@ -35,6 +35,9 @@ pub enum Expression {
     PackMatrix { input: String, panel: i64 },
     /// `[O][I][spatial..]` -> `[ceil(O / panel)][spatial..][I][panel]`, zeros beyond O.
     PackFilter { input: String, panel: i64 },
+    /// `[O][I][spatial..]` of `groups` groups of outputs -> `[O][merged * I][spatial..]`: the filters of groups that see the inputs of `merged` groups, zero for
+    /// those of the others.
+    MergeGroups { input: String, groups: i64, merged: i64 },
     /// The inputs one behind the other along an axis.
     Concat { inputs: Vec<String>, axis: usize },
     /// An elementwise op, whose name is only for messages, on operands repeated to the extents of `type`.
@@ -54,6 +57,7 @@ impl fmt::Debug for Expression {
             Self::Reverse { input, axes } => write!(f, "reverse({input}, {axes:?})"),
             Self::PackMatrix { input, panel } => write!(f, "pack_matrix({input}, {panel})"),
             Self::PackFilter { input, panel } => write!(f, "pack_filter({input}, {panel})"),
+            Self::MergeGroups { input, groups, merged } => write!(f, "merge_groups({input}, {groups}, {merged})"),
             Self::Concat { inputs, axis } => write!(f, "concat({inputs:?}, {axis})"),
             Self::Elementwise { name, operands, r#type, .. } => write!(f, "{name}({operands:?}, {type})"),
             Self::Fold { r#type, .. } => write!(f, "fold({type})"),
@@ -124,6 +128,15 @@ impl Expression {
                 let [o, i, spatial @ ..] = &from.dims[..] else { return Err(type_error("packed", format!("{from} is no filter"))) };
                 let panels = count_panels(*o, *panel)?;
                 Ok(ConstantType::new(from.element, [&[panels], spatial, &[*i, *panel]].concat()))
+            }
+            Self::MergeGroups { input, groups, merged } => {
+                let from = store.type_of(input)?;
+                match &from.dims[..] {
+                    [o, i, spatial @ ..] if *groups > 0 && *merged > 0 && o % groups == 0 && groups % merged == 0 => {
+                        Ok(ConstantType::new(from.element, [&[*o, merged * i], spatial].concat()))
+                    }
+                    _ => Err(type_error("merged", format!("{from} is no filter of {groups} groups, {merged} of which make one"))),
+                }
             }
             Self::Concat { inputs, axis } => {
                 let types = inputs.iter().map(|input| store.type_of(input)).collect::<Result<Vec<_>, _>>()?;
@@ -251,6 +264,17 @@ impl Expression {
                     let count = (n - p * panel).min(*panel);
                     rows.write(Row { before: 0, start, stride: 1, count, after: panel - count }, out)
                 })?;
+                rows.flush(out)
+            }
+            Self::MergeGroups { input, groups, merged } => {
+                let from = &store.type_of(input)?.dims;
+                let (filters, size) = (from[0], from[1..].iter().product::<i64>());
+                let mut rows = Rows::new(store.read(input)?, to.element, vec![0; to.element.bytes()]);
+                for filter in 0..filters {
+                    let place = filter / (filters / groups) % merged;
+                    let (before, after) = (place * size, (merged - 1 - place) * size);
+                    rows.write(Row { before, start: filter * size, stride: 1, count: size, after }, out)?;
+                }
                 rows.flush(out)
             }
             Self::PackFilter { input, panel } => {

@@ -38,6 +38,9 @@ fn layouts() {
     check(&[2, 3], |input| Expression::PackMatrix { input, panel: 2 }, &[2, 2, 2], &[1, 2, 4, 5, 3, 0, 6, 0]);
     // O = 3, I = 1, 2 taps: [panel][tap][i][o].
     check(&[3, 1, 2], |input| Expression::PackFilter { input, panel: 2 }, &[2, 2, 1, 2], &[1, 3, 2, 4, 5, 0, 6, 0]);
+    // Four groups of one filter each become two: a filter sees two inputs, its own and one that is zero to it.
+    let merge = |input| Expression::MergeGroups { input, groups: 4, merged: 2 };
+    check(&[4, 1, 2], merge, &[4, 2, 2], &[1, 2, 0, 0, 0, 0, 3, 4, 5, 6, 0, 0, 0, 0, 7, 8]);
     check(&[0, 3], |input| Expression::Transpose { input, permutation: vec![1, 0] }, &[3, 0], &[]);
 }
 

@@ -2,8 +2,9 @@
 //!
 //! The packed weight is a `graph.weight` whose id ends in the steps that make it (`fc1.weight|transpose:1,0|panels:32`); the constant store carries
 //! them out when the artifact is written. Panel widths come from the target's schedules. Other products of floats are marked `graph.panel`: their
-//! kernels pack the right side tile by tile. Leaves everything else as it is: integer products, groups, transposed and padded convolutions
-//! (`pad-inputs` comes first), weights that are small constants.
+//! kernels pack the right side tile by tile. Groups of a convolution that are
+//! narrower than a register are merged: products with zeros cost less than idle lanes. Leaves everything else as it is: integer products, depthwise,
+//! transposed and padded convolutions (`pad-inputs` comes first), weights that are small constants.
 
 use super::insert::{insert, replace};
 use crate::{llvm::CpuTarget, schedule::panel_width};
@@ -28,6 +29,9 @@ use winze_mlir::{
 
 /// Fewest rows of a left side for which a right side is packed while running.
 const MIN_ROWS: i64 = 4;
+
+/// Most groups of a convolution that become one.
+const MOST_MERGED: i64 = 16;
 
 /// The pass.
 pub struct PackWeights {
@@ -110,19 +114,37 @@ impl PackWeights {
         let (input, filter) = (TensorType::of(conv.input())?, TensorType::of(conv.filter())?);
         let Some(weight) = weight_of(conv.filter()) else { return Ok(()) };
         let Some(shape) = filter.static_shape().filter(|shape| shape.iter().all(|extent| *extent > 0)) else { return Ok(()) };
-        let plain = conv.groups() == 1 && conv.input_dilation().iter().all(|d| *d == 1) && conv.accumulate().is_none();
+        let plain = conv.input_dilation().iter().all(|d| *d == 1) && conv.accumulate().is_none();
         let plain = plain && conv.low().iter().chain(&conv.high()).all(|amount| *amount == 0);
         if !plain || !filter.element.is_float() || input.element != filter.element {
             return Ok(());
         }
         let (op, width) = (conv.op(), shape[0]);
-        let panel = panel_width(width, filter.element.bits(), &self.target)?;
-        let packed: Vec<i64> = [&[(width + panel - 1) / panel][..], &shape[2..], &[shape[1], panel]].concat();
-        let packed =
-            insert_weight(op, weight, &format!("{}|filter_panels:{panel}", weight.id()), &TensorType::fixed(filter.element, &packed));
-        let (strides, dilation, last) = (conv.strides(), conv.filter_dilation(), conv.channels_last());
-        let new = PackedConv::create(context_of(op), op.location(), conv.input(), packed, width, strides, dilation, last)?;
+        let depthwise = conv.groups() > 1 && shape[1] == 1 && width == conv.groups();
+        let Some((merged, panel)) = self.panels_of_groups(conv.groups(), width, filter.element.bits())?.filter(|_| !depthwise) else {
+            return Ok(());
+        };
+        let steps = if merged == 1 { String::new() } else { format!("|merge_groups:{},{merged}", conv.groups()) };
+        let id = format!("{}{steps}|filter_panels:{panel}", weight.id());
+        let packed: Vec<i64> = [&[(width + panel - 1) / panel][..], &shape[2..], &[shape[1] * merged, panel]].concat();
+        let packed = insert_weight(op, weight, &id, &TensorType::fixed(filter.element, &packed));
+        let (strides, dilation, groups, last) = (conv.strides(), conv.filter_dilation(), conv.groups() / merged, conv.channels_last());
+        let new = PackedConv::create(context_of(op), op.location(), conv.input(), packed, width, strides, dilation, groups, last)?;
         replace(Self::ARGUMENT, op, new)
+    }
+
+    /// How many of `groups` groups of a convolution with `width` outputs become one, so that groups fill panels, and the width of these.
+    fn panels_of_groups(&self, groups: i64, width: i64, bits: u32) -> Result<Option<(i64, i64)>, String> {
+        for merged in (1..=groups.min(MOST_MERGED)).filter(|merged| groups % merged == 0) {
+            let of_group = width / groups * merged;
+            // Wide panels where they fit, else those of a narrow result.
+            for panel in [panel_width(of_group, bits, &self.target)?, panel_width(1, bits, &self.target)?] {
+                if merged == groups || of_group % panel == 0 {
+                    return Ok(Some((merged, panel)));
+                }
+            }
+        }
+        Ok(None)
     }
 }
 

@@ -40,8 +40,14 @@ fn infer<'c>(cx: &InferContext<'c, '_>) -> Result<Vec<Type<'c>>, String> {
     check_panels(&weights.dims[0], &weights.dims[spatial + 2], width)?;
     let last = cx.attribute("channels_last").is_some();
     let (channel, first) = axes(last, spatial);
-    if input.dims[channel] != weights.dims[spatial + 1] {
-        return Err(format!("the input has {} channels, the filters {}", input.dims[channel], weights.dims[spatial + 1]));
+    let groups: i64 = attribute(cx, "groups")?;
+    let whole = &weights.dims[0] * &weights.dims[spatial + 2] == Dim::from(width);
+    if groups < 1 || (groups > 1 && !(whole && weights.dims[0].is_multiple_of(groups))) {
+        return Err(format!("{groups} groups of {width} output channels do not fill the same number of panels"));
+    }
+    if input.dims[channel] != &weights.dims[spatial + 1] * &Dim::from(groups) {
+        let per_group = &weights.dims[spatial + 1];
+        return Err(format!("the input has {} channels, the filters {per_group} in each of {groups} groups", input.dims[channel]));
     }
     let mut dims = input.dims.clone();
     dims[channel] = Dim::from(width);
@@ -71,6 +77,7 @@ fn eval(cx: &EvalContext, op: OperationRef, inputs: &[Tensor]) -> Result<Vec<Ten
     let (strides, dilation, panel) = (op.strides(), op.filter_dilation(), weights.shape[spatial + 2]);
     let (taps, channels) = (&weights.shape[1..=spatial], weights.shape[spatial + 1]);
     let positions: usize = taps.iter().product();
+    let panels_per_group = weights.shape[0] / op.groups() as usize;
     Ok(vec![Tensor::from_index_fn(result.element, &shape, |index| {
         let out = index[channel];
         let mut sum = 0.0;
@@ -84,7 +91,7 @@ fn eval(cx: &EvalContext, op: OperationRef, inputs: &[Tensor]) -> Result<Vec<Ten
                 at[first + i] = index[first + i] * strides[i] as usize + tap[i] * dilation[i] as usize;
             }
             for c in 0..channels {
-                at[channel] = c;
+                at[channel] = out / panel / panels_per_group * channels + c;
                 let weight: Vec<usize> = [&[out / panel][..], &tap, &[c, out % panel]].concat();
                 sum += input.at(&at).f64() * weights.at(&weight).f64();
             }
@@ -105,7 +112,14 @@ fn lower<'c>(cx: &mut LowerContext<'c>, op: Op<'c>) -> Result<Vec<Val<'c>>, Stri
     let (in_channel, lane) = (cx.loop_dim(rank + spatial), cx.loop_dim(rank + spatial + 1));
     let constant = |value| AffineExpr::constant(cx.context(), value);
     let mut input_map = cx.identity(rank);
-    input_map[channel] = in_channel;
+    input_map[channel] = match conv.groups() {
+        1 => in_channel,
+        groups => {
+            let extent = |axis: usize| weights_type.dims[axis].as_static().ok_or("weights have static extents");
+            let group = AffineExpr::floor_div(cx.loop_dim(channel), constant(extent(0)? / groups));
+            group * constant(extent(spatial + 1)?) + in_channel
+        }
+    };
     for i in 0..spatial {
         input_map[first + i] = cx.loop_dim(first + i) * constant(strides[i]) + tap(i) * constant(dilation[i]);
     }
