@@ -1,4 +1,4 @@
-//! Small integer tensors, evaluated beside the IR with symbolic dims as values.
+//! Small tensors of integers (whatever their element type), evaluated beside the IR with symbolic dims as values.
 //!
 //! Exporters compute shapes with Shape, Gather, Concat, Mul and the like. Such values become [`Data::Integers`] and no ops; operands such as
 //! the shape of a Reshape then follow from the dims of the graph's inputs. Anything not listed here, or not provable, is left to the IR.
@@ -8,15 +8,15 @@ use super::{
     value::{Data, Tensor},
 };
 use crate::constants::{ConstantStore, Scalar};
-use winze_graph::{
-    dim::Dim,
-    types::{Class, ElementType},
-};
+use winze_graph::{dim::Dim, types::ElementType};
 
 /// More elements than a shape computation has.
 const MAX_ITEMS: usize = 1024;
 
-/// Contents of an integer or bool tensor, if known.
+/// Integers beyond this are not exact in f32.
+const F32_EXACT: u64 = 1 << 24;
+
+/// Contents of an integer or bool tensor, or of floats that were cast from such, if known.
 pub fn integers(tensor: &Tensor, store: &ConstantStore) -> Option<Vec<Dim>> {
     match &tensor.data {
         _ if tensor.r#type.count().as_static() == Some(0) => Some(vec![]),
@@ -82,6 +82,11 @@ pub fn evaluate<'c, 'a>(
                 ElementType::I32 if x.items.iter().all(|item| item.as_static().is_none_or(|v| i32::try_from(v).is_ok())) => {
                     Known { element: to, ..x }
                 }
+                // Extents are exact in f32; larger ones do not come up in practice.
+                ElementType::F32 if x.items.iter().all(|item| item.as_static().is_none_or(|v| v.unsigned_abs() <= F32_EXACT)) => {
+                    Known { element: to, ..x }
+                }
+                ElementType::F64 => Known { element: to, ..x },
                 ElementType::Bool => {
                     let items = x.items.iter().map(|item| item.as_static().map(|v| Dim::from(i64::from(v != 0)))).collect::<Option<_>>()?;
                     Known { element: to, items, ..x }
@@ -232,8 +237,7 @@ pub fn evaluate<'c, 'a>(
         }
         _ => return None,
     };
-    let small = result.items.len() <= MAX_ITEMS && result.element.class() != Class::Float;
-    small.then(|| Tensor::integers(result.element, &result.shape, result.items))
+    (result.items.len() <= MAX_ITEMS).then(|| Tensor::integers(result.element, &result.shape, result.items))
 }
 
 fn binary(op: &str, x: &Dim, y: &Dim) -> Option<Dim> {

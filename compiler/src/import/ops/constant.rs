@@ -149,7 +149,10 @@ fn range<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
         }
         return store(cx, element, vec![count as i64], bytes);
     }
-    let ints = |x: &Tensor<'c, 'a>| cx.integers(x).and_then(|items| items.first().cloned());
+    let ints = |x: &Tensor<'c, 'a>| match cx.scalar_constant(x) {
+        Some(Scalar::Float(value)) if value.fract() == 0.0 && value.abs() < MAX_RANGE => Some(Dim::from(value as i64)),
+        _ => cx.integers(x).and_then(|items| items.first().cloned()),
+    };
     if (0..3).any(|i| cx.open_operand(i).is_some()) {
         return range_while_running(cx, &[start, limit, delta]);
     }

@@ -150,6 +150,9 @@ fn slice_axis_while_running<'c, 'a>(
     take(cx, x, &index, axis)
 }
 
+/// Ends from here on mean "to the end" where the extent is symbolic: exporters write numbers such as a billion, and nobody takes the first billion.
+const NO_END: i64 = 1 << 20;
+
 /// A position on an axis from its front, where negative ones count from the end.
 fn position(at: &Dim, extent: &Dim) -> Dim {
     match (at.as_static(), extent.as_static()) {
@@ -188,7 +191,12 @@ fn slice_one<'c, 'a>(
         let (start, end) = (extent - 1 - start, extent - 1 - end);
         return strided(cx, &reversed, axis, start, end.max(start), step.checked_neg().unwrap_or(i64::MAX));
     }
-    let one = Dim::from(1);
+    let (mut x, mut end) = (x.clone(), end.clone());
+    if end.as_static().is_some_and(|at| (NO_END..i64::from(i32::MAX)).contains(&at)) {
+        x = cx.require_at_most(&x, &dim, &end, &format!("axis {axis} of {} to end where its slice does", made_by(&x)))?;
+        end = dim.clone();
+    }
+    let (x, end, one) = (&x, &end, Dim::from(1));
     if step < 0 {
         // The same elements of the reversed axis.
         let last = &dim - &one;

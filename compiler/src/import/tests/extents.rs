@@ -50,6 +50,31 @@ fn slices_take_positions_from_other_extents() {
     assert_eq!(slice("one", "back", "one")(4, 1), Ok(vec![1.0, 2.0]));
 }
 
+/// Exporters write the end of an axis as a large number.
+#[test]
+fn slices_with_an_end_that_no_axis_reaches_take_the_rest() {
+    let constants = vec![longs("one", &[1]), longs("billion", &[1_000_000_000])];
+    let nodes = vec![node("Slice", &["x", "one", "billion"], &["y"], vec![])];
+    assert_eq!(evaluate(nodes, &["n"], constants, &[4, 1], counting(4)), Ok(vec![1.0, 2.0, 3.0]));
+}
+
+/// Grids of detectors count extents that were cast to floats.
+#[test]
+fn ranges_of_floats_follow_extents() {
+    let constants = vec![floats("zero", &[], &[0.0]), floats("step", &[], &[2.0])];
+    let nodes = vec![
+        length(),
+        node("Squeeze", &["m"], &["limit"], vec![]),
+        node("Cast", &["limit"], &["float"], vec![int("to", i64::from(data_type::FLOAT))]),
+        node("Range", &["zero", "float", "step"], &["steps"], vec![]),
+        node("Add", &["x", "steps"], &["y"], vec![]),
+    ];
+    let run = |n: usize, m: i64| evaluate(nodes.clone(), &["n"], constants.clone(), &[n as i64, m], counting(n));
+    assert_eq!(run(3, 5), Ok(vec![0.0, 3.0, 6.0]));
+    assert_eq!(run(3, 6), Ok(vec![0.0, 3.0, 6.0]));
+    assert!(run(3, 7).is_err());
+}
+
 /// A table of fixed length, of which as much is taken as another input is long.
 #[test]
 fn tables_are_long_enough_or_the_run_fails() {
