@@ -3,7 +3,9 @@
 #[allow(dead_code)]
 mod pipeline;
 
-use pipeline::{CPU, DESKTOP, MIN, compile_model, difference, evaluate, expect_valid, has_vulkan, run, session, try_compile};
+use pipeline::{
+    CPU, DESKTOP, MIN, compile_at_level, compile_model, difference, evaluate, expect_valid, has_vulkan, run, session, try_compile,
+};
 use prost::Message;
 use winze_compiler::{
     context::new_context,
@@ -233,6 +235,25 @@ fn one_artifact_serves_every_batch() {
     check("one_artifact_serves_every_batch", convnet(), &cases, 1e-5);
 }
 
+/// Lower levels leave more instructions in the kernels, and change no value beyond rounding.
+#[test]
+fn optimization_levels_agree() {
+    let inputs = vec![Tensor::new(&[3, 2, 6, 8], &values(288, 1))];
+    let expected = reference(convnet(), &inputs, &[3]);
+    let (_folder, model) = write(convnet());
+    let mut sizes = vec![];
+    for level in 0..=3 {
+        let artifact = compile_at_level(&model, level);
+        let actual = session(&artifact, Some(1)).and_then(|mut session| run(&mut session, &inputs));
+        let actual = actual.unwrap_or_else(|e| panic!("level {level}: {e}"));
+        if let Some(difference) = difference(&actual, &expected, 1e-5) {
+            panic!("level {level}: {difference}");
+        }
+        sizes.push(artifact.len());
+    }
+    assert!(sizes[0] > sizes[3], "{sizes:?}");
+}
+
 /// Groups that fill panels, groups that are merged to do so, and groups that cannot.
 #[test]
 fn grouped_convolutions() {
@@ -259,6 +280,85 @@ fn grouped_convolutions() {
     let expected = reference(convolutions(), &inputs, &[2]);
     // Values are up to 30.
     check("grouped_convolutions", convolutions(), &[(inputs, expected)], 1e-4);
+}
+
+fn bytes(name: &str, r#type: i32, dims: &[i64], seed: u64) -> TensorProto {
+    let count = dims.iter().product::<i64>() as usize;
+    let raw: Vec<u8> = values(count, seed).iter().map(|x| (x * 128.0).floor() as i8 as u8).collect();
+    TensorProto { name: name.into(), dims: dims.to_vec(), data_type: r#type, raw_data: Some(raw.into()), ..Default::default() }
+}
+
+fn byte_input(shape: &[usize], seed: u64, signed: bool) -> Tensor {
+    let all = values(shape.iter().product(), seed).into_iter().map(|x| (x * 128.0).floor());
+    if signed {
+        Tensor::new(shape, &all.map(|x| x as i8).collect::<Vec<_>>())
+    } else {
+        Tensor::new(shape, &all.map(|x| (x + 128.0) as u8).collect::<Vec<_>>())
+    }
+}
+
+/// Products and convolutions of 8-bit integers: bytes in fours where the weights are constant, with depths that are no multiple of four, on every kind of
+/// instructions; floats where that is exact.
+#[test]
+fn integer_products_are_exact() {
+    let products = || {
+        graph(
+            vec![
+                node("MatMulInteger", &["a", "signed", "za", "zb"], "p", vec![]),
+                node("MatMulInteger", &["b", "unsigned", "", "z"], "q", vec![]),
+                node("MatMulInteger", &["b", "columns", "zs"], "r", vec![]),
+                node("MatMulInteger", &["a", "c", "za"], "s", vec![]),
+                node("ConvInteger", &["x", "wide", "za", "zs"], "t", vec![ints("pads", &[1, 0, 1, 2]), ints("strides", &[1, 2])]),
+                node("ConvInteger", &["x", "single", "za"], "u", vec![ints("pads", &[1, 1, 1, 1])]),
+            ],
+            vec![
+                info("a", data_type::UINT8, &["batch", "71"]),
+                info("b", data_type::INT8, &["batch", "2", "40"]),
+                info("c", data_type::INT8, &["71", "9"]),
+                info("x", data_type::UINT8, &["batch", "33", "6", "8"]),
+            ],
+            vec![
+                info("p", data_type::INT32, &["batch", "37"]),
+                info("q", data_type::INT32, &["batch", "2", "70"]),
+                info("r", data_type::INT32, &["batch", "2", "33"]),
+                info("s", data_type::INT32, &["batch", "9"]),
+                info("t", data_type::INT32, &["batch", "20", "6", "4"]),
+                info("u", data_type::INT32, &["batch", "16", "6", "8"]),
+            ],
+            vec![
+                bytes("signed", data_type::INT8, &[71, 37], 1),
+                bytes("unsigned", data_type::UINT8, &[40, 70], 2),
+                bytes("columns", data_type::INT8, &[40, 33], 3),
+                bytes("wide", data_type::INT8, &[20, 33, 3, 3], 4),
+                bytes("single", data_type::INT8, &[16, 33, 1, 1], 5),
+                bytes("za", data_type::UINT8, &[], 6),
+                bytes("zs", data_type::INT8, &[], 7),
+                bytes("z", data_type::UINT8, &[], 8),
+                bytes("zb", data_type::INT8, &[37], 9),
+            ],
+        )
+    };
+    let cases: Vec<_> = [1usize, 3, 21]
+        .into_iter()
+        .map(|batch| {
+            let (a, b) = (byte_input(&[batch, 71], 10, false), byte_input(&[batch, 2, 40], 11, true));
+            let inputs = vec![a, b, byte_input(&[71, 9], 12, true), byte_input(&[batch, 33, 6, 8], 13, false)];
+            let expected = reference(products(), &inputs, &[batch as i64]);
+            (inputs, expected)
+        })
+        .collect();
+    check("integer_products_are_exact", products(), &cases, 0.0);
+    let (_folder, model) = write(products());
+    for target in ["cpu=native", "cpu=x86-64-v4"] {
+        // Not every machine has the instructions.
+        let Ok(mut session) = session(&compile_model(&model, &[target], 2), Some(1)) else { continue };
+        for (inputs, expected) in &cases {
+            let actual = run(&mut session, inputs).unwrap_or_else(|e| panic!("{target}: {e}"));
+            if let Some(difference) = difference(&actual, expected, 0.0) {
+                panic!("{target}: {difference}");
+            }
+        }
+    }
 }
 
 /// softmax(q x k^T) x v, where both sides of the products are known at run time only and no size is.

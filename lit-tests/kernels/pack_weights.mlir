@@ -60,6 +60,27 @@ func.func @depthwise(%x: tensor<1x16x10x10xf32>) -> tensor<1x16x8x8xf32> {
   return %0 : tensor<1x16x8x8xf32>
 }
 
+// Bytes in fours of steps; a depth that is no multiple of four is filled up with zeros.
+// CHECK-LABEL: func.func @fours(
+// CHECK: graph.pad {{.*}} high [0, 2]
+// CHECK: graph.weight "q|transpose:1,0|extend:12,40|reshape:3,4,40|transpose:0,2,1|reshape:3,160|panels:64|reshape:3,3,16,4" : tensor<3x3x16x4xi8>
+// CHECK: graph.packed_dot {{.*}} width 40 accumulate i32 : tensor<4x12xui8>
+func.func @fours(%x: tensor<4x10xui8>) -> tensor<4x40xi32> {
+  %w = graph.weight "q" : tensor<40x10xi8>
+  %0 = graph.dot_general %x, %w batch [] x [] contract [1] x [1] accumulate i32 : tensor<4x10xui8>, tensor<40x10xi8>
+  return %0 : tensor<4x40xi32>
+}
+
+// CHECK-LABEL: func.func @fours_of_channels(
+// CHECK: graph.weight "f|transpose:2,3,1,0|extend:3,3,8,32|reshape:18,4,32|transpose:0,2,1|reshape:18,128|panels:64|reshape:2,3,3,2,16,4"
+// CHECK: graph.packed_conv {{.*}} channels_last accumulate i32
+func.func @fours_of_channels(%x: tensor<1x10x10x8xui8>) -> tensor<1x8x8x32xi32> {
+  %w = graph.weight "f" : tensor<32x8x3x3xi8>
+  %0 = graph.conv %x, %w strides [1, 1] low [0, 0] high [0, 0] dilation [1, 1] x [1, 1] groups 1 channels_last accumulate i32
+    : tensor<1x10x10x8xui8>, tensor<32x8x3x3xi8>
+  return %0 : tensor<1x8x8x32xi32>
+}
+
 // Nothing to pack: the right side is an input, or integer.
 // CHECK-LABEL: func.func @input(
 // CHECK: graph.dot_general

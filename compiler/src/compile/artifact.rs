@@ -231,10 +231,20 @@ fn resolve(store: &mut ConstantStore, id: &str) -> Result<String, String> {
     let numbers: Vec<i64> = argument.split(',').map(|n| n.parse().map_err(|_| malformed())).collect::<Result<_, _>>()?;
     let expression = match (name, &numbers[..]) {
         ("transpose", permutation) => Expression::Transpose { input, permutation: permutation.iter().map(|axis| *axis as usize).collect() },
+        ("reshape", dims) => Expression::Reshape { input, dims: dims.to_vec() },
+        ("extend", dims) => extend(store, input, dims).ok_or_else(malformed)?,
         ("panels", [panel]) => Expression::PackMatrix { input, panel: *panel },
         ("merge_groups", [groups, merged]) => Expression::MergeGroups { input, groups: *groups, merged: *merged },
         ("filter_panels", [panel]) => Expression::PackFilter { input, panel: *panel },
         _ => return Err(malformed()),
     };
     store.add_expression(id, expression).map_err(|e| e.to_string())
+}
+
+/// Zeros behind the elements of `input` along each axis, up to these extents.
+fn extend(store: &ConstantStore, input: String, dims: &[i64]) -> Option<Expression> {
+    let from = store.type_of(&input).ok()?;
+    let high = from.dims.iter().zip(dims).map(|(from, to)| to - from).collect();
+    let value = vec![0; from.element.bytes()];
+    (from.dims.len() == dims.len()).then(|| Expression::Pad { low: vec![0; dims.len()], high, value, input })
 }

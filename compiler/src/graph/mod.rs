@@ -3,6 +3,8 @@
 mod chain;
 mod constness;
 
+pub mod narrow_products;
+
 pub mod move_transposes;
 
 pub mod fold_scales;
@@ -20,7 +22,7 @@ use fold_constants::fold_constants;
 use melior::{Context, ir::Module};
 
 /// Before constants are folded: passes may leave arithmetic on constants.
-const PIPELINE: &str = "builtin.module(canonicalize,cse,canonicalize,func.func(move-transposes),canonicalize,func.func(fold-scales))";
+const PIPELINE: &str = "builtin.module(canonicalize,cse,canonicalize,func.func(narrow-products),canonicalize,func.func(move-transposes),canonicalize,func.func(fold-scales))";
 
 /// After that.
 const CLEANUP: &str = "builtin.module(canonicalize,func.func(prune-branches),canonicalize,cse,canonicalize,symbol-dce)";
@@ -35,6 +37,7 @@ pub fn simplify<'c>(context: &'c Context, module: &mut Module<'c>, store: &mut C
 
 /// Registers the passes of this stage.
 pub fn register_passes() {
+    winze_mlir::pass::register::<narrow_products::NarrowProducts>();
     winze_mlir::pass::register::<move_transposes::MoveTransposes>();
     winze_mlir::pass::register::<fold_scales::FoldScales>();
     winze_mlir::pass::register::<prune_branches::PruneBranches>();

@@ -2,11 +2,14 @@
 //!
 //! The packed weight is a `graph.weight` whose id ends in the steps that make it (`fc1.weight|transpose:1,0|panels:32`); the constant store carries
 //! them out when the artifact is written. Panel widths come from the target's schedules. Other products of floats are marked `graph.panel`: their
-//! kernels pack the right side tile by tile. Groups of a convolution that are
-//! narrower than a register are merged: products with zeros cost less than idle lanes. Leaves everything else as it is: integer products, depthwise,
+//! kernels pack the right side tile by tile. Signed bytes that meet unsigned ones stand in fours of adjacent steps. Groups of a convolution that are
+//! narrower than a register are merged: products with zeros cost less than idle lanes. Leaves everything else as it is: other integer products, depthwise,
 //! transposed and padded convolutions (`pad-inputs` comes first), weights that are small constants.
 
-use super::insert::{insert, replace};
+use super::{
+    insert::{insert, replace},
+    pad_inputs::pad,
+};
 use crate::{llvm::CpuTarget, schedule::panel_width};
 use melior::{
     Context,
@@ -17,8 +20,12 @@ use melior::{
 };
 use winze_graph::{
     dialect::{Conv, DotGeneral, PackedConv, PackedDot, Weight},
-    ops::dot_general::{Axes, PANEL},
-    types::TensorType,
+    ops::{
+        dot_general::{Axes, PANEL},
+        packed_dot::FOUR,
+    },
+    tensor::Scalar,
+    types::{ElementType, TensorType},
 };
 use winze_mlir::{
     attributes::{self, AttributeValue},
@@ -71,13 +78,11 @@ fn weight_of<'c, 'a>(value: Value<'c, 'a>) -> Option<Weight<'c, 'a>> {
 impl PackWeights {
     fn pack_dot(&self, dot: DotGeneral) -> Result<(), String> {
         let (lhs, rhs) = (TensorType::of(dot.lhs())?, TensorType::of(dot.rhs())?);
-        if !rhs.element.is_float() || lhs.element != rhs.element || dot.accumulate().is_some() {
-            return Ok(());
-        }
+        let Some(form) = Form::of(&lhs, &rhs, &TensorType::of(dot.result())?) else { return Ok(()) };
         let last = lhs.rank() as i64 - 1;
         let plain = lhs.rank() >= 2 && dot.lhs_batch().is_empty() && dot.lhs_contract() == [last];
         let (Some(weight), Some([rows, columns]), true) = (weight_of(dot.rhs()), fixed::<2>(&rhs), plain) else {
-            return self.pack_while_running(dot, &lhs, &rhs);
+            return if form == Form::Single { self.pack_while_running(dot, &lhs, &rhs) } else { Ok(()) };
         };
         let (depth, width, steps) = match dot.rhs_contract()[..] {
             [0] => (rows, columns, String::new()),
@@ -87,11 +92,19 @@ impl PackWeights {
         if depth == 0 || width == 0 {
             return Ok(());
         }
-        let panel = panel_width(width, rhs.element.bits(), &self.target)?;
-        let packed = TensorType::fixed(rhs.element, &[(width + panel - 1) / panel, depth, panel]);
+        let panel = panel_width(width, form.accumulator_bits(&rhs), &self.target)?;
+        let panels = (width + panel - 1) / panel;
+        let (steps, dims) = match form {
+            Form::Single => (format!("{steps}|panels:{panel}"), vec![panels, depth, panel]),
+            Form::Fours => {
+                let dims = vec![panels, fours(depth), panel, FOUR];
+                (format!("{steps}|extend:{},{width}{}", dims[1] * FOUR, in_fours(dims[1], width, &dims)), dims)
+            }
+        };
         let op = dot.op();
-        let packed = insert_weight(op, weight, &format!("{}{steps}|panels:{panel}", weight.id()), &packed);
-        let new = PackedDot::create(context_of(op), op.location(), dot.lhs(), packed, width)?;
+        let lhs = if form == Form::Fours { whole_fours(op, dot.lhs(), &lhs, last as usize)? } else { dot.lhs() };
+        let packed = insert_weight(op, weight, &format!("{}{steps}", weight.id()), &TensorType::fixed(rhs.element, &dims));
+        let new = PackedDot::create(context_of(op), op.location(), lhs, packed, width, dot.accumulate())?;
         replace(Self::ARGUMENT, op, new)
     }
 
@@ -114,22 +127,36 @@ impl PackWeights {
         let (input, filter) = (TensorType::of(conv.input())?, TensorType::of(conv.filter())?);
         let Some(weight) = weight_of(conv.filter()) else { return Ok(()) };
         let Some(shape) = filter.static_shape().filter(|shape| shape.iter().all(|extent| *extent > 0)) else { return Ok(()) };
-        let plain = conv.input_dilation().iter().all(|d| *d == 1) && conv.accumulate().is_none();
+        let Some(form) = Form::of(&input, &filter, &TensorType::of(conv.result())?) else { return Ok(()) };
+        let last = conv.channels_last();
+        let plain = conv.input_dilation().iter().all(|d| *d == 1) && (form == Form::Single || (last && conv.groups() == 1));
         let plain = plain && conv.low().iter().chain(&conv.high()).all(|amount| *amount == 0);
-        if !plain || !filter.element.is_float() || input.element != filter.element {
+        if !plain {
             return Ok(());
         }
         let (op, width) = (conv.op(), shape[0]);
         let depthwise = conv.groups() > 1 && shape[1] == 1 && width == conv.groups();
-        let Some((merged, panel)) = self.panels_of_groups(conv.groups(), width, filter.element.bits())?.filter(|_| !depthwise) else {
-            return Ok(());
+        let panels = self.panels_of_groups(conv.groups(), width, form.accumulator_bits(&filter))?;
+        let Some((merged, panel)) = panels.filter(|_| !depthwise) else { return Ok(()) };
+        let outer = [&[(width + panel - 1) / panel][..], &shape[2..]].concat();
+        let (steps, dims) = match form {
+            Form::Single => {
+                let steps = if merged == 1 { String::new() } else { format!("|merge_groups:{},{merged}", conv.groups()) };
+                (format!("{steps}|filter_panels:{panel}"), [&outer[..], &[shape[1] * merged, panel]].concat())
+            }
+            Form::Fours => {
+                let fours = fours(shape[1]);
+                let taps: i64 = shape[2..].iter().product();
+                let order: Vec<i64> = (2..shape.len() as i64).chain([1, 0]).collect();
+                let matrix = [&shape[2..], &[fours * FOUR, width]].concat();
+                let dims = [&outer[..], &[fours, panel, FOUR]].concat();
+                (format!("|transpose:{}|extend:{}{}", list(&order), list(&matrix), in_fours(taps * fours, width, &dims)), dims)
+            }
         };
-        let steps = if merged == 1 { String::new() } else { format!("|merge_groups:{},{merged}", conv.groups()) };
-        let id = format!("{}{steps}|filter_panels:{panel}", weight.id());
-        let packed: Vec<i64> = [&[(width + panel - 1) / panel][..], &shape[2..], &[shape[1] * merged, panel]].concat();
-        let packed = insert_weight(op, weight, &id, &TensorType::fixed(filter.element, &packed));
-        let (strides, dilation, groups, last) = (conv.strides(), conv.filter_dilation(), conv.groups() / merged, conv.channels_last());
-        let new = PackedConv::create(context_of(op), op.location(), conv.input(), packed, width, strides, dilation, groups, last)?;
+        let input = if form == Form::Fours { whole_fours(op, conv.input(), &input, shape.len() - 1)? } else { conv.input() };
+        let packed = insert_weight(op, weight, &format!("{}{steps}", weight.id()), &TensorType::fixed(filter.element, &dims));
+        let (strides, dilation, groups, accumulate) = (conv.strides(), conv.filter_dilation(), conv.groups() / merged, conv.accumulate());
+        let new = PackedConv::create(context_of(op), op.location(), input, packed, width, strides, dilation, groups, last, accumulate)?;
         replace(Self::ARGUMENT, op, new)
     }
 
@@ -146,6 +173,64 @@ impl PackWeights {
         }
         Ok(None)
     }
+}
+
+/// How the steps of a contraction stand in its panels.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Form {
+    /// One by one: floats of one type.
+    Single,
+    /// Four by four: unsigned bytes times signed ones, added up in i32.
+    Fours,
+}
+
+impl Form {
+    /// `None` for contractions without register tiles.
+    fn of(lhs: &TensorType, rhs: &TensorType, result: &TensorType) -> Option<Self> {
+        match (lhs.element, rhs.element, result.element) {
+            (a, b, c) if a.is_float() && a == b && a == c => Some(Self::Single),
+            (ElementType::U8, ElementType::I8, ElementType::I32) => Some(Self::Fours),
+            _ => None,
+        }
+    }
+
+    /// What a lane of a register holds.
+    fn accumulator_bits(self, weights: &TensorType) -> u32 {
+        if self == Self::Fours { 32 } else { weights.element.bits() }
+    }
+}
+
+/// The steps from a matrix `[rows * 4][width]` to panels in fours of these extents.
+fn in_fours(rows: i64, width: i64, dims: &[i64]) -> String {
+    let panel = dims[dims.len() - 2];
+    let interleaved = format!("|reshape:{rows},{FOUR},{width}|transpose:0,2,1|reshape:{rows},{}", width * FOUR);
+    format!("{interleaved}|panels:{}|reshape:{}", panel * FOUR, list(dims))
+}
+
+/// A value whose extent along an axis is a multiple of four: with zeros behind it, if need be.
+fn whole_fours<'c, 'a>(
+    before: OperationRef<'c, 'a>,
+    value: Value<'c, 'a>,
+    r#type: &TensorType,
+    axis: usize,
+) -> Result<Value<'c, 'a>, String> {
+    let extent = r#type.dims[axis].as_static().ok_or("pack-weights: the depth of constant weights is known")?;
+    let mut high = vec![0; r#type.rank()];
+    high[axis] = fours(extent) * FOUR - extent;
+    if high[axis] == 0 {
+        return Ok(value);
+    }
+    let zeros = vec![0; r#type.rank()];
+    pad(before, value, r#type, Scalar::of(r#type.element, 0), [zeros.clone(), high, zeros])
+}
+
+/// How many fours hold so many steps.
+fn fours(steps: i64) -> i64 {
+    (steps + FOUR - 1) / FOUR
+}
+
+fn list(numbers: &[i64]) -> String {
+    numbers.iter().map(i64::to_string).collect::<Vec<_>>().join(",")
 }
 
 /// Static extents of a tensor of rank N.

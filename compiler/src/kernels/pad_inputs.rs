@@ -99,7 +99,8 @@ fn split(high: &[i64]) -> (Vec<i64>, Vec<i64>) {
     high.iter().map(|amount| ((*amount).max(0), (*amount).min(0))).unzip()
 }
 
-fn pad<'c, 'a>(
+/// `value` with elements `with` around it: low, high and interior amounts per axis.
+pub fn pad<'c, 'a>(
     before: OperationRef<'c, 'a>,
     value: Value<'c, '_>,
     r#type: &TensorType,
@@ -110,6 +111,15 @@ fn pad<'c, 'a>(
     let constant = write_constant(context, &Tensor::scalar(r#type.element, with));
     let scalar = TensorType::new(r#type.element, Vec::<Dim>::new()).to_type(context);
     let constant = insert(before, Constant::create(context, location, constant, &[scalar]));
-    let pad = Pad::create(context, location, value, constant, low, high, interior)?;
-    Ok(insert(before, pad))
+    pad_with(before, value, constant, [low, high, interior])
+}
+
+/// The same with a 0-d value.
+pub fn pad_with<'c, 'a>(
+    before: OperationRef<'c, 'a>,
+    value: Value<'c, '_>,
+    with: Value<'c, '_>,
+    [low, high, interior]: [Vec<i64>; 3],
+) -> Result<Value<'c, 'a>, String> {
+    Ok(insert(before, Pad::create(context_of(before), before.location(), value, with, low, high, interior)?))
 }

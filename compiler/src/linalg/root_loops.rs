@@ -55,6 +55,9 @@ pub fn read_root(module: &Module, class: &str) -> Result<RootInfo, String> {
     let first = |name: &str| attributes::get::<Vec<i64>>(*unpack?, name)?.first().copied();
     let packed = first("inner_dims_pos").map(|axis| axis as usize);
     let panel = first("static_inner_tiles");
+    // What is accumulated may be wider than all that is read and written.
+    let accumulated = unpack.and_then(|op| op.operand(0).ok()).and_then(|v| attributes::bit_width(extents::element_of(v.r#type())));
+    element_bits = element_bits.max(accumulated.unwrap_or(0));
     let packs = ops.iter().any(|op| name_of(*op) == "linalg.pack");
     let has_pad = ops.iter().any(|op| name_of(*op) == "tensor.pad");
     let class = match class {

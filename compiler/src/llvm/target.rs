@@ -60,9 +60,17 @@ pub struct CpuTarget {
     pub vector_bits: u32,
     /// Number of vector registers.
     pub vector_registers: u32,
+    /// How hard LLVM optimizes kernels, 0 to 3. Schedules and everything above them do not depend on it.
+    #[serde(skip, default = "CpuTarget::full_level")]
+    pub level: u8,
 }
 
 impl CpuTarget {
+    /// What kernels are compiled with when nobody says otherwise.
+    pub const fn full_level() -> u8 {
+        3
+    }
+
     /// `native` is the machine this runs on; everything else is looked up in targets.toml.
     pub fn named(name: &str) -> Result<Self, String> {
         if name == "native" {
@@ -81,6 +89,12 @@ impl CpuTarget {
     /// Names `named` accepts, `native` first.
     pub fn names() -> Vec<String> {
         std::iter::once("native".to_owned()).chain(table().into_keys()).collect()
+    }
+
+    /// Whether it has instructions that multiply unsigned by signed bytes and add four products to a lane of 32 bits.
+    pub fn has_vnni(&self) -> bool {
+        let feature = if self.vector_bits == 512 { "avx512vnni" } else { "avxvnni" };
+        self.requires.iter().any(|required| required == feature)
     }
 
     fn native() -> Result<Self, String> {
@@ -102,6 +116,7 @@ impl CpuTarget {
             requires,
             vector_bits: if wide { 512 } else { 256 },
             vector_registers: if wide { 32 } else { 16 },
+            level: Self::full_level(),
         })
     }
 }

@@ -127,7 +127,8 @@ pub fn select_schedule(class: OpClass, shapes: &Shapes, target: &CpuTarget) -> R
         return Err(format!("schedule: a {class} kernel has {panels} panel loops; only a contraction has one"));
     }
     let lanes = i64::from(target.vector_bits / shapes.element_bits.clamp(8, 64));
-    let mut params = BTreeMap::from([("bits".to_owned(), target.vector_bits.to_string()), ("rows".to_owned(), "1".to_owned())]);
+    let params = [("bits", target.vector_bits.to_string()), ("vnni", target.has_vnni().to_string()), ("rows", "1".to_owned())];
+    let mut params = params.map(|(name, value)| (name.to_owned(), value)).into_iter().collect::<BTreeMap<_, _>>();
     let mut panel = None;
     let (budget, unit) = match class {
         OpClass::Contraction => {

@@ -58,7 +58,7 @@ pub const VECTOR_PIPELINE: &str = "builtin.module(\
     one-shot-bufferize{bufferize-function-boundaries=1 function-boundary-type-conversion=identity-layout-map},canonicalize,cse,\
     fold-memref-alias-ops,canonicalize,cse,\
     func.func(drop-results,place-buffers),\
-    func.func(allow-contraction,vectorize-contractions{rows=$rows$}),\
+    func.func(allow-contraction,vectorize-contractions{rows=$rows$ bits=$bits$ vnni=$vnni$}),\
     func.func(expand-copies),linalg-generalize-named-ops,func.func(vectorize-windows{bits=$bits$},vectorize-elementwise{bits=$bits$},vectorize-reductions{bits=$bits$}),\
     func.func(convert-linalg-to-loops),expand-math,canonicalize,cse,loop-invariant-code-motion)";
 

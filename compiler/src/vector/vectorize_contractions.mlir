@@ -1,4 +1,5 @@
 // RUN: winze-opt --pass-pipeline='builtin.module(func.func(vectorize-contractions{rows=4}))' %s | FileCheck %s
+// RUN: winze-opt --pass-pipeline='builtin.module(func.func(vectorize-contractions{rows=4 bits=512 vnni=true}))' %s | FileCheck %s --check-prefix=VNNI
 
 // The accumulators of four rows stay in registers over the reduction and start from the fill, which goes.
 // CHECK-LABEL: func.func @tile(
@@ -20,6 +21,31 @@ func.func @tile(%a: memref<4x32xf32>, %b: memref<32x16xf32>, %c: memref<4x16xf32
     %p = arith.mulf %x, %y : f32
     %s = arith.addf %sum, %p : f32
     linalg.yield %s : f32
+  }
+  return
+}
+
+// Bytes in fours: even and odd ones in 16 bits, two registers of eight lanes for each of four rows; with VNNI one instruction each.
+// CHECK-LABEL: func.func @fours(
+// CHECK: scf.for
+// CHECK: vector.load %arg1{{.*}} vector<64xi8>
+// CHECK: arith.shrsi
+// CHECK-COUNT-16: llvm.call_intrinsic "llvm.x86.avx2.pmadd.wd"
+// VNNI-LABEL: func.func @fours(
+// VNNI: scf.for
+// VNNI-COUNT-4: llvm.call_intrinsic "llvm.x86.avx512.vpdpbusd.512"
+#fa = affine_map<(m, n, k, l, q) -> (m, k * 4 + q)>
+#fb = affine_map<(m, n, k, l, q) -> (n, k, l, q)>
+#fc = affine_map<(m, n, k, l, q) -> (m, n, l)>
+func.func @fours(%a: memref<4x32xi8>, %b: memref<1x8x16x4xi8>, %c: memref<4x1x16xi32>) {
+  linalg.generic {indexing_maps = [#fa, #fb, #fc], iterator_types = ["parallel", "parallel", "reduction", "parallel", "reduction"], winze.contraction}
+    ins(%a, %b : memref<4x32xi8>, memref<1x8x16x4xi8>) outs(%c : memref<4x1x16xi32>) {
+  ^bb0(%x: i8, %y: i8, %sum: i32):
+    %u = arith.extui %x : i8 to i32
+    %s = arith.extsi %y : i8 to i32
+    %p = arith.muli %u, %s : i32
+    %t = arith.addi %sum, %p : i32
+    linalg.yield %t : i32
   }
   return
 }

@@ -5,6 +5,7 @@ use winze_compiler::{
     compile::{CompileOptions, Target, compile},
     constants::ConstantStore,
     context::new_context,
+    llvm::CpuTarget,
 };
 use winze_graph::{
     eval::{EvalContext, eval_function},
@@ -29,6 +30,10 @@ pub fn report(what: &str) {
 
 pub fn try_compile(model: &Path, targets: &[&str], jobs: usize, out: &Path) -> Result<(), String> {
     let targets: Vec<Target> = targets.iter().map(|target| target.parse()).collect::<Result<_, _>>()?;
+    compile_for(model, targets, jobs, out)
+}
+
+fn compile_for(model: &Path, targets: Vec<Target>, jobs: usize, out: &Path) -> Result<(), String> {
     compile(model, Some(out), &CompileOptions { targets, import: Default::default(), jobs, emit: None })
         .map(|_| ())
         .map_err(|e| e.to_string())
@@ -39,6 +44,15 @@ pub fn compile_model(model: &Path, targets: &[&str], jobs: usize) -> Vec<u8> {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("model.wz");
     try_compile(model, targets, jobs, &out).unwrap_or_else(|e| panic!("{targets:?}: {e}"));
+    std::fs::read(out).unwrap()
+}
+
+/// The artifact's bytes, for the CPU with LLVM's optimizations at a level.
+pub fn compile_at_level(model: &Path, level: u8) -> Vec<u8> {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("model.wz");
+    let Target::Cpu(cpu) = CPU.parse().unwrap() else { panic!("{CPU} names a CPU") };
+    compile_for(model, vec![Target::Cpu(CpuTarget { level, ..cpu })], 2, &out).unwrap_or_else(|e| panic!("level {level}: {e}"));
     std::fs::read(out).unwrap()
 }
 

@@ -256,17 +256,7 @@ fn shifted<'c, 'a>(
     zero: Option<&Tensor<'c, 'a>>,
     granularity: &Granularity,
 ) -> Result<Tensor<'c, 'a>, Failure> {
-    let zeros = match zero {
-        Some(zero) => known(cx, zero),
-        None => Some(vec![]),
-    };
-    let all_zero = zeros.as_ref().is_some_and(|zeros| zeros.iter().all(|zero| zero.to_i64() == Some(0)));
-    if let (Some(items), Some(zeros), Some(shape)) = (known(cx, x), zeros, x.r#type.static_shape()) {
-        let integer = |x: Scalar| x.to_i64().unwrap_or_default();
-        let zero = |i: usize| zeros.get(granularity.position(&shape, i)).map_or(0, |zero| integer(*zero));
-        let items = items.into_iter().enumerate().map(|(i, x)| Scalar::Signed(integer(x).wrapping_sub(zero(i))));
-        return constant(cx, x, ElementType::I32, items);
-    }
+    let all_zero = zero.and_then(|zero| known(cx, zero)).is_some_and(|zeros| zeros.iter().all(|zero| zero.to_i64() == Some(0)));
     let wide = cx.convert(x, ElementType::I32)?;
     let Some(zero) = zero.filter(|_| !all_zero) else { return Ok(wide) };
     let zero = cx.convert(zero, ElementType::I32)?;

@@ -5,7 +5,7 @@ use super::{
     builder::{Op, Val, first_result},
     context::{LowerContext, Part},
 };
-use crate::{dim::Dim, types::TensorType};
+use crate::{dim::Dim, ops::dot_general::lower_multiply_add, types::TensorType};
 use winze_mlir::{
     attributes::{self, AttributeValue},
     melior::ir::{AffineExpr, Attribute, ValueLike, attribute::DenseI64ArrayAttribute, operation::OperationResult},
@@ -25,14 +25,14 @@ pub fn contract_panels<'c>(
     reduction: &[bool],
     packed: usize,
 ) -> Result<Val<'c>, String> {
-    let element = inputs[0].element;
+    let elements = [inputs[0].element, inputs[1].element];
+    let element = cx.result_type(op, 0)?.element;
     let accumulator = cx.builder.compute_type(element);
     let empty = cx.empty(accumulator, dims)?;
     let filled = cx.fill(cx.builder.constant(accumulator, 0.0), empty);
     let output = Part { tensor: filled, element, map };
     let contracted = cx.generic(&inputs, &[output], reduction, |b, values| {
-        let [a, w] = [b.widen(element, values[0]), b.widen(element, values[1])];
-        vec![b.value("math.fma", &[a, w, values[2]], accumulator, &[])]
+        vec![lower_multiply_add(b, element, values[2], [(elements[0], values[0]), (elements[1], values[1])])]
     })[0];
     let contraction = OperationResult::try_from(contracted).map_err(|e| e.to_string())?.owner();
     attributes::set(contraction, CONTRACTION, Attribute::unit(cx.context()));

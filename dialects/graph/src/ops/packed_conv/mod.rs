@@ -1,6 +1,9 @@
 //! `graph.packed_conv`: convolution of an already padded input with constant filters stored in panels.
 
-use super::packed_dot::check_panels;
+use super::{
+    dot_general::{eval_multiply_add, result_element},
+    packed_dot::{FOUR, check_panels, in_four},
+};
 use crate::{
     dialect::PackedConv,
     dim::Dim,
@@ -28,9 +31,9 @@ pub const DEFINITION: OpDefinition = OpDefinition {
 fn infer<'c>(cx: &InferContext<'c, '_>) -> Result<Vec<Type<'c>>, String> {
     let (input, weights) = (operand_type(cx, 0)?, operand_type(cx, 1)?);
     let spatial = input.rank().checked_sub(2).filter(|n| *n > 0).ok_or("the input needs a batch, a channel and a spatial axis")?;
-    if weights.rank() != spatial + 3 || weights.element != input.element {
-        let (rank, element) = (weights.rank(), weights.element);
-        return Err(format!("weights are {element} with {rank} axes; {spatial} spatial axes need {} with {}", input.element, spatial + 3));
+    let fours = weights.rank() == spatial + 4 && weights.dims[spatial + 3].as_static() == Some(FOUR);
+    if weights.rank() != spatial + 3 && !fours {
+        return Err(format!("weights have {} axes; {spatial} spatial axes need {}, and {FOUR} more in fours", weights.rank(), spatial + 3));
     }
     let (strides, dilation): (Vec<i64>, Vec<i64>) = (attribute(cx, "strides")?, attribute(cx, "filter_dilation")?);
     if strides.len() != spatial || dilation.len() != spatial || strides.iter().chain(&dilation).any(|n| *n < 1) {
@@ -45,8 +48,8 @@ fn infer<'c>(cx: &InferContext<'c, '_>) -> Result<Vec<Type<'c>>, String> {
     if groups < 1 || (groups > 1 && !(whole && weights.dims[0].is_multiple_of(groups))) {
         return Err(format!("{groups} groups of {width} output channels do not fill the same number of panels"));
     }
-    if input.dims[channel] != &weights.dims[spatial + 1] * &Dim::from(groups) {
-        let per_group = &weights.dims[spatial + 1];
+    let per_group = if fours { &weights.dims[spatial + 1] * &Dim::from(FOUR) } else { weights.dims[spatial + 1].clone() };
+    if input.dims[channel] != &per_group * &Dim::from(groups) {
         return Err(format!("the input has {} channels, the filters {per_group} in each of {groups} groups", input.dims[channel]));
     }
     let mut dims = input.dims.clone();
@@ -60,7 +63,8 @@ fn infer<'c>(cx: &InferContext<'c, '_>) -> Result<Vec<Type<'c>>, String> {
         }
         dims[first + i] = &room.floor_div(&Dim::from(strides[i])) + &Dim::from(1);
     }
-    Ok(vec![TensorType::new(input.element, dims).to_type(cx.context)])
+    let element = result_element(input.element, weights.element, cx.attribute("accumulate"))?;
+    Ok(vec![TensorType::new(element, dims).to_type(cx.context)])
 }
 
 /// Channel axis and first spatial axis.
@@ -75,12 +79,13 @@ fn eval(cx: &EvalContext, op: OperationRef, inputs: &[Tensor]) -> Result<Vec<Ten
     let spatial = shape.len() - 2;
     let (channel, first) = axes(op.channels_last(), spatial);
     let (strides, dilation, panel) = (op.strides(), op.filter_dilation(), weights.shape[spatial + 2]);
-    let (taps, channels) = (&weights.shape[1..=spatial], weights.shape[spatial + 1]);
+    let together = weights.shape.get(spatial + 3).copied().unwrap_or(1);
+    let (taps, channels) = (&weights.shape[1..=spatial], weights.shape[spatial + 1] * together);
     let positions: usize = taps.iter().product();
     let panels_per_group = weights.shape[0] / op.groups() as usize;
     Ok(vec![Tensor::from_index_fn(result.element, &shape, |index| {
         let out = index[channel];
-        let mut sum = 0.0;
+        let mut sum = Scalar::of(result.element, 0);
         for position in 0..positions {
             let (mut tap, mut rest) = (vec![0; spatial], position);
             for i in (0..spatial).rev() {
@@ -92,15 +97,15 @@ fn eval(cx: &EvalContext, op: OperationRef, inputs: &[Tensor]) -> Result<Vec<Ten
             }
             for c in 0..channels {
                 at[channel] = out / panel / panels_per_group * channels + c;
-                let weight: Vec<usize> = [&[out / panel][..], &tap, &[c, out % panel]].concat();
-                sum += input.at(&at).f64() * weights.at(&weight).f64();
+                let weight: Vec<usize> = [&[out / panel][..], &tap, &[c / together, out % panel, c % together]].concat();
+                sum = eval_multiply_add(sum, input.at(&at), weights.at(&weight[..weights.shape.len()]));
             }
         }
-        Scalar::Float(sum)
+        sum
     })])
 }
 
-/// Loops: result axes with the panel in the channel's place, taps, input channel, lane.
+/// Loops: result axes with the panel in the channel's place, taps, input channel, lane; and which of a four.
 fn lower<'c>(cx: &mut LowerContext<'c>, op: Op<'c>) -> Result<Vec<Val<'c>>, String> {
     let ((input, input_type), (weights, weights_type)) = (cx.operand(op, 0)?, cx.operand(op, 1)?);
     let result = cx.result_type(op, 0)?;
@@ -111,26 +116,32 @@ fn lower<'c>(cx: &mut LowerContext<'c>, op: Op<'c>) -> Result<Vec<Val<'c>>, Stri
     let tap = |i: usize| cx.loop_dim(rank + i);
     let (in_channel, lane) = (cx.loop_dim(rank + spatial), cx.loop_dim(rank + spatial + 1));
     let constant = |value| AffineExpr::constant(cx.context(), value);
+    let fours = weights_type.rank() == spatial + 4;
+    let within = fours.then(|| cx.loop_dim(rank + spatial + 2));
     let mut input_map = cx.identity(rank);
+    let step = in_four(cx, in_channel, within);
     input_map[channel] = match conv.groups() {
-        1 => in_channel,
+        1 => step,
         groups => {
             let extent = |axis: usize| weights_type.dims[axis].as_static().ok_or("weights have static extents");
             let group = AffineExpr::floor_div(cx.loop_dim(channel), constant(extent(0)? / groups));
-            group * constant(extent(spatial + 1)?) + in_channel
+            let per_group = extent(spatial + 1)? * if fours { FOUR } else { 1 };
+            group * constant(per_group) + step
         }
     };
     for i in 0..spatial {
         input_map[first + i] = cx.loop_dim(first + i) * constant(strides[i]) + tap(i) * constant(dilation[i]);
     }
     let taps: Vec<AffineExpr> = (0..spatial).map(tap).collect();
-    let weight_map = [&[cx.loop_dim(channel)][..], &taps, &[in_channel, lane]].concat();
+    let mut weight_map = [&[cx.loop_dim(channel)][..], &taps, &[in_channel, lane]].concat();
+    weight_map.extend(within);
     let mut dims = result.dims.clone();
     dims[channel] = weights_type.dims[0].clone();
     dims.push(weights_type.dims[spatial + 2].clone());
     let map = [&cx.identity(rank)[..], &[lane]].concat();
     let mut reduction = vec![false; rank + spatial + 2];
     reduction[rank..=rank + spatial].fill(true);
+    reduction.extend(fours.then_some(true));
     let left = Part { tensor: input, element: input_type.element, map: input_map };
     let right = Part { tensor: weights, element: weights_type.element, map: weight_map };
     Ok(vec![contract_panels(cx, op, [left, right], &dims, map, &reduction, channel)?])
