@@ -1,10 +1,10 @@
 """One artifact for any size: a model compiled without --dim, run over its data sets and other sizes, against ONNX Runtime.
 
-    python benches/general_artifacts.py --winze target/debug/winze MODEL.onnx [--below NAME=N]... [DIM=N,DIM=N ...]
+    python benches/general_artifacts.py --winze target/debug/winze MODEL.onnx [--below NAME=N]... [--fill NAME=N]... [DIM=N,DIM=N ...]
 
 Each DIM=N list is one more size; dims of inputs that the model leaves open are named as in the model (`winze inspect` lists them), INPUT_dimAXIS where
 it has no name. Data sets are the folders test_data_set_* beside the model (input_0.npy, ...). Random inputs: floats in [-1, 1), integers from 0 to the
---below of their input (default 2). Prints one line per run with the largest difference; exit 1 if any is beyond rtol 1e-3 plus 1e-5 of the largest value.
+--below of their input (default 2); --fill makes all elements of an input N. Prints one line per run with the largest difference; exit 1 if any is beyond rtol 1e-3 plus 1e-5 of the largest value.
 """
 
 import argparse
@@ -18,12 +18,14 @@ import numpy
 import onnxruntime
 
 
-def random_inputs(session, dims, below, seed):
+def random_inputs(session, dims, below, fill, seed):
     random = numpy.random.default_rng(seed)
     for port in session.get_inputs():
         named = lambda axis, dim: dims.get(dim) if isinstance(dim, str) and dim in dims else dims.get(f"{port.name}_dim{axis}", 1)
         shape = [dim if isinstance(dim, int) and dim >= 0 else named(axis, dim) for axis, dim in enumerate(port.shape)]
-        if port.type == "tensor(float)":
+        if port.name in fill:
+            yield numpy.full(shape, fill[port.name], port.type[7:-1].replace("float", "float32"))
+        elif port.type == "tensor(float)":
             yield random.uniform(-1, 1, shape).astype(numpy.float32)
         elif port.type in ("tensor(int64)", "tensor(int32)"):
             yield random.integers(0, below.get(port.name, 2), shape).astype(port.type[7:-1])
@@ -68,15 +70,16 @@ def main():
     parser.add_argument("sizes", nargs="*", type=pairs, metavar="DIM=N,...")
     parser.add_argument("--winze", default="winze", help="the command to check")
     parser.add_argument("--below", action="append", default=[], type=pairs, metavar="INPUT=N")
+    parser.add_argument("--fill", action="append", default=[], type=pairs, metavar="INPUT=N")
     arguments = parser.parse_intermixed_args()
-    below = {name: value for entry in arguments.below for name, value in entry.items()}
+    below, fill = ({name: value for entry in entries for name, value in entry.items()} for entries in (arguments.below, arguments.fill))
     session = onnxruntime.InferenceSession(arguments.model, providers=["CPUExecutionProvider"])
     names = [port.name for port in session.get_inputs()]
     runs = []
     for folder in sorted(arguments.model.parent.glob("test_data_set_*")):
         runs.append((folder.name, [numpy.load(folder / f"input_{i}.npy") for i in range(len(names))]))
     for seed, dims in enumerate(arguments.sizes):
-        runs.append((",".join(f"{k}={v}" for k, v in dims.items()), list(random_inputs(session, dims, below, seed))))
+        runs.append((",".join(f"{k}={v}" for k, v in dims.items()), list(random_inputs(session, dims, below, fill, seed))))
     failed = 0
     with tempfile.TemporaryDirectory() as text:
         folder = pathlib.Path(text)

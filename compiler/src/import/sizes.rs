@@ -65,7 +65,7 @@ impl Sizes {
 
 impl<'c, 'a> Importer<'_, 'c, 'a> {
     /// What `--max-size` says about sizes that the value called `name` decides.
-    fn max_size(&self, name: &str) -> Option<i64> {
+    pub fn max_size(&self, name: &str) -> Option<i64> {
         let named = self.max_sizes.iter().rev().find(|setting| setting.name.as_deref() == Some(name));
         named.or_else(|| self.max_sizes.iter().rev().find(|setting| setting.name.is_none())).map(|setting| setting.max)
     }

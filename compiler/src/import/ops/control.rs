@@ -1,32 +1,26 @@
 //! If and Loop -> graph.if and graph.while.
 //!
-//! A Loop carries its counter (0-d i64), its condition (0-d bool) and the model's values. Loops with scan
-//! outputs or sequences, and Scan, are unrolled when their trip count is known. Refuses values that change shape.
+//! A Loop carries its counter (0-d i64), its condition (0-d bool), the model's values and its scan outputs, which have room for the most iterations and
+//! are cut afterwards. Short loops with scan outputs, and those with sequences or values that change their shape, are unrolled when their trip count is known.
 
-use super::{OpResult, Row, row, row_since, sequence::stack};
+use super::{OpError, OpResult, Row, row, row_since, row_until, sequence::stack};
 use crate::import::{
     error::{Failure, ImportError},
     node::{NodeContext, normalize_axis},
-    proto::GraphProto,
+    proto::{DimensionProto, DimensionValue, GraphProto, TypeValue, ValueInfoProto},
+    repeat::{Turns, new_region},
     value::{Data, Tensor},
 };
 use winze_graph::{
-    dialect::{Add, And, Fail, If, Lt, While, Yield},
+    dialect::{And, Fail, If, Lt, Maximum, Sub, Yield},
+    dim::Dim,
     types::{ElementType, TensorType},
 };
-use winze_mlir::melior::ir::{Block, BlockLike, BlockRef, Location, Region, RegionLike, Type, Value, ValueLike, operation::OperationLike};
+use winze_mlir::melior::ir::{BlockLike, BlockRef, Type, Value, operation::OperationLike};
 
-pub const OPS: &[Row] = &[row("If", if_), row("Loop", loop_), row_since("Scan", 9, scan)];
+pub const OPS: &[Row] = &[row("If", if_), row("Loop", loop_), row_until("Scan", 8, scan_batch), row_since("Scan", 9, scan)];
 
 type Cx<'x, 'p, 'c, 'a> = NodeContext<'x, 'p, 'c, 'a>;
-
-/// A region with one block, and a reference to the block that outlives the borrow of the region.
-pub fn new_region<'c, 'a>(arguments: &[(Type<'c>, Location<'c>)]) -> (Region<'c>, BlockRef<'c, 'a>) {
-    let region = Region::new();
-    // SAFETY: the region owns the block and goes into an op of the function that is being built, or is dropped with an error.
-    let block = unsafe { BlockRef::from_raw(region.append_block(Block::new(arguments)).to_raw()) };
-    (region, block)
-}
 
 /// A 0-d bool that `tensor` holds.
 fn condition<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>, tensor: &Tensor<'c, 'a>) -> Result<Tensor<'c, 'a>, Failure> {
@@ -37,24 +31,12 @@ fn condition<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>, tensor: &Tensor<'c, 'a>) -> Re
 }
 
 /// Values of `tensors` at the end of `block`.
-pub fn values_in<'c, 'a>(
+fn values_in<'c, 'a>(
     cx: &mut Cx<'_, '_, 'c, 'a>,
     tensors: &[Tensor<'c, 'a>],
     block: BlockRef<'c, 'a>,
 ) -> Result<Vec<Value<'c, 'a>>, Failure> {
     tensors.iter().map(|tensor| cx.importer.materialize(tensor, block, cx.location)).collect()
-}
-
-/// Runs `action` with ops going to another block.
-pub fn within<'x, 'p, 'c, 'a, R>(
-    cx: &mut Cx<'x, 'p, 'c, 'a>,
-    block: BlockRef<'c, 'a>,
-    action: impl FnOnce(&mut Cx<'x, 'p, 'c, 'a>) -> R,
-) -> R {
-    let outer = std::mem::replace(&mut cx.block, block);
-    let result = action(cx);
-    cx.block = outer;
-    result
 }
 
 fn branch<'p, 'c, 'a>(
@@ -118,7 +100,7 @@ fn if_<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
         };
     }
     let condition = condition(cx, &input)?;
-    let ((mut then_region, mut then_block), (mut else_region, mut else_block)) = (new_region(&[]), new_region(&[]));
+    let ((mut then_region, mut then_block), (mut else_region, mut else_block)) = (new_region(), new_region());
     let outside = cx.importer.symbols.len() as u32;
     let then_outputs = attempt(cx, then_graph, then_block);
     let symbols = cx.importer.symbols.len();
@@ -127,12 +109,12 @@ fn if_<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
     // A branch that contradicts itself is for other sizes, so it fails when it is taken. One branch must be sound.
     let (then_outputs, else_outputs) = match (then_outputs, else_outputs) {
         (Ok(Some(outputs)), Err(ImportError::Invalid { what, at, .. })) => {
-            (else_region, else_block) = new_region(&[]);
+            (else_region, else_block) = new_region();
             let failed = fail(cx, &outputs, &what, &at, else_block)?;
             (Some(outputs), Some(failed))
         }
         (Err(ImportError::Invalid { what, at, .. }), Ok(Some(outputs))) => {
-            (then_region, then_block) = new_region(&[]);
+            (then_region, then_block) = new_region();
             let failed = fail(cx, &outputs, &what, &at, then_block)?;
             (Some(failed), Some(outputs))
         }
@@ -140,7 +122,7 @@ fn if_<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
         (Ok(Some(outputs)), Ok(Some(others)))
             if outputs.iter().zip(&others).any(|(a, b)| a.r#type != b.r#type) && cx.importer.follows_from_sizes(&input) =>
         {
-            (else_region, else_block) = new_region(&[]);
+            (else_region, else_block) = new_region();
             cx.importer.forget_symbols(symbols);
             let failed = fail(cx, &outputs, "it gives results of other shapes", name, else_block)?;
             (Some(outputs), Some(failed))
@@ -184,9 +166,96 @@ fn loop_<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
             body.output.len()
         ))?);
     }
-    if body.output.len() > carried + 1 || initial.iter().any(|tensor| matches!(tensor.data, Data::Sequence(_))) {
+    let scans = body.output.len() > carried + 1;
+    if initial.iter().any(|tensor| matches!(tensor.data, Data::Sequence(_))) {
         return unrolled_loop(cx, body, initial);
     }
+    // Contents that decide are not left to the run where they are on offer.
+    if scans && cx.open_operand(0).is_none() && cx.optional(0).is_some() {
+        cx.dims_input(0, "trip counts")?;
+    }
+    let trips = cx.optional(0).and_then(|trips| cx.integers(&trips)?.first()?.as_static());
+    let short = scans && trips.is_some_and(|trips| trips.max(0).saturating_mul(body.node.len() as i64) <= MAX_SHORT);
+    let known = initial.clone();
+    either(cx, !short, |cx| looped(cx, body, initial), |cx| unrolled_loop(cx, body, known))
+}
+
+/// A loop as a loop, or unrolled: which one first, and the other where that is unsupported.
+fn either<'x, 'p, 'c, 'a>(
+    cx: &mut Cx<'x, 'p, 'c, 'a>,
+    loop_first: bool,
+    looped: impl FnOnce(&mut Cx<'x, 'p, 'c, 'a>) -> OpResult<'c, 'a>,
+    unrolled: impl FnOnce(&mut Cx<'x, 'p, 'c, 'a>) -> OpResult<'c, 'a>,
+) -> OpResult<'c, 'a> {
+    let recorded = cx.importer.unsupported.len();
+    if loop_first {
+        let first = looped(cx);
+        if !matches!(first, Err(OpError::Failure(Failure::Unsupported(_)))) {
+            return first;
+        }
+        let inside = cx.importer.unsupported.split_off(recorded);
+        let second = unrolled(cx);
+        if matches!(second, Err(OpError::Failure(Failure::Unsupported(_)))) {
+            cx.importer.unsupported.truncate(recorded);
+            cx.importer.unsupported.extend(inside);
+            return first;
+        }
+        return second;
+    }
+    let first = unrolled(cx);
+    if !matches!(first, Err(OpError::Failure(Failure::Unsupported(_)))) {
+        return first;
+    }
+    cx.importer.unsupported.truncate(recorded);
+    looped(cx)
+}
+
+/// Values for the next turn under the types of the initial ones. What only a run can tell about their extents it checks.
+fn kept<'c, 'a>(
+    cx: &mut Cx<'_, '_, 'c, 'a>,
+    turns: &Turns<'c, 'a>,
+    initial: &[Tensor<'c, 'a>],
+    next: &[Tensor<'c, 'a>],
+) -> Result<Vec<Tensor<'c, 'a>>, Failure> {
+    let mut kept = vec![];
+    for (i, (now, then)) in initial.iter().zip(next).enumerate() {
+        let apart = now.dims().iter().zip(then.dims()).any(|(a, b)| a != b && (a - b).as_static().is_some());
+        if now.element() != then.element() || now.rank() != then.rank() || apart {
+            let (from, to) = (show(&now.r#type), show(&then.r#type));
+            return Failure::unsupported(format!("the carried value {i} changes its type from {from} to {to}"));
+        }
+        let what = format!("the carried value {i} to keep its extents");
+        kept.push(turns.turn(cx, |cx| cx.with_dims(then, now.dims().to_vec(), &what))?);
+    }
+    Ok(kept)
+}
+
+/// The most iterations of a loop with scan outputs, whose room follows from it, and whether it makes as many if nothing ends it.
+fn most_trips<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>, trips: Option<&Tensor<'c, 'a>>) -> Result<Dim, Failure> {
+    let known = trips.and_then(|trips| cx.integers(trips)?.first().cloned());
+    match (known, trips) {
+        // So many that it means no limit.
+        (Some(count), _) if count.as_static().is_some_and(|count| count > i64::from(i32::MAX)) => {}
+        (Some(count), _) if count.is_never_negative() => return Ok(count),
+        (Some(count), _) if count.as_static().is_some() => return Ok(Dim::from(0)),
+        (_, Some(trips)) => {
+            let zero = Tensor::integers(ElementType::I64, &[], vec![0.into()]);
+            let count = cx.binary(Maximum::create, trips, &zero)?;
+            let from = cx.operand_name(0).to_string();
+            return cx.size(&count, "trip counts of a loop with scan outputs", &from, None);
+        }
+        _ => {}
+    }
+    let (node, from) = (cx.node, cx.node.output.last().cloned().unwrap_or_default());
+    match node.output.iter().rev().chain([&from]).find_map(|name| cx.importer.max_size(name)) {
+        Some(most) => Ok(Dim::from(most)),
+        None => {
+            Failure::unsupported(format!("scan outputs of a loop without a trip count; give their largest extent with --max-size {from}=N"))
+        }
+    }
+}
+
+fn looped<'p, 'c, 'a>(cx: &mut Cx<'_, 'p, 'c, 'a>, body: &'p GraphProto, initial: Vec<Tensor<'c, 'a>>) -> OpResult<'c, 'a> {
     // Both are optional: no trip count means no limit, no condition means true.
     let trips = match cx.optional(0) {
         Some(trips) => Some(cx.reshape(&trips, vec![])?),
@@ -194,63 +263,95 @@ fn loop_<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
     };
     let running = match cx.optional(1) {
         Some(running) => condition(cx, &running)?,
-        None => cx.scalar(ElementType::Bool, 1.0)?,
+        None => Tensor::integers(ElementType::Bool, &[], vec![1.into()]),
     };
-    let zero = Tensor::integers(ElementType::I64, &[], vec![0.into()]);
-    let all: Vec<Tensor<'c, 'a>> = [zero, running].into_iter().chain(initial).collect();
-    let block = cx.block;
-    let trips = match trips {
-        Some(trips) => Some(cx.value(&trips)?),
+    let most = if body.output.len() > initial.len() + 1 { Some(most_trips(cx, trips.as_ref())?) } else { None };
+    // Made in front of the loop, which uses it.
+    let limit = match &trips {
+        Some(trips) => {
+            let value = cx.value(trips)?;
+            Some(cx.wrap(value)?)
+        }
         None => None,
     };
-    let start = values_in(cx, &all, block)?;
-    let types: Vec<Type<'c>> = start.iter().map(|value| value.r#type()).collect();
-    let arguments: Vec<(Type<'c>, Location<'c>)> = types.iter().map(|r#type| (*r#type, cx.location)).collect();
-
-    let (before, before_block) = new_region(&arguments);
-    let go_on = within(cx, before_block, |cx| {
-        let running = argument(cx, before_block, 1)?;
-        let Some(trips) = trips else { return Ok(running) };
-        let (counter, trips) = (argument(cx, before_block, 0)?, cx.wrap(trips)?);
-        let below = cx.compare(Lt::create, &counter, &trips)?;
-        cx.binary(And::create, &running, &below)
+    let outside = cx.importer.symbols.len() as u32;
+    let mut turns = Turns::begin(cx)?;
+    let mut inputs = vec![turns.counter.clone(), turns.carry(cx, &running)?];
+    for value in &initial {
+        inputs.push(turns.carry(cx, value)?);
+    }
+    let (counter, going) = (inputs[0].clone(), inputs[1].clone());
+    let Some(outputs) = cx.subgraph(body, inputs, turns.block)? else { return Ok(missing()?) };
+    let goes_on = turns.turn(cx, |cx| condition(cx, &outputs[0]))?;
+    let (states, parts) = outputs[1..].split_at(initial.len());
+    let mut next = vec![goes_on.clone()];
+    next.extend(kept(cx, &turns, &initial, states)?);
+    for (part, declared) in parts.iter().zip(&body.output[initial.len() + 1..]) {
+        let Some(most) = &most else { continue };
+        next.push(scanned(cx, &mut turns, (part, declared), (0, most), &counter, outside)?);
+    }
+    let results = turns.end(cx, &next, |cx, carried| {
+        let Some(limit) = &limit else { return Ok(carried[1].clone()) };
+        let below = cx.compare(Lt::create, &carried[0], limit)?;
+        cx.binary(And::create, &carried[1], &below)
     })?;
-    let go_on = values_in(cx, &[go_on], before_block)?;
-    before_block.append_operation(Yield::create(cx.context(), cx.location, &go_on));
-
-    let (region, body_block) = new_region(&arguments);
-    let inputs = (0..types.len()).map(|i| argument(cx, body_block, i)).collect::<Result<Vec<_>, Failure>>()?;
-    let Some(outputs) = cx.subgraph(body, inputs, body_block)? else { return Ok(missing()?) };
-    let next = within(cx, body_block, |cx| {
-        let counter = argument(cx, body_block, 0)?;
-        let one = Tensor::integers(ElementType::I64, &[], vec![1.into()]);
-        let counter = cx.binary(Add::create, &counter, &one)?;
-        let running = condition(cx, &outputs[0])?;
-        Ok::<_, Failure>([counter, running].into_iter().chain(outputs[1..].iter().cloned()).collect::<Vec<_>>())
-    })?;
-    for (i, (now, then)) in all.iter().zip(&next).enumerate().skip(2) {
-        if now.r#type != then.r#type {
-            let why = format!("the carried value {} changes its type from {} to {}", i - 2, show(&now.r#type), show(&then.r#type));
-            return Ok(Failure::unsupported(why)?);
+    let mut results_after = results[2..].to_vec();
+    // A loop that nothing ends early makes all its turns.
+    let always = |cx: &Cx<'_, '_, 'c, 'a>, tensor: &Tensor<'c, 'a>| cx.integers(tensor).is_some_and(|items| items == [Dim::from(1)]);
+    let same = |a: &Tensor<'c, 'a>, b: &Tensor<'c, 'a>| matches!((&a.data, &b.data), (Data::Value(a), Data::Value(b)) if a == b);
+    let whole = always(cx, &running) && (always(cx, &outputs[0]) || same(&goes_on, &going));
+    if let Some(most) = &most
+        && !(whole && trips.is_some())
+    {
+        let from = cx.node.output.last().cloned().unwrap_or_default();
+        let count = cx.size(&results[0], "iterations", &from, Some(most.clone()))?;
+        for all in &mut results_after[initial.len()..] {
+            *all = cx.symbolic_slice(all, 0, &Dim::from(0), &count, 1)?;
         }
     }
-    let values = values_in(cx, &next, body_block)?;
-    body_block.append_operation(Yield::create(cx.context(), cx.location, &values));
-
-    let op = cx.block.append_operation(While::create(cx.context(), cx.location, &start, [before, region], &types));
-    let results: Vec<Value<'c, 'a>> = op.results().skip(2).map(Into::into).collect();
-    Ok(results.into_iter().map(|value| cx.wrap(value)).collect::<Result<_, _>>()?)
+    Ok(results_after)
 }
 
+/// A scan output of a loop: the part that a turn makes, put into the tensor of all. Extents that the loop computes are as the model declares them.
+fn scanned<'c, 'a>(
+    cx: &mut Cx<'_, '_, 'c, 'a>,
+    turns: &mut Turns<'c, 'a>,
+    (part, declared): (&Tensor<'c, 'a>, &ValueInfoProto),
+    along: (usize, &Dim),
+    at: &Tensor<'c, 'a>,
+    outside: u32,
+) -> Result<Tensor<'c, 'a>, Failure> {
+    let declared = declared_extents(declared).unwrap_or_default();
+    let mut dims = part.dims().to_vec();
+    for (axis, dim) in dims.iter_mut().enumerate().filter(|(_, dim)| dim.symbol_count() > outside) {
+        match declared.get(axis).copied().flatten() {
+            Some(extent) => *dim = Dim::from(extent),
+            None => return Failure::unsupported("a loop computes the sizes of what it scans"),
+        }
+    }
+    let part = turns.turn(cx, |cx| cx.with_dims(part, dims, "scan outputs of the declared shape"))?;
+    turns.collect(cx, &part, along, at)
+}
+
+/// Extents that a model declares for a value, as far as they are numbers.
+fn declared_extents(info: &ValueInfoProto) -> Option<Vec<Option<i64>>> {
+    let Some(TypeValue::Tensor(tensor)) = info.r#type.as_ref()?.value.as_ref() else { return None };
+    let extent = |dim: &DimensionProto| match dim.value {
+        Some(DimensionValue::Value(value)) if value >= 0 => Some(value),
+        _ => None,
+    };
+    Some(tensor.shape.as_ref()?.dim.iter().map(extent).collect())
+}
+
+/// Copies of nodes up to which a loop with scan outputs is unrolled at first: its values then fold.
+const MAX_SHORT: i64 = 1 << 8;
 /// More copies of a body's nodes than are worth their code.
 const MAX_UNROLLED: i64 = 1 << 13;
 
 fn check_unrolled(body: &GraphProto, trips: i64) -> Result<(), Failure> {
     let nodes = trips.max(0).saturating_mul(body.node.len().max(1) as i64);
     if nodes > MAX_UNROLLED {
-        return Failure::unsupported(format!(
-            "{trips} iterations with scan outputs, unrolled to {nodes} nodes; at most {MAX_UNROLLED} are"
-        ));
+        return Failure::unsupported(format!("{trips} iterations, unrolled to {nodes} nodes; at most {MAX_UNROLLED} are"));
     }
     Ok(())
 }
@@ -295,56 +396,155 @@ fn unrolled_loop<'p, 'c, 'a>(cx: &mut Cx<'_, 'p, 'c, 'a>, body: &'p GraphProto, 
     Ok(carried)
 }
 
-/// One copy of the body per element of the scanned axis.
-fn scan<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
-    let body = cx.graph("body")?;
-    let all = cx.all_inputs()?;
-    let count = usize::try_from(cx.int_or("num_scan_inputs", 0)?).ok().filter(|count| (1..=all.len()).contains(count));
-    let Some(count) = count else { return Ok(Failure::invalid("num_scan_inputs does not fit its operands")?) };
-    let states = all.len() - count;
-    let Some(outputs) = body.output.len().checked_sub(states) else { return Ok(Failure::invalid("its body has too few outputs")?) };
-    let (mut carried, inputs) = (all[..states].to_vec(), &all[states..]);
-    let list = |cx: &Cx<'_, '_, 'c, 'a>, name: &str, length: usize| -> Result<Vec<i64>, Failure> {
-        let list = cx.ints(name)?.unwrap_or_else(|| vec![0; length]);
-        if list.len() == length { Ok(list) } else { Failure::invalid(format!("`{name}` has {} entries, not {length}", list.len())) }
-    };
-    let (axes, directions) = (list(cx, "scan_input_axes", count)?, list(cx, "scan_input_directions", count)?);
-    let (out_axes, out_directions) = (list(cx, "scan_output_axes", outputs)?, list(cx, "scan_output_directions", outputs)?);
-    let axes = axes.iter().zip(inputs).map(|(axis, x)| normalize_axis(*axis, x.rank())).collect::<Result<Vec<_>, _>>()?;
-    let Some(trips) = inputs[0].extent(axes[0]) else {
-        return Ok(Failure::unsupported(format!("a scan over the symbolic extent {}; fix it with --dim", inputs[0].dims()[axes[0]]))?);
-    };
-    if inputs.iter().zip(&axes).any(|(x, axis)| x.extent(*axis) != Some(trips)) {
-        return Ok(Failure::invalid("scanned axes of different extents")?);
-    }
-    check_unrolled(body, trips)?;
-    let (block, mut scanned) = (cx.block, vec![vec![]; outputs]);
-    for turn in 0..trips {
-        let mut arguments = carried.clone();
-        for ((x, axis), direction) in inputs.iter().zip(&axes).zip(&directions) {
-            let at = if *direction == 0 { turn } else { trips - 1 - turn };
-            let part = cx.slice_axis(x, *axis, at, at + 1)?;
-            let dims = part.dims().iter().enumerate().filter(|(i, _)| i != axis).map(|(_, dim)| dim.clone()).collect();
-            arguments.push(cx.reshape(&part, dims)?);
-        }
-        let Some(results) = cx.subgraph(body, arguments, block)? else { return Ok(missing()?) };
-        let mut results = results.into_iter();
-        carried.iter_mut().zip(&mut results).for_each(|(value, next)| *value = next);
-        scanned.iter_mut().zip(results).for_each(|(list, output)| list.push(output));
-    }
-    for ((mut list, axis), direction) in scanned.into_iter().zip(out_axes).zip(out_directions) {
-        let Some(first) = list.first() else { return Ok(Failure::unsupported("a scan over an empty axis")?) };
-        let axis = normalize_axis(axis, first.rank() + 1)?;
-        if direction != 0 {
-            list.reverse();
-        }
-        carried.push(stack(cx, &list, axis)?);
-    }
-    Ok(carried)
+/// What a Scan goes over, and how.
+struct Scan<'p> {
+    body: &'p GraphProto,
+    /// Of each scanned input: its axis, and whether it is read from the back.
+    inputs: Vec<(usize, bool)>,
+    /// Of each scan output: its axis as written, and whether it is written from the back.
+    outputs: Vec<(i64, bool)>,
 }
 
-pub fn argument<'c, 'a>(cx: &Cx<'_, '_, 'c, 'a>, block: BlockRef<'c, 'a>, i: usize) -> Result<Tensor<'c, 'a>, Failure> {
-    let argument = block.argument(i).map_err(|_| Failure::Invalid("the body has too few inputs".into()))?;
-    let value: Value<'c, 'a> = argument.into();
-    cx.wrap(value).map(|tensor| Tensor { data: Data::Value(value), ..tensor })
+impl<'p> Scan<'p> {
+    /// `all`: initial states, then scanned inputs.
+    fn read<'c, 'a>(cx: &Cx<'_, 'p, 'c, 'a>, all: &[Tensor<'c, 'a>]) -> Result<Self, Failure> {
+        let body = cx.graph("body")?;
+        let count = usize::try_from(cx.int_or("num_scan_inputs", 0)?).ok().filter(|count| (1..=all.len()).contains(count));
+        let Some(count) = count else { return Failure::invalid("num_scan_inputs does not fit its operands") };
+        let states = all.len() - count;
+        let Some(outputs) = body.output.len().checked_sub(states) else { return Failure::invalid("its body has too few outputs") };
+        let list = |name: &str, length: usize| -> Result<Vec<i64>, Failure> {
+            let list = cx.ints(name)?.unwrap_or_else(|| vec![0; length]);
+            if list.len() == length { Ok(list) } else { Failure::invalid(format!("`{name}` has {} entries, not {length}", list.len())) }
+        };
+        // Version 8 has `directions` of the inputs alone.
+        let directions = list(if cx.version < 9 { "directions" } else { "scan_input_directions" }, count)?;
+        let axes = list("scan_input_axes", count)?.into_iter().zip(&all[states..]).map(|(axis, x)| normalize_axis(axis, x.rank()));
+        let inputs = axes.zip(directions).map(|(axis, direction)| Ok((axis?, direction != 0))).collect::<Result<_, Failure>>()?;
+        let (out_axes, out_directions) = (list("scan_output_axes", outputs)?, list("scan_output_directions", outputs)?);
+        let outputs = out_axes.into_iter().zip(out_directions).map(|(axis, direction)| (axis, direction != 0)).collect();
+        Ok(Self { body, inputs, outputs })
+    }
+
+    /// Final states, then scan outputs.
+    fn run<'c, 'a>(&self, cx: &mut Cx<'_, 'p, 'c, 'a>, mut all: Vec<Tensor<'c, 'a>>) -> OpResult<'c, 'a> {
+        // Their extents come together.
+        let states = all.len() - self.inputs.len();
+        let extents = all[states..].iter().zip(&self.inputs).map(|(x, (axis, _))| x.dims()[*axis].clone());
+        let Some(trips) = extents.min_by_key(Dim::complexity) else { return Ok(Failure::invalid("nothing to scan")?) };
+        for (x, (axis, _)) in all[states..].iter_mut().zip(&self.inputs) {
+            let mut dims = x.dims().to_vec();
+            dims[*axis] = trips.clone();
+            *x = cx.with_dims(x, dims, "scanned axes of equal extents")?;
+        }
+        let short = trips.as_static().is_some_and(|trips| trips > 0 && trips.saturating_mul(self.body.node.len() as i64) <= MAX_SHORT);
+        let again = (all.clone(), trips.clone());
+        either(cx, !short, |cx| self.looped(cx, all, &trips), |cx| self.unrolled(cx, again.0, &again.1))
+    }
+
+    fn looped<'c, 'a>(&self, cx: &mut Cx<'_, 'p, 'c, 'a>, all: Vec<Tensor<'c, 'a>>, trips: &Dim) -> OpResult<'c, 'a> {
+        let (initial, inputs) = all.split_at(all.len() - self.inputs.len());
+        let (limit, last) = (cx.extent(trips, ElementType::I64)?, cx.extent(&(trips - &Dim::from(1)), ElementType::I64)?);
+        let inputs = inputs.iter().map(|x| cx.value(x).and_then(|x| cx.wrap(x))).collect::<Result<Vec<_>, _>>()?;
+        let outside = cx.importer.symbols.len() as u32;
+        let mut turns = Turns::begin(cx)?;
+        let mut arguments = initial.iter().map(|state| turns.carry(cx, state)).collect::<Result<Vec<_>, _>>()?;
+        let back = turns.turn(cx, |cx| cx.binary(Sub::create, &last, &turns.counter))?;
+        let place = |backwards: bool| if backwards { back.clone() } else { turns.counter.clone() };
+        for (x, (axis, backwards)) in inputs.iter().zip(&self.inputs) {
+            arguments.push(turns.turn(cx, |cx| {
+                let part = cx.window(x, *axis, &place(*backwards), Dim::from(1))?;
+                let mut dims = part.dims().to_vec();
+                dims.remove(*axis);
+                cx.reshape(&part, dims)
+            })?);
+        }
+        let places: Vec<Tensor<'c, 'a>> = self.outputs.iter().map(|(_, backwards)| place(*backwards)).collect();
+        let Some(results) = cx.subgraph(self.body, arguments, turns.block)? else { return Ok(missing()?) };
+        let (states, parts) = results.split_at(initial.len());
+        let mut next = kept(cx, &turns, initial, states)?;
+        let declared = &self.body.output[initial.len()..];
+        for (((part, (axis, _)), at), declared) in parts.iter().zip(&self.outputs).zip(&places).zip(declared) {
+            let axis = normalize_axis(*axis, part.rank() + 1)?;
+            next.push(scanned(cx, &mut turns, (part, declared), (axis, trips), at, outside)?);
+        }
+        let mut results = turns.end(cx, &next, |cx, carried| cx.compare(Lt::create, &carried[0], &limit))?;
+        results.remove(0);
+        Ok(results)
+    }
+
+    /// One copy of the body per element of the scanned axis.
+    fn unrolled<'c, 'a>(&self, cx: &mut Cx<'_, 'p, 'c, 'a>, mut all: Vec<Tensor<'c, 'a>>, trips: &Dim) -> OpResult<'c, 'a> {
+        let Some(trips) = trips.as_static() else {
+            return Ok(Failure::unsupported(format!("a scan over the symbolic extent {trips}; fix it with --dim"))?);
+        };
+        check_unrolled(self.body, trips)?;
+        let inputs = all.split_off(all.len() - self.inputs.len());
+        let (block, mut scanned) = (cx.block, vec![vec![]; self.outputs.len()]);
+        for turn in 0..trips {
+            let mut arguments = all.clone();
+            for (x, (axis, backwards)) in inputs.iter().zip(&self.inputs) {
+                let at = if *backwards { trips - 1 - turn } else { turn };
+                let part = cx.slice_axis(x, *axis, at, at + 1)?;
+                let mut dims = part.dims().to_vec();
+                dims.remove(*axis);
+                arguments.push(cx.reshape(&part, dims)?);
+            }
+            let Some(results) = cx.subgraph(self.body, arguments, block)? else { return Ok(missing()?) };
+            let mut results = results.into_iter();
+            all.iter_mut().zip(&mut results).for_each(|(value, next)| *value = next);
+            scanned.iter_mut().zip(results).for_each(|(list, output)| list.push(output));
+        }
+        for (mut list, (axis, backwards)) in scanned.into_iter().zip(&self.outputs) {
+            let Some(first) = list.first() else { return Ok(Failure::unsupported("a scan over an empty axis")?) };
+            let axis = normalize_axis(*axis, first.rank() + 1)?;
+            if *backwards {
+                list.reverse();
+            }
+            all.push(stack(cx, &list, axis)?);
+        }
+        Ok(all)
+    }
+}
+
+fn scan<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
+    let all = cx.all_inputs()?;
+    Scan::read(cx, &all)?.run(cx, all)
+}
+
+/// Version 8 has a batch as the first axis of all: the scan of each element in turn.
+fn scan_batch<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
+    if cx.optional(0).is_some() {
+        return Ok(Failure::unsupported("sequences of different lengths")?);
+    }
+    let all = cx.inputs.get(1..).unwrap_or_default().iter().cloned().collect::<Option<Vec<_>>>().unwrap_or_default();
+    let batch = all.iter().filter_map(|x| x.dims().first().cloned()).min_by_key(Dim::complexity);
+    let Some(batch) = batch.filter(|_| all.iter().all(|x| x.rank() > 0)) else {
+        return Ok(Failure::invalid("an input has no batch")?);
+    };
+    let mut inputs = vec![];
+    for x in &all {
+        let dims = [std::slice::from_ref(&batch), &x.dims()[1..]].concat();
+        let x = cx.with_dims(x, dims, "batches of equal extents")?;
+        let value = cx.value(&x)?;
+        inputs.push(cx.wrap(value)?);
+    }
+    let limit = cx.extent(&batch, ElementType::I64)?;
+    let outside = cx.importer.symbols.len() as u32;
+    let mut turns = Turns::begin(cx)?;
+    let results = turns.turn(cx, |cx| {
+        let mut parts = vec![];
+        for x in &inputs {
+            let part = cx.window(x, 0, &turns.counter, Dim::from(1))?;
+            parts.push(cx.reshape(&part, x.dims()[1..].to_vec())?);
+        }
+        Scan::read(cx, &parts)?.run(cx, parts)
+    })?;
+    let (mut next, counter) = (vec![], turns.counter.clone());
+    for part in results.iter().zip(&cx.graph("body")?.output) {
+        next.push(scanned(cx, &mut turns, part, (0, &batch), &counter, outside)?);
+    }
+    let mut results = turns.end(cx, &next, |cx, carried| cx.compare(Lt::create, &carried[0], &limit))?;
+    results.remove(0);
+    Ok(results)
 }

@@ -287,9 +287,16 @@ fn recurrent<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>, cell: Cell) -> OpResult<'c, 'a
     if batch_first {
         x = cx.transpose(&x, vec![1, 0, 2])?;
     }
-    let batch = x.dims()[1].clone();
+    let lstm = matches!(cell, Cell::Lstm { .. });
+    // States have the batch too; one that says more about it counts.
+    let states: Vec<usize> = (5..if lstm { 7 } else { 6 }).collect();
+    let batches = states.iter().filter_map(|i| cx.optional(*i)?.dims().get(usize::from(!batch_first)).cloned());
+    let batch = std::iter::once(x.dims()[1].clone()).chain(batches).min_by_key(Dim::complexity).expect("one of them is the input's");
     let (directions, rows) = (reverse.len() as i64, cell.gates() * hidden);
-    check_shape("W", &w, &[directions.into(), rows.into(), x.dims()[2].clone()])?;
+    let steps = x.dims()[0].clone();
+    let width = w.dims()[2].clone();
+    x = cx.with_dims(&x, vec![steps, batch.clone(), width.clone()], "the batch of its states and the width of its weights")?;
+    check_shape("W", &w, &[directions.into(), rows.into(), width])?;
     check_shape("R", &r, &[directions.into(), rows.into(), hidden.into()])?;
     let bias = cx.optional(3);
     if let Some(bias) = &bias {
@@ -297,18 +304,26 @@ fn recurrent<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>, cell: Cell) -> OpResult<'c, 'a
     }
     let lengths = match cx.optional(4) {
         Some(lengths) => {
-            check_shape("sequence_lens", &lengths, std::slice::from_ref(&batch))?;
-            Some(lengths)
+            if lengths.rank() != 1 {
+                return Ok(Failure::invalid("sequence_lens has one axis")?);
+            }
+            Some(cx.with_dims(&lengths, vec![batch.clone()], "a length for each sequence of the batch")?)
         }
         None => None,
     };
-    let lstm = matches!(cell, Cell::Lstm { .. });
     let mut initial = vec![];
-    for i in 5..if lstm { 7 } else { 6 } {
+    for i in states {
         initial.push(match cx.optional(i) {
             Some(state) => {
                 let state = if batch_first { cx.transpose(&state, vec![1, 0, 2])? } else { state };
-                cx.broadcast_to(&state, &[directions.into(), batch.clone(), hidden.into()])?
+                if state.rank() != 3 {
+                    return Ok(Failure::invalid("a state has 3 axes")?);
+                }
+                cx.with_dims(
+                    &state,
+                    vec![directions.into(), batch.clone(), hidden.into()],
+                    "states of its directions, batch and hidden size",
+                )?
             }
             None => {
                 let zero = cx.scalar(x.element(), 0.0)?;

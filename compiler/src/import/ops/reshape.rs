@@ -130,15 +130,21 @@ fn axes(cx: &Cx) -> Result<Option<Vec<i64>>, Failure> {
 }
 
 fn squeeze<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
-    let x = cx.input(0)?;
+    let mut x = cx.input(0)?;
     let one = Dim::from(1);
     if let Some(named) = cx.open_operand(1).filter(|_| cx.version >= 13) {
         return squeeze_while_running(cx, &x, &named);
     }
     let axes = match axes(cx)? {
         Some(axes) => normalize_axes(&axes, x.rank())?,
-        None if x.dims().iter().all(|dim| dim.as_static().is_some()) => (0..x.rank()).filter(|axis| x.dims()[*axis] == one).collect(),
-        None => return Ok(Failure::unsupported("removing all unit axes of a tensor with symbolic dims")?),
+        None => {
+            // Another extent than 1 keeps its axis, so the rank is that of runs where symbolic ones are larger.
+            for dim in x.dims().to_vec().iter().filter(|dim| dim.as_static().is_none()) {
+                let what = "extents of 2 and more where its `axes` are left out; fix those that are 1 with --dim";
+                x = cx.require_at_most(&x, &Dim::from(2), dim, what)?;
+            }
+            (0..x.rank()).filter(|axis| x.dims()[*axis] == one).collect()
+        }
     };
     let mut squeezed = x.dims().to_vec();
     axes.iter().for_each(|axis| squeezed[*axis] = one.clone());

@@ -4,7 +4,6 @@
 
 use super::{
     OpResult, Row,
-    control::{argument, new_region, values_in, within},
     index::{Places, gather_places, positions, scatter_places, single, take},
     order::{ranks, scan, sort_keys},
     row,
@@ -12,14 +11,14 @@ use super::{
 use crate::import::{
     error::Failure,
     node::{Binary, NodeContext, normalize_axis},
+    repeat::Turns,
     value::Tensor,
 };
 use winze_graph::{
-    dialect::{Add, And, Div, Eq, Gt, Le, Lt, Maximum, Minimum, Mod, Mul, Ne, Not, Sub, While, Xor, Yield},
+    dialect::{Add, And, Div, Eq, Gt, Le, Lt, Maximum, Minimum, Mod, Mul, Ne, Not, Sub, Xor},
     dim::Dim,
     types::ElementType,
 };
-use winze_mlir::melior::ir::{BlockLike, Location, Type, Value, ValueLike};
 
 pub const OPS: &[Row] =
     &[row("NonZero", non_zero), row("Compress", compress), row("Unique", unique), row("NonMaxSuppression", non_max_suppression)];
@@ -350,19 +349,13 @@ fn settle<'c, 'a>(
 ) -> Result<Tensor<'c, 'a>, Failure> {
     let pairs = [dims, &dims[2..]].concat();
     let changed = cx.scalar(ElementType::Bool, 1.0)?;
-    let block = cx.block;
-    let (valid_value, threshold_value) = (cx.value(valid)?, cx.value(threshold)?);
-    let (valid, threshold) = (cx.wrap(valid_value)?, cx.wrap(threshold_value)?);
-    let start = values_in(cx, &[valid.clone(), changed], block)?;
-    let types: Vec<Type<'c>> = start.iter().map(|value| value.r#type()).collect();
-    let arguments: Vec<(Type<'c>, Location<'c>)> = types.iter().map(|r#type| (*r#type, cx.location)).collect();
-    let ((before, before_block), (body, body_block)) = (new_region(&arguments), new_region(&arguments));
-    let go_on = argument(cx, before_block, 1)?;
-    let go_on = values_in(cx, &[go_on], before_block)?;
-    before_block.append_operation(Yield::create(cx.context(), cx.location, &go_on));
-
-    let next = within(cx, body_block, |cx| {
-        let kept = argument(cx, body_block, 0)?;
+    // Made in front of the loop, which uses it.
+    let threshold = cx.value(threshold)?;
+    let threshold = cx.wrap(threshold)?;
+    let mut turns = Turns::begin(cx)?;
+    let kept = turns.carry(cx, valid)?;
+    turns.carry(cx, &changed)?;
+    let next = turns.turn(cx, |cx| {
         let overlaps = boxes.overlap(cx, &pairs, &threshold)?;
         let index = positions(cx, &pairs[2], ElementType::I32)?;
         let (this, other) = (cx.broadcast_along(&index, &[2], &pairs)?, cx.broadcast_along(&index, &[3], &pairs)?);
@@ -372,14 +365,11 @@ fn settle<'c, 'a>(
         let hit = cx.binary(And::create, &hit, &suppresses)?;
         let hit = cx.reduce("or", &hit, &[3])?;
         let free = cx.unary(Not::create, &hit)?;
-        let next = cx.binary(And::create, &free, &valid)?;
+        let next = cx.binary(And::create, &free, valid)?;
         let differs = cx.binary(Xor::create, &next, &kept)?;
         let changed = cx.reduce("or", &differs, &[0, 1, 2])?;
         Ok::<_, Failure>([next, changed])
     })?;
-    let values = values_in(cx, &next, body_block)?;
-    body_block.append_operation(Yield::create(cx.context(), cx.location, &values));
-    let op = cx.block.append_operation(While::create(cx.context(), cx.location, &start, [before, body], &types));
-    let kept: Value<'c, 'a> = op.result(0).map_err(|error| Failure::Invalid(error.to_string()))?.into();
-    cx.wrap(kept)
+    let results = turns.end(cx, &next, |_, carried| Ok(carried[2].clone()))?;
+    Ok(results[1].clone())
 }

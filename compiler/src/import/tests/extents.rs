@@ -11,8 +11,12 @@ use winze_mlir::walk;
 fn evaluate(nodes: Vec<NodeProto>, dims: &[&str], constants: Vec<TensorProto>, symbols: &[i64], x: Tensor) -> Result<Vec<f32>, String> {
     let arguments = vec![info("x", data_type::FLOAT, dims), info("l", data_type::FLOAT, &["m"])];
     let model = model(graph(nodes, arguments, vec![info("y", data_type::FLOAT, &["?"; 1])], constants));
+    evaluate_model(&model, symbols, x)
+}
+
+fn evaluate_model(model: &ModelProto, symbols: &[i64], x: Tensor) -> Result<Vec<f32>, String> {
     let context = new_context();
-    let imported = import(&context, &model, &[]).unwrap_or_else(|error| panic!("{error}"));
+    let imported = import(&context, model, &[]).unwrap_or_else(|error| panic!("{error}"));
     let body = imported.module.body();
     let function = walk::operations(body).next().expect("a function");
     let l = Tensor::new(&[symbols[symbols.len() - 1] as usize], &vec![0f32; symbols[symbols.len() - 1] as usize]);
@@ -154,4 +158,100 @@ fn reshapes_that_need_not_come_out_even_are_left_to_the_run() {
     assert_eq!(run(4), Ok(vec![2.0, 4.0]));
     let message = run(5).unwrap_err();
     assert!(message.contains("Reshape at r_node needs as many elements as `x` has"), "{message}");
+}
+
+/// Turns as many as `l` is long: the sum of the first elements of `x` in each, as long as it is below 4.
+fn summing(condition: NodeProto) -> NodeProto {
+    let body = graph(
+        vec![
+            node("Gather", &["x", "i"], &["e"], vec![]),
+            node("Add", &["sum", "e"], &["next"], vec![]),
+            node("Constant", &[], &["four"], vec![float("value_float", 4.0)]),
+            condition,
+            node("Identity", &["next"], &["seen"], vec![]),
+        ],
+        vec![info("i", data_type::INT64, &[]), info("go", data_type::BOOL, &[]), info("sum", data_type::FLOAT, &[])],
+        vec![info("on", data_type::BOOL, &[]), info("next", data_type::FLOAT, &[]), info("seen", data_type::FLOAT, &[])],
+        vec![],
+    );
+    node("Loop", &["trips", "", "zero"], &["sum", "y"], vec![graph_attribute("body", body)])
+}
+
+#[test]
+fn scan_outputs_are_as_many_as_the_turns_of_a_loop() {
+    let run = |condition: NodeProto, n: usize, m: i64| {
+        let nodes = vec![length(), node("Squeeze", &["m"], &["trips"], vec![]), summing(condition)];
+        let zero = TensorProto { dims: vec![], ..floats("zero", &[1], &[0.0]) };
+        evaluate(nodes, &["n"], vec![zero], &[n as i64, m], counting(n))
+    };
+    let always = || node("Identity", &["go"], &["on"], vec![]);
+    assert_eq!(run(always(), 5, 4), Ok(vec![0.0, 1.0, 3.0, 6.0]));
+    assert_eq!(run(always(), 5, 0), Ok(vec![]));
+    let below = || node("Less", &["next", "four"], &["on"], vec![]);
+    assert_eq!(run(below(), 9, 9), Ok(vec![0.0, 1.0, 3.0, 6.0]));
+    assert_eq!(run(below(), 9, 2), Ok(vec![0.0, 1.0]));
+}
+
+/// Scans of `x`, [n, 2], with a state of 2 elements: the sums so far, and the state after each step.
+fn running_sums(outer: &[&str], attributes: Vec<AttributeProto>) -> GraphProto {
+    let body = graph(
+        vec![node("Add", &["s", "e"], &["t"], vec![]), node("Identity", &["t"], &["o"], vec![])],
+        vec![info("s", data_type::FLOAT, &["2"]), info("e", data_type::FLOAT, &["2"])],
+        vec![info("t", data_type::FLOAT, &["2"]), info("o", data_type::FLOAT, &["2"])],
+        vec![],
+    );
+    let attributes = [attributes, vec![graph_attribute("body", body), int("num_scan_inputs", 1)]].concat();
+    let nodes = vec![node("Scan", outer, &["last", "all"], attributes), node("Reshape", &["all", "flat"], &["y"], vec![])];
+    let arguments = vec![info("x", data_type::FLOAT, &["n", "2"]), info("l", data_type::FLOAT, &["m"])];
+    graph(nodes, arguments, vec![info("y", data_type::FLOAT, &["?"])], vec![longs("flat", &[-1]), floats("start", &[2], &[0.0; 2])])
+}
+
+#[test]
+fn scans_go_over_extents_that_only_the_run_knows() {
+    let scan = |attributes: Vec<AttributeProto>, n: usize| {
+        let x = Tensor { shape: vec![n, 2], ..counting(2 * n) };
+        evaluate_model(&model(running_sums(&["start", "x"], attributes)), &[n as i64, 1], x)
+    };
+    assert_eq!(scan(vec![], 3), Ok(vec![0.0, 1.0, 2.0, 4.0, 6.0, 9.0]));
+    assert_eq!(scan(vec![], 0), Ok(vec![]));
+    let backwards = vec![ints("scan_input_directions", &[1]), ints("scan_output_directions", &[1]), ints("scan_output_axes", &[1])];
+    assert_eq!(scan(backwards, 3), Ok(vec![6.0, 6.0, 4.0, 9.0, 8.0, 5.0]));
+}
+
+/// Operator set 8: each has a batch in front, here of n sequences of one step.
+#[test]
+fn scans_of_batches_go_over_each_sequence() {
+    let mut graph = running_sums(&["", "starts", "steps"], vec![]);
+    graph.node.insert(0, node("Identity", &["x"], &["starts"], vec![]));
+    graph.node.insert(1, node("Unsqueeze", &["x"], &["steps"], vec![ints("axes", &[1])]));
+    let mut model = model(graph);
+    model.opset_import[0].version = 8;
+    let run = |n: usize| evaluate_model(&model, &[n as i64, 1], Tensor { shape: vec![n, 2], ..counting(2 * n) });
+    assert_eq!(run(2), Ok(vec![0.0, 2.0, 4.0, 6.0]));
+    assert_eq!(run(1), Ok(vec![0.0, 2.0]));
+}
+
+#[test]
+fn axes_that_may_have_one_element_are_squeezed_by_name_or_in_runs_where_they_have_more() {
+    let run = |n: usize| {
+        let x = Tensor { shape: vec![1, n], ..counting(n) };
+        evaluate(vec![node("Squeeze", &["x"], &["y"], vec![])], &["1", "n"], vec![], &[n as i64, 1], x)
+    };
+    assert_eq!(run(3), Ok(vec![0.0, 1.0, 2.0]));
+    let message = run(1).unwrap_err();
+    assert!(message.contains("Squeeze at y_node needs extents of 2 and more"), "{message}");
+}
+
+/// A state of one sequence makes the batch one, and what follows has that extent.
+#[test]
+fn states_say_how_large_the_batch_is() {
+    let nodes = vec![node("RNN", &["x", "w", "r", "", "", "h"], &["", "last"], vec![]), node("Squeeze", &["last"], &["y"], vec![])];
+    let constants = vec![floats("w", &[1, 2, 1], &[0.0; 2]), floats("r", &[1, 2, 2], &[0.0; 4]), floats("h", &[1, 1, 2], &[0.5; 2])];
+    let run = |n: usize| {
+        let x = Tensor { shape: vec![1, n, 1], ..counting(n) };
+        evaluate(nodes.clone(), &["1", "n", "1"], constants.clone(), &[n as i64, 1], x)
+    };
+    assert_eq!(run(1), Ok(vec![0.0, 0.0]));
+    let message = run(2).unwrap_err();
+    assert!(message.contains("RNN at _node needs the batch of its states"), "{message}");
 }
