@@ -56,6 +56,11 @@ fn ordered(a: Dim, b: Dim) -> Option<(Dim, Dim)> {
     Some(if difference <= 0 { (a, b) } else { (b, a) })
 }
 
+/// An extent that is at least each of two.
+pub fn larger(a: Dim, b: Dim) -> Dim {
+    ordered(a.clone(), b.clone()).map_or_else(|| &a + &b, |(_, larger)| larger)
+}
+
 /// The range of a value; `from` gives those of values that no op computes.
 pub fn range_of(value: Value, from: &dyn Fn(Value) -> Option<Range>) -> Range {
     visit(value, from, 0)

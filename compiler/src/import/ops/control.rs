@@ -8,15 +8,16 @@ use crate::import::{
     error::{Failure, ImportError},
     node::{NodeContext, normalize_axis},
     proto::{DimensionProto, DimensionValue, GraphProto, TypeValue, ValueInfoProto},
-    repeat::{Turns, new_region},
+    repeat::{Turns, new_region, within},
     value::{Data, Tensor},
+    value_range::larger,
 };
 use winze_graph::{
-    dialect::{And, Fail, If, Lt, Maximum, Sub, Yield},
+    dialect::{And, DynamicUpdateSlice, Fail, If, Lt, Maximum, Sub, Yield},
     dim::Dim,
     types::{ElementType, TensorType},
 };
-use winze_mlir::melior::ir::{BlockLike, BlockRef, Type, Value, operation::OperationLike};
+use winze_mlir::melior::ir::{BlockLike, BlockRef, Type, Value, ValueLike, operation::OperationLike};
 
 pub const OPS: &[Row] = &[row("If", if_), row("Loop", loop_), row_until("Scan", 8, scan_batch), row_since("Scan", 9, scan)];
 
@@ -118,36 +119,107 @@ fn if_<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
             let failed = fail(cx, &outputs, &what, &at, then_block)?;
             (Some(failed), Some(outputs))
         }
-        // Where the sizes alone decide between results of different shapes, the first branch gives the shapes of everything that follows.
+        // Where the sizes alone decide between results of different ranks, the first branch gives the shapes of everything that follows.
         (Ok(Some(outputs)), Ok(Some(others)))
-            if outputs.iter().zip(&others).any(|(a, b)| a.r#type != b.r#type) && cx.importer.follows_from_sizes(&input) =>
+            if outputs.iter().zip(&others).any(|(a, b)| a.rank() != b.rank()) && cx.importer.follows_from_sizes(&input) =>
         {
             (else_region, else_block) = new_region();
             cx.importer.forget_symbols(symbols);
-            let failed = fail(cx, &outputs, "it gives results of other shapes", name, else_block)?;
+            let failed = fail(cx, &outputs, "it gives results of another rank", name, else_block)?;
             (Some(outputs), Some(failed))
         }
         (then_outputs, else_outputs) => (then_outputs?, else_outputs?),
     };
     let (Some(then_outputs), Some(else_outputs)) = (then_outputs, else_outputs) else { return Ok(missing()?) };
-    if then_outputs.iter().flat_map(|output| output.dims()).any(|dim| dim.symbol_count() > outside) {
-        return Ok(Failure::unsupported("a branch computes the sizes of its results")?);
-    }
-    for (i, (a, b)) in then_outputs.iter().zip(&else_outputs).enumerate() {
-        if a.r#type != b.r#type {
+    let blocks = [then_block, else_block];
+    let mut joined =
+        Joined { condition: condition.clone(), outside, blocks, results: Default::default(), counts: Default::default(), counted: vec![] };
+    for (i, (a, b)) in then_outputs.into_iter().zip(else_outputs).enumerate() {
+        if a.element() != b.element() || a.rank() != b.rank() {
             let why = format!("output {i} has the type {} in one branch and {} in the other", show(&a.r#type), show(&b.r#type));
             return Ok(Failure::unsupported(why)?);
         }
+        joined.add(cx, [a, b])?;
     }
-    for (outputs, block) in [(&then_outputs, then_block), (&else_outputs, else_block)] {
-        let values = values_in(cx, outputs, block)?;
+    let mut types: Vec<Type<'c>> = vec![];
+    for ((results, counts), block) in joined.results.iter().zip(&joined.counts).zip(blocks) {
+        let values = values_in(cx, &[results.as_slice(), counts].concat(), block)?;
+        types = values.iter().map(|value| value.r#type()).collect();
         block.append_operation(Yield::create(cx.context(), cx.location, &values));
     }
-    let types: Vec<Type<'c>> = then_outputs.iter().map(|tensor| tensor.r#type.to_type(cx.context())).collect();
     let condition = cx.value(&condition)?;
     let op = cx.block.append_operation(If::create(cx.context(), cx.location, condition, [then_region, else_region], &types));
     let results: Vec<Value<'c, 'a>> = op.results().map(Into::into).collect();
-    Ok(results.into_iter().map(|value| cx.wrap(value)).collect::<Result<_, _>>()?)
+    let mut results = results.into_iter().map(|value| cx.wrap(value)).collect::<Result<Vec<_>, _>>()?;
+    let counts = results.split_off(joined.results[0].len());
+    for ((result, axis), count) in joined.counted.into_iter().zip(counts) {
+        let most = results[result].dims()[axis].clone();
+        let count = cx.size(&count, "extents of a branch", "", Some(most))?;
+        results[result] = cx.symbolic_slice(&results[result], axis, &Dim::from(0), &count, 1)?;
+    }
+    Ok(results)
+}
+
+/// The results of both branches of an `If`, brought to equal types.
+struct Joined<'c, 'a> {
+    condition: Tensor<'c, 'a>,
+    /// Symbols from this number on are those of the branches.
+    outside: u32,
+    blocks: [BlockRef<'c, 'a>; 2],
+    results: [Vec<Tensor<'c, 'a>>; 2],
+    /// Extents that the branches compute, which they yield too, and of which result and axis they are.
+    counts: [Vec<Tensor<'c, 'a>>; 2],
+    counted: Vec<(usize, usize)>,
+}
+
+impl<'c, 'a> Joined<'c, 'a> {
+    /// Extents that differ become sizes, chosen by the condition. Where a branch computes its own, the result has room for the most.
+    fn add(&mut self, cx: &mut Cx<'_, '_, 'c, 'a>, pair: [Tensor<'c, 'a>; 2]) -> Result<(), Failure> {
+        let mut dims = pair[0].dims().to_vec();
+        let mut computed = vec![];
+        for (axis, dim) in dims.iter_mut().enumerate() {
+            let other = &pair[1].dims()[axis];
+            let inside = [&*dim, other].iter().any(|dim| dim.symbol_count() > self.outside);
+            if *dim == *other && !inside {
+                continue;
+            }
+            let sizes = &cx.importer.sizes;
+            let most = larger(sizes.range(dim).1, sizes.range(other).1);
+            *dim = if inside {
+                computed.push(axis);
+                most
+            } else {
+                let (a, b) = (cx.number(dim), cx.number(other));
+                let extent = cx.select(&self.condition, &a, &b)?;
+                cx.size(&extent, "extents of the branches", "", Some(most))?
+            };
+        }
+        for (branch, part) in pair.into_iter().enumerate() {
+            let counts: Vec<Tensor<'c, 'a>> = computed.iter().map(|axis| cx.number(&part.dims()[*axis])).collect();
+            let mut own = dims.clone();
+            computed.iter().for_each(|axis| own[*axis] = part.dims()[*axis].clone());
+            let part = within(cx, self.blocks[branch], |cx| {
+                let part = cx.with_dims(&part, own, "extents of the branch that is taken")?;
+                if computed.is_empty() { Ok(part) } else { in_front(cx, &part, &computed, &dims) }
+            })?;
+            self.results[branch].push(part);
+            self.counts[branch].extend(counts);
+        }
+        let result = self.results[0].len() - 1;
+        self.counted.extend(computed.into_iter().map(|axis| (result, axis)));
+        Ok(())
+    }
+}
+
+/// `x` in a tensor of zeros that is longer along `axes`.
+fn in_front<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>, x: &Tensor<'c, 'a>, axes: &[usize], dims: &[Dim]) -> Result<Tensor<'c, 'a>, Failure> {
+    let zero = cx.scalar(x.element(), 0.0)?;
+    let room = cx.broadcast_to(&zero, dims)?;
+    let start = cx.number(&Dim::from(0));
+    let (room, x, start) = (cx.value(&room)?, cx.value(x)?, cx.value(&start)?);
+    let axes: Vec<i64> = axes.iter().map(|axis| *axis as i64).collect();
+    let starts = vec![start; axes.len()];
+    cx.emit(DynamicUpdateSlice::create(cx.context(), cx.location, room, x, &starts, axes, &[room.r#type()]))
 }
 
 fn show(r#type: &TensorType) -> String {

@@ -255,3 +255,37 @@ fn states_say_how_large_the_batch_is() {
     let message = run(2).unwrap_err();
     assert!(message.contains("RNN at _node needs the batch of its states"), "{message}");
 }
+
+/// `If` on whether the sum of `x` is above 10.
+fn if_large(then: Vec<NodeProto>, otherwise: Vec<NodeProto>, n: usize, m: i64) -> Result<Vec<f32>, String> {
+    let branch = |nodes: Vec<NodeProto>| graph(nodes, vec![], vec![info("b", data_type::FLOAT, &["?"])], vec![]);
+    let branches = vec![graph_attribute("then_branch", branch(then)), graph_attribute("else_branch", branch(otherwise))];
+    let nodes = vec![
+        node("ReduceSum", &["x"], &["s"], vec![int("keepdims", 0)]),
+        node("Greater", &["s", "ten"], &["c"], vec![]),
+        node("If", &["c"], &["r"], branches),
+        node("Add", &["r", "ten"], &["y"], vec![]),
+    ];
+    evaluate(nodes, &["n"], vec![TensorProto { dims: vec![], ..floats("ten", &[1], &[10.0]) }], &[n as i64, m], counting(n))
+}
+
+#[test]
+fn branches_give_results_of_different_extents() {
+    let run =
+        |n: usize, m: i64| if_large(vec![node("Identity", &["x"], &["b"], vec![])], vec![node("Identity", &["l"], &["b"], vec![])], n, m);
+    assert_eq!(run(6, 2), Ok(vec![10.0, 11.0, 12.0, 13.0, 14.0, 15.0]));
+    assert_eq!(run(3, 4), Ok(vec![10.0; 4]));
+    assert_eq!(run(3, 0), Ok(vec![]));
+}
+
+/// The elements of `x` that are not zero, or `l`.
+#[test]
+fn branches_compute_the_extents_of_their_results() {
+    let chosen = || {
+        let found = node("Compress", &["x", "c2"], &["b"], vec![int("axis", 0)]);
+        vec![node("Cast", &["x"], &["c2"], vec![int("to", i64::from(data_type::BOOL))]), found]
+    };
+    let run = |n: usize, m: i64| if_large(chosen(), vec![node("Identity", &["l"], &["b"], vec![])], n, m);
+    assert_eq!(run(6, 2), Ok(vec![11.0, 12.0, 13.0, 14.0, 15.0]));
+    assert_eq!(run(3, 7), Ok(vec![10.0; 7]));
+}
