@@ -151,6 +151,9 @@ pub struct ModelOptions {
     /// Largest size that a value of the model, or any, decides while running
     #[arg(long, value_name = "[NAME=]N", action = clap::ArgAction::Append, help_heading = "Compiling")]
     pub max_size: Vec<String>,
+    /// A library with kernels of your own that the model calls; for a model, also their declarations, FILE.toml, as for compile
+    #[arg(long = "extern", value_name = "FILE", action = clap::ArgAction::Append)]
+    pub externs: Vec<PathBuf>,
     /// Where to run: cpu, vulkan, vulkan:INDEX or vulkan:NAME
     #[arg(short, long, value_name = "DEVICE", default_value = "cpu")]
     pub device: String,

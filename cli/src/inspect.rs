@@ -129,12 +129,19 @@ fn text(program: &Program, dims: &[(String, i64)]) -> String {
             let (grid, class) = (kernel_expr_text(&kernel.grid), &kernel.class);
             line(4, &format!("{} ({class}): grid {grid}, workspace {workspace} bytes, used {uses} times", kernel.name));
         }
+        for external in &variant.externs {
+            line(2, &format!("calls   {}{}, which the host brings", external.name, external.signature));
+        }
         for (function, program) in manifest.functions.iter().zip(&variant.programs) {
             line(2, &format!("program of {}: {} instructions", function.name, program.code.len()));
             for instruction in &program.code {
-                if let Instruction::Dispatch { dispatch, .. } = instruction {
-                    let used = &variant.dispatches[*dispatch as usize];
-                    line(4, &format!("{} <- {}", variant.kernels[used.kernel as usize].name, used.nodes.join(", ")));
+                match instruction {
+                    Instruction::Dispatch { dispatch, .. } => {
+                        let used = &variant.dispatches[*dispatch as usize];
+                        line(4, &format!("{} <- {}", variant.kernels[used.kernel as usize].name, used.nodes.join(", ")));
+                    }
+                    Instruction::CallExtern { external, .. } => line(4, &format!("call {}", variant.externs[*external as usize].name)),
+                    _ => {}
                 }
             }
         }
@@ -189,6 +196,7 @@ fn variant_object(manifest: &Manifest, variant: &Variant, dims: &[(String, i64)]
         })
     });
     let dispatches = variant.dispatches.iter().map(|dispatch| json!({"kernel": dispatch.kernel, "nodes": dispatch.nodes}));
+    let externs = variant.externs.iter().map(|external| json!({"name": external.name, "signature": external.signature}));
     let programs = manifest.functions.iter().zip(&variant.programs).map(|(function, program)| {
         let mut object = json!({
             "function": function.name, "arena_bytes": expr_text(function, &program.arena), "instructions": program.code.len(),
@@ -201,7 +209,8 @@ fn variant_object(manifest: &Manifest, variant: &Variant, dims: &[(String, i64)]
     });
     json!({
         "target": variant.target, "requires": requires, "weights_bytes": weights_bytes(manifest, variant),
-        "kernels": kernels.collect::<Vec<_>>(), "dispatches": dispatches.collect::<Vec<_>>(), "programs": programs.collect::<Vec<_>>(),
+        "kernels": kernels.collect::<Vec<_>>(), "dispatches": dispatches.collect::<Vec<_>>(), "externs": externs.collect::<Vec<_>>(),
+        "programs": programs.collect::<Vec<_>>(),
     })
 }
 

@@ -30,6 +30,7 @@ pub fn open(options: &ModelOptions, console: &Console) -> Result<Opened, Failure
             (options.no_cache, "--no-cache"),
             (!options.value.is_empty(), "--value"),
             (!options.max_size.is_empty(), "--max-size"),
+            (options.externs.iter().any(|file| is_declaration(file)), "--extern FILE.toml"),
         ];
         if let Some((_, flag)) = flags.into_iter().find(|(given, _)| *given) {
             return Err(Failure::Usage(format!("{flag} is for compiling, but {} is compiled already", path.display())));
@@ -59,6 +60,11 @@ fn is_artifact(path: &Path) -> Result<bool, Failure> {
     Ok(start == MAGIC || path.extension().is_some_and(|extension| extension == "wz"))
 }
 
+/// Whether a file of `--extern` declares kernels, for the compiler; else it is a library of them.
+pub fn is_declaration(file: &Path) -> bool {
+    file.extension().is_some_and(|extension| extension == "toml")
+}
+
 fn compile_words(options: &ModelOptions, artifact: &Path, console: &Console) -> Vec<OsString> {
     let mut words: Vec<OsString> = vec![options.model.clone().into(), "-o".into(), artifact.into(), "--link".into()];
     if options.no_cache {
@@ -84,6 +90,9 @@ fn compile_words(options: &ModelOptions, artifact: &Path, console: &Console) -> 
     }
     for size in &options.max_size {
         words.extend(["--max-size".into(), size.into()]);
+    }
+    for file in options.externs.iter().filter(|file| is_declaration(file)) {
+        words.extend(["--extern".into(), file.into()]);
     }
     // The values and shapes of inputs that are known: the compiler uses those that the model cannot do without.
     for input in &options.input {

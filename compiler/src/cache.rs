@@ -44,7 +44,7 @@ impl Key {
     pub fn new(model: &Path, level: u8, options: &CompileOptions) -> Option<Self> {
         // A new option has to find its place here.
         let CompileOptions { targets, import, jobs: _, emit: _ } = options;
-        let ImportOptions { dims, max_sizes, specializations, values, inputs } = import;
+        let ImportOptions { dims, max_sizes, specializations, values, inputs, externs } = import;
         let mut hasher = blake3::Hasher::new();
         let mut part = |label: &str, hash: &[u8]| {
             hasher.update(&(label.len() as u64).to_le_bytes()).update(label.as_bytes());
@@ -55,6 +55,7 @@ impl Key {
         part("dims", format!("{dims:?}").as_bytes());
         part("max sizes", format!("{max_sizes:?}").as_bytes());
         part("specializations", format!("{specializations:?}").as_bytes());
+        part("externs", format!("{externs:?}").as_bytes());
         for value in values {
             part("value of", value.input.as_bytes());
             part("value", hash_of(&value.file).ok()?.as_bytes());

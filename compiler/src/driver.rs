@@ -6,7 +6,7 @@ use crate::{
     cache::{Cache, Key},
     compile::{CompileError, CompileOptions, Emit, Target, compile, static_library},
     context,
-    import::{DimSetting, ImportOptions, SizeSetting, Specialization, ValueSetting, import_onnx},
+    import::{Declaration, DimSetting, ImportOptions, SizeSetting, Specialization, ValueSetting, import_onnx, read_declarations},
     stage::Stage,
     steps::{
         self,
@@ -53,6 +53,7 @@ enum Command {
   winze compile model.onnx -o model.wz --target cpu=x86-64-v3 --target vulkan
   winze compile model.onnx -o model.wz --dim batch=1 --dim 'length<=512'
   winze compile model.onnx -o model.wz --specialize batch=1 --specialize batch=8
+  winze compile model.onnx -o model.wz --extern smooth.toml        kernels of your own for custom operators
   winze compile model.onnx --emit kernels
   winze compile model.onnx -o model.wz --emit all --emit-folder stages
   winze compile model.onnx --emit static-lib -o libmodel.a         a library and model.h, for C programs that cannot map files")]
@@ -77,6 +78,9 @@ struct CompileArguments {
     /// Sizes that the value NAME of the model, or any, decides while running are at most N; may be repeated
     #[arg(long = "max-size", value_name = "[NAME=]N")]
     max_sizes: Vec<SizeSetting>,
+    /// Kernels of your own for operators of the model, declared in FILE.toml (docs/extern-kernels.md); may be repeated
+    #[arg(long = "extern", value_name = "FILE")]
+    externs: Vec<PathBuf>,
     /// An input of the run that follows: up to 1024 elements it counts as --value, and its shape as --dim where no general form is supported
     #[arg(long = "input", value_name = "[NAME=]FILE.npy")]
     inputs: Vec<String>,
@@ -133,6 +137,9 @@ struct CheckArguments {
     /// Largest sizes, as for compile
     #[arg(long = "max-size", value_name = "[NAME=]N")]
     max_sizes: Vec<SizeSetting>,
+    /// Kernels of your own, as for compile
+    #[arg(long = "extern", value_name = "FILE")]
+    externs: Vec<PathBuf>,
     /// One object on stdout
     #[arg(long)]
     json: bool,
@@ -188,6 +195,12 @@ fn run(command: Command) -> Result<ExitCode, CompileError> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// The kernels of all files; those that come first count first.
+fn declarations(files: &[PathBuf]) -> Result<Vec<Declaration>, CompileError> {
+    let lists = files.iter().map(|file| read_declarations(file)).collect::<Result<Vec<_>, _>>()?;
+    Ok(lists.concat())
+}
+
 fn report_crashes() {
     steps::keep_reproducers(&std::env::temp_dir());
     steps::crash::install();
@@ -227,6 +240,7 @@ fn compile_command(mut arguments: CompileArguments) -> Result<(), CompileError> 
         max_sizes: arguments.max_sizes,
         values: arguments.values,
         inputs: arguments.inputs,
+        externs: declarations(&arguments.externs)?,
     };
     let mut targets = or_native(arguments.targets)?;
     for target in &mut targets {
@@ -271,6 +285,7 @@ fn check(arguments: CheckArguments) -> Result<ExitCode, CompileError> {
         dims: arguments.dims.clone(),
         max_sizes: arguments.max_sizes.clone(),
         values: arguments.values.clone(),
+        externs: declarations(&arguments.externs)?,
         ..Default::default()
     };
     let gaps_of = |result: Result<(), CompileError>| match result {

@@ -25,6 +25,8 @@ fn model() -> Vec<u8> {
 fn the_examples_of_the_help_run() {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("model.onnx"), model()).unwrap();
+    let kernel = "[[kernel]]\nname = \"smooth\"\ndomain = \"com.example\"\nop = \"Smooth\"\nsignature = \"(f32[n]) -> (f32[n])\"\n";
+    fs::write(folder.path().join("smooth.toml"), kernel).unwrap();
     let run = |words: &[&str]| Command::new(env!("CARGO_BIN_EXE_winze-compiler")).args(words).current_dir(folder.path()).output().unwrap();
     for command in ["compile", "check", "passes", "targets"] {
         let help = String::from_utf8(run(&[command, "--help"]).stdout).unwrap();

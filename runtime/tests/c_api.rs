@@ -185,9 +185,10 @@ unsafe extern "C" fn double(user: *mut c_void, call: *const CCall) -> i32 {
 fn c_kernels_are_called() {
     let mut model = Model::new();
     let buffers = vec![buffer(ElementType::F32, &[c(2)], Place::Input(0)), buffer(ElementType::F32, &[c(2)], Place::Output(0))];
-    let call = Instruction::CallExtern { name: "double".into(), buffers: vec![0, 1], dims: vec![0], scalars: vec![] };
+    let call = Instruction::CallExtern { external: 0, buffers: vec![0, 1], dims: vec![0], scalars: vec![] };
     let code = vec![Instruction::ConstInt { dst: 0, value: 2 }, call, Instruction::Return];
     let ports = |name| vec![port(name, ElementType::F32, &[c(2)])];
+    model.external("double", "(f32[n]) -> (f32[n])", ElementType::F32, 0);
     model.function(
         Function { name: "main".into(), symbols: vec![], inputs: ports("x"), outputs: ports("y"), fixed: vec![], specializes: None },
         LaunchProgram { registers: 1, buffers, arena: c(0), code },

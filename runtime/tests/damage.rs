@@ -48,10 +48,11 @@ fn everything() -> Vec<u8> {
             Check { predicate: Predicate::Le, lhs: c(0), rhs: area.clone(), message: "an area".into() },
             Copy { src: 2, src_offset: Some(6), dst: 1, dst_offset: Some(6), bytes: None },
             Barrier,
-            CallExtern { name: "log".into(), buffers: vec![1], dims: vec![0], scalars: vec![5] },
+            CallExtern { external: 0, buffers: vec![0, 1], dims: vec![0], scalars: vec![5] },
             Return,
         ],
     };
+    model.external("log", "(f32[n]) -> (f32[n])", ElementType::F32, 1);
     let function = Function {
         name: "twice".into(),
         symbols: vec![symbol("rows", 1, Some(64)), symbol("width", 1, None)],

@@ -309,8 +309,13 @@ fn a_kernel_in_progress_is_cancelled() {
 
 #[test]
 fn external_kernels() {
-    let call = |name: &str| CallExtern { name: name.into(), buffers: vec![0, 1], dims: vec![0], scalars: vec![1] };
-    let mut case = Case::new();
+    let call = || CallExtern { external: 0, buffers: vec![0, 1], dims: vec![0], scalars: vec![1] };
+    let new_case = || {
+        let mut case = Case::new();
+        case.model.external("scale", "(i64[n], by: float) -> (i64[n])", ElementType::I64, 1);
+        case
+    };
+    let mut case = new_case();
     let total = Arc::new(AtomicI64::new(0));
     let seen = total.clone();
     case.options.externs.register(
@@ -328,12 +333,32 @@ fn external_kernels() {
     );
     let options = case.options.clone();
     let x = [1, 2, 3, 4, 5, 6, 7, 8];
-    let code = |factor| vec![int(0, factor), float(1, 2.0), call("scale"), Return];
+    let code = |factor| vec![int(0, factor), float(1, 2.0), call(), Return];
     assert_eq!(case.run(code(3), x).unwrap(), x.map(|x| x * 3));
     assert_eq!(total.load(Ordering::Relaxed), 2);
-    let mut case = Case { options, ..Case::new() };
+    let mut case = Case { options, ..new_case() };
     assert_eq!(case.fails(code(0)), "run: external kernel \"scale\" failed at function main, instruction 2: no factor");
-    assert!(Case::new().fails(code(1)).starts_with("run: no external kernel is registered as \"scale\""));
+    assert_eq!(
+        new_case().fails(code(1)),
+        "run: no external kernel is registered as \"scale\", which the model calls as (i64[n], by: float) -> (i64[n]); register it before running"
+    );
+}
+
+#[test]
+fn external_kernels_of_another_signature() {
+    let code = || vec![int(0, 1), float(1, 2.0), CallExtern { external: 0, buffers: vec![0, 1], dims: vec![0], scalars: vec![1] }, Return];
+    let run = |signature: &str| {
+        let mut case = Case::new();
+        case.model.external("scale", "(i64[n], by: float) -> (i64[n])", ElementType::I64, 1);
+        case.options.externs.register_typed("scale", signature, Arc::new(|_| Ok(())));
+        case.run(code(), [0; 8])
+    };
+    assert!(run("(i64[n],by:float)->(i64[n])").is_ok());
+    let error = run("(i32[n], by: float) -> (i64[n])").unwrap_err().to_string();
+    assert!(
+        error.starts_with("run: the external kernel \"scale\" is (i32[n], by: float) -> (i64[n]), but the model calls it as (i64[n]"),
+        "{error}"
+    );
 }
 
 #[test]

@@ -22,7 +22,7 @@ use winze_launch as launch;
 use winze_mlir::{attributes, walk};
 use winze_runtime::artifact::{
     expr::Expr,
-    manifest::{Device, Dispatch, ElementType as Storage, FixedInput, Function, Kernel, Port, Specialization, Symbol, Variant},
+    manifest::{Device, Dispatch, ElementType as Storage, Extern, FixedInput, Function, Kernel, Port, Specialization, Symbol, Variant},
     writer::Writer,
 };
 
@@ -125,14 +125,14 @@ pub fn variant(
 ) -> Result<Variant, CompileError> {
     let kernel_index = compiled.kernels.iter().enumerate().map(|(i, kernel)| (kernel.name.clone(), i as u32)).collect();
     let names = walk::operations(host.body()).filter_map(launch::Program::cast).map(|program| program.sym_name()).collect();
-    let mut linker = Linker { store, target, writer, kernel_index, names, dispatches: vec![] };
+    let mut linker = Linker { store, target, writer, kernel_index, names, dispatches: vec![], externs: vec![] };
     let mut programs = vec![];
     for op in walk::operations(host.body()) {
         if let Some(program) = launch::Program::cast(op) {
             programs.push(encode(program, &mut linker).map_err(CompileError::Failed)?);
         }
     }
-    let dispatches = linker.dispatches;
+    let (dispatches, externs) = (linker.dispatches, linker.externs);
     let device = match target {
         Target::Cpu(cpu) => {
             Device::Cpu { triple: cpu.triple.clone(), features: compiled.features, image: writer.cpu_image(compiled.image) }
@@ -144,7 +144,7 @@ pub fn variant(
             spirv: writer.spirv(compiled.image),
         },
     };
-    Ok(Variant { target: target.to_string(), device, kernels: compiled.kernels, dispatches, programs })
+    Ok(Variant { target: target.to_string(), device, kernels: compiled.kernels, dispatches, externs, programs })
 }
 
 /// Resolves what launch programs name.
@@ -155,6 +155,7 @@ struct Linker<'a> {
     kernel_index: HashMap<String, u32>,
     names: Vec<String>,
     dispatches: Vec<Dispatch>,
+    externs: Vec<Extern>,
 }
 
 impl Resolver for Linker<'_> {
@@ -194,6 +195,22 @@ impl Resolver for Linker<'_> {
         let kernel = *self.kernel_index.get(kernel).ok_or_else(|| format!("kernel @{kernel} was not compiled"))?;
         self.dispatches.push(Dispatch { kernel, nodes });
         Ok(self.dispatches.len() as u32 - 1)
+    }
+
+    fn external(&mut self, external: Extern) -> Result<u32, String> {
+        let position = self.externs.iter().position(|known| known.name == external.name).unwrap_or_else(|| {
+            self.externs.push(external.clone());
+            self.externs.len() - 1
+        });
+        let known = &self.externs[position];
+        if *known != external {
+            let Extern { name, signature, .. } = known;
+            return Err(format!(
+                "the kernel \"{name}\" is called as {signature} and as {}; give one of them another name",
+                external.signature
+            ));
+        }
+        Ok(position as u32)
     }
 
     fn function(&self, name: &str) -> Result<u32, String> {

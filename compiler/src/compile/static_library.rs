@@ -8,7 +8,7 @@ use crate::llvm::find_tool;
 use std::{fs, path::Path, process::Command};
 use winze_runtime::{
     artifact::{
-        manifest::{Device, Function, Port},
+        manifest::{Device, Extern, Function, Port},
         reader::{LINKED_ALIGNMENT, OpenOptions, Reader},
     },
     cpu::elf,
@@ -40,7 +40,7 @@ pub fn write(artifact: &Path, out: &Path) -> Result<(), CompileError> {
     run(folder.path(), "llvm-ar", &["rcsD", "model.a", "model.o"])?;
     let library = fs::read(folder.path().join("model.a")).map_err(|e| CompileError::failed(format!("static-lib: no archive: {e}")))?;
     put(out, &library)?;
-    put(&out.with_file_name(format!("{name}.h")), header(&name, &reader.manifest().functions).as_bytes())
+    put(&out.with_file_name(format!("{name}.h")), header(&name, &reader.manifest().functions, &variant.externs).as_bytes())
 }
 
 /// `libNAME.a` -> `NAME`, as C can say it.
@@ -61,7 +61,7 @@ fn assembly(name: &str) -> String {
     )
 }
 
-fn header(name: &str, functions: &[Function]) -> String {
+fn header(name: &str, functions: &[Function], externs: &[Extern]) -> String {
     let ports = |function: &Function| {
         let list = |kind: &str, ports: &[Port]| -> String {
             ports.iter().map(|port| format!(" *   {kind} {}: {}\n", port.name, port_text(function, port))).collect()
@@ -78,7 +78,29 @@ fn header(name: &str, functions: &[Function]) -> String {
          /* Opens the model; nothing is copied or mapped. */\n\
          static inline wz_status winze_{name}_open(wz_program **program) {{\n  \
          return wz_program_open_linked(winze_{name}_begin, (size_t)(winze_{name}_end - winze_{name}_begin), program);\n}}\n\n\
-         #ifdef __cplusplus\n}}\n#endif\n\n#endif\n"
+         {}#ifdef __cplusplus\n}}\n#endif\n\n#endif\n",
+        registration(name, externs)
+    )
+}
+
+/// Declarations of the kernels that the program brings, and a function that registers them all.
+fn registration(name: &str, externs: &[Extern]) -> String {
+    if externs.is_empty() {
+        return String::new();
+    }
+    let declare = |external: &Extern| {
+        let Extern { name, signature, .. } = external;
+        format!("/* {signature} */\nint32_t {name}(void *user, const wz_call *call);\n")
+    };
+    let register = |external: &Extern| {
+        let kernel = &external.name;
+        format!("  if (status == WZ_OK) status = wz_session_register(session, \"{kernel}\", {kernel}, 0);\n")
+    };
+    let (declared, registered): (String, String) = (externs.iter().map(declare).collect(), externs.iter().map(register).collect());
+    format!(
+        "/* The kernels that the model calls; your program defines them. */\n{declared}\n/* Registers them; call it for each session, before its \
+         first run. */\nstatic inline wz_status winze_{name}_register(wz_session *session) {{\n  wz_status status = WZ_OK;\n{registered}  \
+         return status;\n}}\n\n"
     )
 }
 

@@ -8,6 +8,7 @@ use crate::{
 };
 use melior::ir::{Module, OperationRef, operation::OperationLike};
 use std::collections::BTreeSet;
+use winze_graph::dialect::CallExtern;
 use winze_mlir::{attributes, locations, walk};
 use winze_runtime::artifact::{
     expr::Expr,
@@ -22,7 +23,17 @@ pub fn compile(
     jobs: usize,
     observer: &dyn StageObserver,
 ) -> Result<Compiled, CompileError> {
-    let kernels = compile_kernels_observed(units, profile, jobs, observer).map_err(|errors| explain(&errors, host))?;
+    let mut gaps = calls(host);
+    let kernels = compile_kernels_observed(units, profile, jobs, observer).map_err(|errors| explain(&errors, host));
+    let kernels = match kernels {
+        Ok(kernels) if gaps.is_empty() => kernels,
+        Ok(_) => return Err(CompileError::Unsupported(gaps)),
+        Err(CompileError::Unsupported(lines)) => {
+            gaps.extend(lines);
+            return Err(CompileError::Unsupported(gaps));
+        }
+        Err(other) => return Err(other),
+    };
     let (mut modules, mut features) = (vec![], BTreeSet::new());
     let kernels = kernels
         .into_iter()
@@ -46,6 +57,15 @@ pub fn compile(
         })
         .collect();
     Ok(Compiled { kernels, image: modules, features: features.into_iter().collect() })
+}
+
+/// Calls of the user's kernels, a line each: they take memory of the host.
+fn calls(host: &Module) -> Vec<String> {
+    let line = |call: CallExtern| {
+        let nodes = locations::node_names(call.op().location()).join(", ");
+        format!("unsupported: call_extern at {nodes}: the kernel \"{}\" is the user's, and these run on CPU targets only", call.name())
+    };
+    walk::named(host.as_operation(), CallExtern::NAME).into_iter().filter_map(CallExtern::cast).map(line).collect()
 }
 
 /// What the profile lacks, a line for each use of a kernel that needs it; all messages where anything else went wrong.

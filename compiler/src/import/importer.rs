@@ -6,6 +6,7 @@
 use super::{
     Form,
     error::{Failure, ImportError, Unsupported},
+    externs::{self, Declaration},
     fold,
     node::NodeContext,
     ops,
@@ -98,6 +99,7 @@ pub struct Importer<'p, 'c, 'a> {
     /// Sizes that are computed while running.
     pub sizes: Sizes,
     pub max_sizes: Vec<SizeSetting>,
+    externs: &'p [Declaration],
     pub(super) unsupported: Vec<Unsupported>,
     pub warnings: Vec<String>,
     plan: &'p Plan,
@@ -114,7 +116,7 @@ impl<'p, 'c: 'a, 'a> Importer<'p, 'c, 'a> {
         model: &'p ModelProto,
         file: MappedFile,
         name: &'p str,
-        options: &ImportOptions,
+        options: &'p ImportOptions,
         plan: &'p Plan,
         store: ConstantStore,
     ) -> Self {
@@ -139,6 +141,7 @@ impl<'p, 'c: 'a, 'a> Importer<'p, 'c, 'a> {
             symbol_sources: vec![],
             sizes: Sizes::default(),
             max_sizes: options.max_sizes.clone(),
+            externs: &options.externs,
             unsupported: vec![],
             warnings: vec![],
             plan,
@@ -536,6 +539,14 @@ impl<'p, 'c: 'a, 'a> Importer<'p, 'c, 'a> {
                 (_, None) => return Err(ImportError::model(format!("the input `{input}` is not defined"), name)),
             }
         }
+        let declared = externs::declared(self.externs, node_domain, &node.op_type);
+        if !declared.is_empty() {
+            if missing {
+                return Ok(Err(None));
+            }
+            let version = frame.opsets.get(node_domain).copied().unwrap_or(1);
+            return self.import_with(node, index, name, block, frame, (version, inputs), |cx| externs::import_call(cx, &declared));
+        }
         if let Some(function) = self.functions.get(&(node_domain, node.op_type.as_str(), node.overload.as_str())).copied() {
             if missing {
                 return Ok(Err(None));
@@ -557,12 +568,27 @@ impl<'p, 'c: 'a, 'a> Importer<'p, 'c, 'a> {
         {
             return Ok(Ok(vec![known]));
         }
+        self.import_with(node, index, name, block, frame, (version, inputs), op)
+    }
+
+    /// Results of one node as `import` makes them, folded where they can be.
+    #[allow(clippy::type_complexity, clippy::too_many_arguments)]
+    fn import_with(
+        &mut self,
+        node: &'p NodeProto,
+        index: usize,
+        name: &str,
+        block: BlockRef<'c, 'a>,
+        frame: &mut Frame<'p, 'c, 'a>,
+        (version, inputs): (i64, Vec<Option<Tensor<'c, 'a>>>),
+        import: impl FnOnce(&mut NodeContext<'_, 'p, 'c, 'a>) -> ops::OpResult<'c, 'a>,
+    ) -> Result<Result<Vec<Tensor<'c, 'a>>, Option<Failure>>, ImportError> {
         let file = Location::new(self.context, self.name, frame.caller.unwrap_or(index), 0);
         let location = Location::name(self.context, name, file);
         let foldable = fold::applies(&inputs);
         let (before, symbols) = (if foldable { fold::last_operation(block) } else { None }, self.symbols.len());
         let mut cx = NodeContext { importer: self, frame, block, node, location, version, inputs, name, index };
-        let mut imported = op(&mut cx);
+        let mut imported = import(&mut cx);
         if let (true, Ok(outputs)) = (foldable, &mut imported) {
             fold::fold(self, block, (before, symbols), outputs, name);
         }
@@ -706,7 +732,7 @@ impl<'p, 'c: 'a, 'a> Importer<'p, 'c, 'a> {
 }
 
 /// `ai.onnx` is the default domain.
-fn domain(name: &str) -> &str {
+pub(super) fn domain(name: &str) -> &str {
     if name == "ai.onnx" { "" } else { name }
 }
 

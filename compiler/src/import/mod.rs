@@ -6,6 +6,7 @@
 pub mod proto;
 
 mod error;
+mod externs;
 mod options;
 mod order;
 mod plan;
@@ -25,6 +26,7 @@ mod value_range;
 mod ops;
 
 pub use error::{ImportError, Unsupported};
+pub use externs::{Declaration, read_declarations};
 pub use options::{DimSetting, ImportOptions, SizeSetting, Specialization, ValueSetting, offer_of};
 
 use crate::constants::{ConstantStore, MappedFile};

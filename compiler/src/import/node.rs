@@ -18,7 +18,7 @@ use winze_mlir::{
     diagnostics, locations,
     melior::{
         Context,
-        ir::{BlockRef, Location, Operation, Type, Value},
+        ir::{BlockLike, BlockRef, Location, Operation, Type, Value, ValueLike, operation::OperationLike},
     },
 };
 
@@ -201,12 +201,24 @@ impl<'p, 'c, 'a> NodeContext<'_, 'p, 'c, 'a> {
         &mut self,
         create: impl FnOnce(&'c Context, Location<'c>) -> Result<Operation<'c>, String>,
     ) -> Result<Tensor<'c, 'a>, Failure> {
+        let op = self.inferred(create)?;
+        self.emit(op)
+    }
+
+    /// The same for any number of results.
+    pub fn infer_all(
+        &mut self,
+        create: impl FnOnce(&'c Context, Location<'c>) -> Result<Operation<'c>, String>,
+    ) -> Result<Vec<Tensor<'c, 'a>>, Failure> {
+        let op = self.block.append_operation(self.inferred(create)?);
+        // SAFETY: the results live as long as the block.
+        op.results().map(|result| self.wrap(unsafe { Value::from_raw(result.to_raw()) })).collect()
+    }
+
+    fn inferred(&self, create: impl FnOnce(&'c Context, Location<'c>) -> Result<Operation<'c>, String>) -> Result<Operation<'c>, Failure> {
         let (cx, location) = (self.context(), self.location);
         let (op, messages) = diagnostics::collect(cx, || create(cx, location));
-        match op {
-            Ok(op) => self.emit(op),
-            Err(error) => Failure::invalid(messages.first().map_or(error, |message| message.message.clone())),
-        }
+        op.or_else(|error| Failure::invalid(messages.first().map_or(error, |message| message.message.clone())))
     }
 
     pub fn unary(&mut self, create: Unary<'c>, x: &Tensor<'c, 'a>) -> Result<Tensor<'c, 'a>, Failure> {

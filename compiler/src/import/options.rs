@@ -1,6 +1,6 @@
 //! What the user says about a model's inputs: dims (`NAME=N`, `NAME<=N`), values (`NAME=FILE.npy`), and the inputs of the run that follows.
 
-use super::error::ImportError;
+use super::{error::ImportError, externs::Declaration};
 use std::{
     collections::BTreeMap,
     fmt,
@@ -117,6 +117,8 @@ pub struct ImportOptions {
     /// Inputs of the run that follows, `[NAME=]FILE.npy`: small ones count as `values`, and their shapes fix symbolic dims that an op cannot
     /// leave open.
     pub inputs: Vec<String>,
+    /// Kernels of the user for operators of the model.
+    pub externs: Vec<Declaration>,
 }
 
 /// Larger inputs of a run are data, not parameters.

@@ -17,6 +17,7 @@ use winze_mlir::melior::{
 
 mod errors;
 mod extents;
+mod externs;
 mod models;
 mod values;
 

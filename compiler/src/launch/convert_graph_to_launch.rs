@@ -24,7 +24,7 @@ use std::{collections::HashMap, ffi::c_void};
 use winze_graph::{
     dialect as graph,
     dim::Dim,
-    ops::constant::read_constant,
+    ops::{call_extern, constant::read_constant},
     types::{ElementType, TensorType},
 };
 use winze_launch as launch;
@@ -244,6 +244,7 @@ impl<'c: 'a, 'a> Converter<'c, 'a> {
             }
             Some(graph::AnyOp::If(branch)) => self.branch(branch, to),
             Some(graph::AnyOp::While(repeat)) => self.repeat(repeat, to),
+            Some(graph::AnyOp::CallExtern(call)) => self.call_extern(call, to),
             Some(graph::AnyOp::Fail(fail)) => {
                 // Nothing writes the results, but what follows refers to them.
                 op.results().try_for_each(|result| self.destination(result.into(), to).map(drop))?;
@@ -411,6 +412,20 @@ impl<'c: 'a, 'a> Converter<'c, 'a> {
         if let Ok(pairs) = op.attribute(IN_PLACE_ATTRIBUTE) {
             attributes::set(dispatch, IN_PLACE_ATTRIBUTE, pairs);
         }
+        Ok(())
+    }
+
+    fn call_extern(&mut self, call: graph::CallExtern<'c, '_>, to: BlockRef<'c, 'a>) -> Result<(), String> {
+        let (op, location) = (call.op(), call.op().location());
+        let mut buffers: Vec<Value> = call.inputs().into_iter().map(|input| self.buffer(input)).collect::<Result<_, _>>()?;
+        for result in op.results() {
+            buffers.push(self.destination(result.into(), to)?);
+        }
+        let registers = self.registers(location, to);
+        let dims = call_extern::dims(call)?.iter().map(|dim| registers.extent(dim)).collect::<Result<Vec<_>, _>>()?;
+        let (outputs, scalars) = (op.result_count() as i64, call.scalars());
+        let launched = launch::CallExtern::create(self.context, location, &buffers, &dims, call.name(), call.signature(), outputs, scalars);
+        to.append_operation(launched);
         Ok(())
     }
 
@@ -585,7 +600,8 @@ fn made_in_place(tensor: Value) -> bool {
         if graph::If::cast(owner).is_some() || graph::While::cast(owner).is_some() {
             return !host_positions(owner).contains(&result.result_number());
         }
-        graph::Kernel::cast(owner).is_some() || graph::Fail::cast(owner).is_some() || is_host(owner)
+        let writes = graph::Kernel::cast(owner).is_some() || graph::CallExtern::cast(owner).is_some() || graph::Fail::cast(owner).is_some();
+        writes || is_host(owner)
     })
 }
 

@@ -18,7 +18,7 @@ use winze_launch as launch;
 use winze_mlir::{attributes, walk};
 use winze_runtime::artifact::{
     expr::{Expr, ExprOp},
-    manifest::ElementType as Storage,
+    manifest::{ElementType as Storage, Extern},
     program::{BoolOp, Buffer, BufferId, FloatOp, Instruction, IntOp, Place, Predicate, Program, Register},
 };
 
@@ -30,6 +30,8 @@ pub trait Resolver {
     fn constant(&mut self, op: launch::Constant) -> Result<u32, String>;
     /// Index in the variant of a dispatch: kernel name and the nodes it computes.
     fn dispatch(&mut self, kernel: &str, nodes: Vec<String>) -> Result<u32, String>;
+    /// Index in the variant of a kernel that the host brings.
+    fn external(&mut self, external: Extern) -> Result<u32, String>;
     /// Index of a function of the model.
     fn function(&self, name: &str) -> Result<u32, String>;
 }
@@ -195,9 +197,26 @@ impl Encoder<'_> {
                 self.code.push(Instruction::Call { function, symbols, inputs, outputs, arena });
             }
             AnyOp::CallExtern(call) => {
-                let buffers = call.buffers().into_iter().map(|buffer| self.buffer_id(buffer)).collect::<Result<_, _>>()?;
-                let dims = call.dims().into_iter().map(|dim| self.register(dim)).collect::<Result<_, _>>()?;
-                self.code.push(Instruction::CallExtern { name: call.name(), buffers, dims, scalars: vec![] });
+                let buffers = call.buffers().into_iter().map(|buffer| self.buffer_id(buffer)).collect::<Result<Vec<_>, _>>()?;
+                let dims = call.dims().into_iter().map(|dim| self.register(dim)).collect::<Result<Vec<_>, _>>()?;
+                let storage: Vec<Storage> = buffers.iter().map(|buffer| self.table[*buffer as usize].storage).collect();
+                let first_output = usize::try_from(call.outputs()).ok().and_then(|outputs| storage.len().checked_sub(outputs));
+                let (inputs, outputs) = storage.split_at(first_output.ok_or("a call with more outputs than buffers")?);
+                let external = self.resolver.external(Extern {
+                    name: call.name(),
+                    signature: call.signature(),
+                    inputs: inputs.to_vec(),
+                    outputs: outputs.to_vec(),
+                    dims: dims.len() as u32,
+                    scalars: call.scalars().len() as u32,
+                })?;
+                let scalars = call.scalars().into_iter().map(|value| {
+                    let dst = self.fresh();
+                    self.code.push(Instruction::ConstInt { dst, value });
+                    dst
+                });
+                let scalars = scalars.collect();
+                self.code.push(Instruction::CallExtern { external, buffers, dims, scalars });
             }
             AnyOp::Check(check) => {
                 let first = check.op().parent_operation().is_some_and(|op| launch::Program::cast(op).is_some());

@@ -154,6 +154,7 @@ fn artifact(kernel: &VulkanKernel, profile: &VulkanProfile) -> Program {
             },
         }],
         dispatches: vec![Dispatch { kernel: 0, nodes: vec![] }],
+        externs: vec![],
         programs: vec![program::Program { registers: 0, buffers: vec![], arena: Expr::constant(0), code: vec![Instruction::Return] }],
     };
     let function = Function { name: "main".into(), symbols: vec![], inputs: vec![], outputs: vec![], fixed: vec![], specializes: None };

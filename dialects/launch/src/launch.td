@@ -127,8 +127,15 @@ def Launch_CallOp : Launch_Op<"call", [AttrSizedOperandSegments]> {
 
 def Launch_CallExternOp : Launch_Op<"call_extern", [AttrSizedOperandSegments]> {
   let summary = "runs a kernel that the host registers under a name";
-  let arguments = (ins StrAttr:$name, Variadic<AnyMemRef>:$buffers, Variadic<I64>:$dims);
-  let assemblyFormat = "$name `(` $buffers `)` `dims` `(` $dims `)` attr-dict `:` type($buffers)";
+  let description = [{
+    The last `outputs` buffers are written. `dims` are the extents that the signature names, `scalars` its parameters as raw 64-bit words.
+  }];
+  let arguments = (ins
+    StrAttr:$name, StrAttr:$signature, Variadic<AnyMemRef>:$buffers, I64Attr:$outputs, Variadic<I64>:$dims, DenseI64ArrayAttr:$scalars
+  );
+  let assemblyFormat = [{
+    $name $signature `(` $buffers `)` `outputs` $outputs `dims` `(` $dims `)` `scalars` $scalars attr-dict `:` type($buffers)
+  }];
 }
 
 def Launch_CheckOp : Launch_Op<"check"> {

@@ -6,7 +6,7 @@ use super::{expr::Expr, program::Program};
 use serde::{Deserialize, Serialize};
 
 /// Version of the manifest, launch-program and kernel-ABI layouts described by these types.
-pub const MANIFEST_VERSION: u32 = 5;
+pub const MANIFEST_VERSION: u32 = 6;
 
 /// Element type of a tensor, as ONNX and the host see it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -128,6 +128,8 @@ pub struct Variant {
     pub kernels: Vec<Kernel>,
     /// Uses of kernels, in program order; `Instruction::Dispatch` refers to them.
     pub dispatches: Vec<Dispatch>,
+    /// Kernels that the host brings; `Instruction::CallExtern` refers to them.
+    pub externs: Vec<Extern>,
     /// One per function, in the same order.
     pub programs: Vec<Program>,
 }
@@ -175,6 +177,23 @@ pub enum Code {
     Native { entry: u64 },
     /// Byte range in the SPIR-V section, entry point and workgroup size.
     Spirv { offset: u64, bytes: u64, entry: String, workgroup_size: [u32; 3] },
+}
+
+/// A kernel that the host registers by name before a run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Extern {
+    /// Unique in its variant.
+    pub name: String,
+    /// For people and for comparison: `(f32[n, m], f32[k], alpha: float) -> (f32[n, m - k + 1])`.
+    pub signature: String,
+    /// How the buffers that it reads are stored, in order.
+    pub inputs: Vec<ElementType>,
+    /// How the buffers that it writes are stored; they follow the inputs.
+    pub outputs: Vec<ElementType>,
+    /// Number of dims: the names of the signature, in the order in which they appear.
+    pub dims: u32,
+    /// Number of scalars: the parameters of the signature, in order.
+    pub scalars: u32,
 }
 
 /// A use of a kernel and the model nodes that it computes (for profiles, logs and hooks).

@@ -166,9 +166,9 @@ pub enum Instruction {
         outputs: Vec<BufferId>,
         arena: Expr,
     },
-    /// Runs a kernel registered by the host under `name`.
+    /// Runs a kernel that the host has registered: an index into `Variant::externs`.
     CallExtern {
-        name: String,
+        external: u32,
         buffers: Vec<BufferId>,
         dims: Vec<Register>,
         scalars: Vec<Register>,

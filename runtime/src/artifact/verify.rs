@@ -4,7 +4,7 @@
 use super::{
     container::{Section, SectionKind},
     expr::Expr,
-    manifest::{Access, Code, Constant, Device, ElementType, Function, Kernel, MANIFEST_VERSION, Manifest, Port, Variant},
+    manifest::{Access, Code, Constant, Device, ElementType, Extern, Function, Kernel, MANIFEST_VERSION, Manifest, Port, Variant},
     program::{Instruction, Place, Program},
 };
 use crate::{
@@ -160,6 +160,11 @@ fn verify_variant<'a>(manifest: &Manifest, variant: &Variant, sections: &[Sectio
     }
     for (index, dispatch) in variant.dispatches.iter().enumerate() {
         check_index("kernel", dispatch.kernel, variant.kernels.len()).map_err(|e| format!("dispatch {index}: {e}"))?;
+    }
+    for (index, external) in variant.externs.iter().enumerate() {
+        check(!external.name.is_empty(), || "an external kernel has no name".into())?;
+        let known = variant.externs[..index].iter().any(|other| other.name == external.name);
+        check(!known, || format!("two external kernels are named \"{}\"", external.name))?;
     }
     check(variant.programs.len() == manifest.functions.len(), || {
         format!("{} programs for {} functions", variant.programs.len(), manifest.functions.len())
@@ -348,12 +353,7 @@ impl Cx<'_> {
                 check(!what.is_empty(), || "a size has no name".into())?;
                 [lower, upper].into_iter().try_for_each(|expr| check_expr("the range of a size", expr, self.function.symbols.len()))
             }
-            CallExtern { name, buffers, dims, scalars } => {
-                check(!name.is_empty(), || "an external kernel has no name".into())?;
-                buffers.iter().try_for_each(|b| self.buffer(*b))?;
-                self.registers(dims)?;
-                self.registers(scalars)
-            }
+            CallExtern { external, buffers, dims, scalars } => self.verify_call_extern(*external, buffers, dims, scalars),
         }
     }
 
@@ -369,6 +369,25 @@ impl Cx<'_> {
         }
         for (buffer, access) in buffers.iter().zip(&kernel.buffers) {
             if *access == Access::Read { self.buffer(*buffer) } else { self.writable(*buffer) }?;
+        }
+        self.registers(dims)?;
+        self.registers(scalars)
+    }
+
+    fn verify_call_extern(&self, external: u32, buffers: &[u32], dims: &[u32], scalars: &[u32]) -> Check {
+        check_index("external kernel", external, self.variant.externs.len())?;
+        let Extern { name, inputs, outputs, dims: dim_count, scalars: scalar_count, .. } = &self.variant.externs[external as usize];
+        for (what, got, expected) in [
+            ("buffers", buffers.len(), inputs.len() + outputs.len()),
+            ("dims", dims.len(), *dim_count as usize),
+            ("scalars", scalars.len(), *scalar_count as usize),
+        ] {
+            check(got == expected, || format!("external kernel {name} takes {expected} {what}, got {got}"))?;
+        }
+        for (i, (buffer, expected)) in buffers.iter().zip(inputs.iter().chain(outputs)).enumerate() {
+            if i < inputs.len() { self.buffer(*buffer) } else { self.writable(*buffer) }?;
+            let storage = self.program.buffers[*buffer as usize].storage;
+            check(storage == *expected, || format!("external kernel {name} takes {expected} as argument {i}, got {storage}"))?;
         }
         self.registers(dims)?;
         self.registers(scalars)

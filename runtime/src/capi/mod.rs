@@ -1,8 +1,10 @@
 //! The C interface (include/winze.h): opaque handles, status codes, a last error per thread. No panic leaves it.
 
+mod library;
 mod program;
 mod session;
 
+pub use library::KernelLibrary;
 pub use program::*;
 pub use session::*;
 

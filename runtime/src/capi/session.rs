@@ -1,11 +1,11 @@
 //! `wz_session_*`: sessions, their inputs and outputs, host kernels.
 
-use super::{CProgram, CResult, argument, c_text, element_code, element_of, guard, reference, slice, text, write};
+use super::{CProgram, CResult, LAST_ERROR, argument, c_text, element_code, element_of, guard, reference, slice, text, write};
 use crate::{
     artifact::manifest::ElementType,
     backend::HostRegion,
     device::DeviceChoice,
-    session::{CancelHandle, ExternCall, Session, SessionOptions},
+    session::{CancelHandle, ExternCall, ExternKernel, Session, SessionOptions},
     tensor::{Tensor, TensorView},
 };
 use std::{
@@ -294,28 +294,64 @@ pub unsafe extern "C" fn wz_session_register(
     unsafe {
         with_state(session, |state| {
             let Some(kernel) = kernel else { return argument("kernel is null") };
-            let registered = Registered(kernel, user);
-            let call = move |call: &mut ExternCall<'_>| {
-                let registered = &registered;
-                let buffers = (0..call.buffers()).filter_map(|i| call.raw(i));
-                let buffers: Vec<_> = buffers.map(|(element, region)| c_buffer(element, region)).collect();
-                let arguments = CCall {
-                    buffers: buffers.as_ptr(),
-                    dims: call.dims.as_ptr(),
-                    scalars: call.scalars.as_ptr(),
-                    buffer_count: buffers.len() as u32,
-                    dim_count: call.dims.len() as u32,
-                    scalar_count: call.scalars.len() as u32,
-                };
-                match (registered.0)(registered.1, &arguments) {
-                    0 => Ok(()),
-                    code => Err(format!("it returned {code}")),
-                }
-            };
-            state.session.register_extern(text(name, "name")?, Arc::new(call));
+            state.session.register_extern(text(name, "name")?, extern_kernel(kernel, user));
             Ok(())
         })
     }
+}
+
+/// A C kernel as the session calls it.
+///
+/// # Safety
+/// `kernel` is what the header says, with this user pointer, for as long as the result lives.
+pub(crate) unsafe fn extern_kernel(kernel: CKernel, user: *mut c_void) -> ExternKernel {
+    let registered = Registered(kernel, user);
+    Arc::new(move |call: &mut ExternCall<'_>| {
+        let registered = &registered;
+        let buffers = (0..call.buffers()).filter_map(|i| call.raw(i));
+        let buffers: Vec<_> = buffers.map(|(element, region)| c_buffer(element, region)).collect();
+        let arguments = CCall {
+            buffers: buffers.as_ptr(),
+            dims: call.dims.as_ptr(),
+            scalars: call.scalars.as_ptr(),
+            buffer_count: buffers.len() as u32,
+            dim_count: call.dims.len() as u32,
+            scalar_count: call.scalars.len() as u32,
+        };
+        // SAFETY: the caller vouches for the kernel; the arguments outlive the call.
+        match unsafe { (registered.0)(registered.1, &arguments) } {
+            0 => Ok(()),
+            code => Err(format!("it returned {code}")),
+        }
+    })
+}
+
+/// Runs a kernel in Rust that is called through the C interface, as a function of a library is. Non-zero if it fails; its error goes to stderr.
+///
+/// # Safety
+/// `call` is what a `wz_kernel` is called with.
+pub unsafe fn serve(call: *const CCall, kernel: impl FnOnce(&mut ExternCall<'_>) -> Result<(), String>) -> i32 {
+    let run = || {
+        // SAFETY: the caller vouches for the call and what it points to.
+        let (buffers, dims, scalars) = unsafe {
+            let call = reference(call, "call")?;
+            (
+                slice(call.buffers, call.buffer_count as usize, "buffers")?,
+                slice(call.dims, call.dim_count as usize, "dims")?,
+                slice(call.scalars, call.scalar_count as usize, "scalars")?,
+            )
+        };
+        let storage = buffers.iter().map(|buffer| element_of(buffer.element)).collect::<CResult<Vec<_>>>()?;
+        let region = |buffer: &CBuffer| HostRegion { data: buffer.data.cast(), bytes: buffer.bytes, writable: buffer.writable != 0 };
+        let regions: Vec<HostRegion> = buffers.iter().map(region).collect();
+        let inputs = regions.iter().filter(|region| !region.writable).count();
+        kernel(&mut ExternCall { buffers: &regions, storage: &storage, inputs, dims, scalars }).or_else(argument)
+    };
+    let code = guard(run);
+    if code != 0 {
+        eprintln!("{}", LAST_ERROR.with_borrow(|last| last.to_string_lossy().trim_start_matches("argument: ").to_owned()));
+    }
+    code
 }
 
 fn c_buffer(element: ElementType, region: HostRegion) -> CBuffer {

@@ -9,7 +9,7 @@ use super::{
 use crate::{
     artifact::{
         expr::{Expr, ExprError},
-        manifest::{Device, ElementType, Function, Manifest, Variant},
+        manifest::{Device, ElementType, Extern, Function, Manifest, Variant},
         program::{Buffer, BufferId, Instruction, Place, Predicate, Program, Register},
         verify::callees,
     },
@@ -278,7 +278,9 @@ impl Machine {
                 registers[*symbol as usize] = value as u64;
                 self.set_symbol(cx, frame, *symbol, value)?;
             }
-            I::CallExtern { name, buffers, dims, scalars } => self.call_extern(cx, frame, name, [buffers, dims, scalars], backend)?,
+            I::CallExtern { external, buffers, dims, scalars } => {
+                self.call_extern(cx, frame, &cx.variant.externs[*external as usize], [buffers, dims, scalars], backend)?
+            }
             I::Fail { message } => return run_error(message.clone()),
             // Sizes that are found while running need not be related when they are at their largest.
             I::Check { .. } if cx.assume_largest => {}
@@ -392,21 +394,23 @@ impl Machine {
         backend.write(region, &value.to_le_bytes()[..storage.bytes()])
     }
 
-    fn call_extern(&mut self, cx: &Cx<'_>, frame: Frame, name: &str, arguments: [&[u32]; 3], backend: &mut dyn Backend) -> Result<()> {
-        let Some(kernel) = cx.externs.get(name) else {
-            return run_error(format!(
-                "no external kernel is registered as \"{name}\", called at {}; register it before running",
-                place(cx, frame)
-            ));
-        };
+    fn call_extern(
+        &mut self,
+        cx: &Cx<'_>,
+        frame: Frame,
+        external: &Extern,
+        arguments: [&[u32]; 3],
+        backend: &mut dyn Backend,
+    ) -> Result<()> {
+        let kernel = cx.externs.resolve(external)?;
         self.gather(frame, arguments);
         let all = &cx.variant.programs[frame.function].buffers;
         self.storage.clear();
         self.storage.extend(arguments[0].iter().map(|b| all[*b as usize].storage));
         let (storage, dims, scalars) = (&self.storage[..], &self.dims[..], &self.scalars[..]);
         backend.call_host(&self.buffers, &mut |buffers| {
-            kernel(&mut ExternCall { buffers, storage, dims, scalars })
-                .map_err(|why| Error::Run(format!("external kernel \"{name}\" failed at {}: {why}", place(cx, frame))))
+            kernel(&mut ExternCall { buffers, storage, inputs: external.inputs.len(), dims, scalars })
+                .map_err(|why| Error::Run(format!("external kernel \"{}\" failed at {}: {why}", external.name, place(cx, frame))))
         })
     }
 

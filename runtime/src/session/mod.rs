@@ -398,6 +398,7 @@ impl Session {
         let variant = &manifest.variants[self.variant as usize];
         let description = &manifest.functions[function as usize];
         check_first(description, &variant.programs[function as usize], &self.symbols)?;
+        variant.externs.iter().try_for_each(|external| self.options.externs.resolve(external).map(drop))?;
         self.inputs.clear();
         self.outputs.clear();
         for (port, is_input) in description.inputs.iter().map(|p| (p, true)).chain(description.outputs.iter().map(|p| (p, false))) {

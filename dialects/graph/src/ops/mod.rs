@@ -33,6 +33,7 @@ pub mod softmax;
 pub mod fold;
 pub mod window;
 
+pub mod call_extern;
 pub mod fail;
 pub mod r#if;
 pub mod kernel;
@@ -77,6 +78,7 @@ pub fn all() -> Vec<OpDefinition> {
         r#if::DEFINITION,
         r#while::DEFINITION,
         r#yield::DEFINITION,
+        call_extern::DEFINITION,
         fail::DEFINITION,
         kernel::DEFINITION,
     ]);
