@@ -3,7 +3,7 @@
 //! Assumes sizes are non-negative. Refuses sizes that depend on data.
 
 use crate::gpu::builder::{Val, affine_map, val};
-use melior::ir::{AffineExpr, AffineMap, attribute::IntegerAttribute, block::BlockArgument, operation::OperationLike};
+use melior::ir::{AffineExpr, AffineMap, ValueLike, attribute::IntegerAttribute, operation::OperationLike};
 use winze_runtime::artifact::expr::{Expr, ExprOp};
 
 pub fn add(lhs: &Expr, rhs: &Expr) -> Expr {
@@ -86,7 +86,7 @@ pub fn from_value<'c>(value: Val<'c>, leaf: &dyn Fn(Val<'c>) -> Option<Result<Ex
         return answer;
     }
     let unknown = |what: &str| Err(format!("size depends on `{what}`, which is no index arithmetic over the kernel's index arguments"));
-    if BlockArgument::try_from(value).is_ok() {
+    if value.is_block_argument() {
         return unknown("block argument");
     }
     let Ok(result) = melior::ir::operation::OperationResult::try_from(value) else { return unknown("value") };

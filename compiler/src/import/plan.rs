@@ -13,7 +13,6 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use winze_mlir::{
     melior::ir::{
         BlockLike, BlockRef, OperationRef, Value, ValueLike,
-        block::BlockArgument,
         operation::{OperationLike, OperationResult},
     },
     walk,
@@ -127,7 +126,7 @@ pub fn sources(value: Value, entry: BlockRef) -> Option<BTreeSet<usize>> {
         if !seen.insert(value.to_raw().ptr) {
             continue;
         }
-        if let Ok(argument) = BlockArgument::try_from(value) {
+        if let Some(argument) = walk::block_argument(value) {
             if argument.owner().to_raw().ptr == entry.to_raw().ptr {
                 found.insert(argument.argument_number());
                 continue;

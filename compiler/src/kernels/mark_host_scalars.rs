@@ -8,8 +8,8 @@
 use crate::launch::HOST_ATTRIBUTE;
 use melior::ir::{
     Attribute, BlockLike, BlockRef, OperationRef, RegionLike, Value, ValueLike,
-    block::BlockArgument,
     operation::{OperationLike, OperationResult},
+    r#type::{DimSize, RankedTensorType, ShapedTypeLike},
 };
 use std::{
     collections::{BTreeMap, BTreeSet, HashSet},
@@ -122,8 +122,10 @@ fn yielded<'c: 'a, 'a>(op: OperationRef<'c, 'a>, region: usize) -> Result<Vec<Va
 
 /// Whether a register can hold the tensor.
 fn is_scalar(value: Value) -> bool {
-    TensorType::of(value).is_ok_and(|r#type| {
-        matches!(r#type.element, ElementType::I64 | ElementType::Bool) && r#type.dims.iter().all(|dim| dim.as_static() == Some(1))
+    // Without a look at symbolic extents, which takes long where there are many.
+    RankedTensorType::try_from(value.r#type()).is_ok_and(|tensor| {
+        (0..tensor.rank()).all(|axis| tensor.dim_size(axis) == Ok(DimSize::Static(1)))
+            && matches!(ElementType::from_type(tensor.element()), Ok(ElementType::I64 | ElementType::Bool))
     })
 }
 
@@ -147,7 +149,7 @@ fn computable(op: OperationRef) -> bool {
 
 /// What each value follows from: operands, or for loops and branches the values of the regions.
 fn sources<'c: 'a, 'a>(value: Value<'c, 'a>) -> Option<Vec<Value<'c, 'a>>> {
-    if let Ok(argument) = BlockArgument::try_from(value) {
+    if let Some(argument) = walk::block_argument(value) {
         // SAFETY: the op holds the block that holds the argument.
         let owner: OperationRef = unsafe { OperationRef::from_raw(argument.owner().parent_operation()?.to_raw()) };
         let position = argument.argument_number();

@@ -15,7 +15,6 @@ use melior::{
     dialect::DialectHandle,
     ir::{
         Block, BlockLike, BlockRef, Location, Operation, OperationRef, Region, RegionLike, Type, Value, ValueLike,
-        block::BlockArgument,
         operation::{OperationBuilder, OperationLike, OperationResult},
         r#type::IntegerType,
     },
@@ -380,7 +379,7 @@ impl<'c: 'a, 'a> Converter<'c, 'a> {
         if walk::users(tensor).count() != 1 {
             return false;
         }
-        if let Ok(argument) = BlockArgument::try_from(tensor) {
+        if let Some(argument) = walk::block_argument(tensor) {
             let state = argument.owner().parent_operation().is_some_and(|parent| graph::While::cast(parent).is_some());
             return state && here(Some(argument.owner()));
         }

@@ -7,7 +7,6 @@ use crate::{
 use melior::ir::{
     AffineMap, Attribute, AttributeLike, BlockLike, Module, OperationRef, Type, TypeLike, Value, ValueLike,
     attribute::ArrayAttribute,
-    block::BlockArgument,
     operation::{OperationLike, OperationResult},
 };
 use winze_graph::{
@@ -177,9 +176,9 @@ fn known_dims(func: OperationRef, mut tensor: Value) -> Result<Option<Vec<Option
         // SAFETY: operands live as long as the function.
         tensor = unsafe { Value::from_raw(owner.operand(count - 1).map_err(|e| e.to_string())?.to_raw()) };
     }
-    let mut dynamic = match BlockArgument::try_from(tensor) {
-        Ok(argument) => argument_dims(func, argument.argument_number())?.map(Vec::into_iter),
-        Err(_) => None,
+    let mut dynamic = match walk::block_argument(tensor) {
+        Some(argument) => argument_dims(func, argument.argument_number())?.map(Vec::into_iter),
+        None => None,
     };
     Ok(Some(
         extents

@@ -16,6 +16,7 @@ use winze_mlir::{
     },
     mlir_sys::{
         mlirAffineMapAttrGet, mlirAffineMapAttrGetValue, mlirAttributeIsAAffineMap, mlirShapedTypeGetDimSize, mlirShapedTypeGetDynamicSize,
+        mlirTypeIsABF16, mlirTypeIsAF16, mlirTypeIsAF32, mlirTypeIsAF64,
     },
 };
 
@@ -109,11 +110,23 @@ impl ElementType {
     }
 
     pub fn from_type(r#type: Type) -> Result<Self, String> {
-        let name = r#type.to_string();
-        Self::ALL
-            .into_iter()
-            .find(|element| element.name() == name)
-            .ok_or_else(|| format!("element type {name} is not supported; use f64, f32, f16, bf16, i8 to i64, ui8 to ui64 or i1"))
+        // Asked for, not printed: every look at a tensor's type comes by here.
+        let integer = IntegerType::try_from(r#type).ok().filter(|integer| !integer.is_signed());
+        let raw = r#type.to_raw();
+        let is = |element: &Self| match element {
+            // SAFETY: questions to a live type.
+            Self::F64 => unsafe { mlirTypeIsAF64(raw) },
+            // SAFETY: as above.
+            Self::F32 => unsafe { mlirTypeIsAF32(raw) },
+            // SAFETY: as above.
+            Self::F16 => unsafe { mlirTypeIsAF16(raw) },
+            // SAFETY: as above.
+            Self::BF16 => unsafe { mlirTypeIsABF16(raw) },
+            _ => integer
+                .is_some_and(|integer| integer.width() == element.bits() && integer.is_unsigned() == (element.class() == Class::Unsigned)),
+        };
+        let unsupported = || format!("element type {type} is not supported; use f64, f32, f16, bf16, i8 to i64, ui8 to ui64 or i1");
+        Self::ALL.into_iter().find(is).ok_or_else(unsupported)
     }
 
     pub fn to_type(self, context: &Context) -> Type<'_> {

@@ -1,6 +1,9 @@
 //! Visiting operations.
 
-use melior::ir::{BlockLike, BlockRef, Operation, OperationRef, RegionLike, Type, TypeLike, Value, ValueLike, operation::OperationLike};
+use melior::ir::{
+    BlockLike, BlockRef, Operation, OperationRef, RegionLike, Type, TypeLike, Value, ValueLike, block::BlockArgument,
+    operation::OperationLike,
+};
 use std::convert::Infallible;
 
 /// Operations of a block, in order. The next one is looked up before the current one is handed out, so the current one may be erased.
@@ -75,6 +78,11 @@ pub fn uses<'c: 'a, 'a>(value: Value<'c, 'a>) -> impl Iterator<Item = (Operation
 /// Operations that use `value`, once per use.
 pub fn users<'c: 'a, 'a>(value: Value<'c, 'a>) -> impl Iterator<Item = OperationRef<'c, 'a>> {
     uses(value).map(|(owner, _)| owner)
+}
+
+/// `value` as a block argument, if it is one. melior's conversion of anything else prints its operation into the error, which takes long.
+pub fn block_argument<'c, 'a>(value: Value<'c, 'a>) -> Option<BlockArgument<'c, 'a>> {
+    value.is_block_argument().then(|| BlockArgument::try_from(value).ok()).flatten()
 }
 
 /// Makes every use of `old` a use of `new`.
