@@ -101,7 +101,7 @@ order of the model's inputs. Outputs are DIR/output_0.npy, DIR/output_1.npy, ...
 
 const BENCH_HELP: &str = "\
 Examples:
-  winze bench model.wz --random-inputs 1 --dim batch=8 --threads 1
+  winze bench model.wz --random-inputs 1 --dim rows=8 --threads 1
   winze bench model.wz --input a.npy b.npy --device cpu --require-device --runs 100 --json
 
 --json prints one object: load_ms, first_run_ms, median_ms, min_ms, runs, peak_rss_mb, weights_bytes, arena_bytes, device, threads.

@@ -3,6 +3,7 @@
 use crate::{
     arguments::InspectOptions,
     console::{Console, Failure},
+    model::check_dim,
 };
 use serde_json::{Value, json};
 use std::fmt::Write;
@@ -25,12 +26,7 @@ pub fn inspect(options: &InspectOptions, console: &Console) -> Result<(), Failur
 fn parse_dim(program: &Program, text: &str) -> Result<(String, i64), Failure> {
     let value = text.rsplit_once('=').and_then(|(name, value)| Some((name, value.parse::<i64>().ok().filter(|value| *value >= 0)?)));
     let Some((name, value)) = value else { return Err(Failure::Usage(format!("--dim {text}: expected NAME=N"))) };
-    let given = |symbol: &&Symbol| symbol.upper.is_none();
-    let names: Vec<&str> =
-        program.manifest().functions.iter().flat_map(|f| f.symbols.iter().filter(given)).map(|symbol| symbol.name.as_str()).collect();
-    if !names.contains(&name) {
-        return Err(Failure::Usage(format!("--dim {text}: the artifact has no dim {name}; it has: {}", names.join(", "))));
-    }
+    check_dim(program, text, name)?;
     Ok((name.into(), value))
 }
 

@@ -35,7 +35,13 @@ pub fn open(options: &ModelOptions, console: &Console) -> Result<Opened, Failure
         if let Some((_, flag)) = flags.into_iter().find(|(given, _)| *given) {
             return Err(Failure::Usage(format!("{flag} is for compiling, but {} is compiled already", path.display())));
         }
-        return timed(path);
+        let opened = timed(path)?;
+        for dim in &options.dim {
+            // What follows the name is looked at where it is used.
+            let name = dim.split_once("<=").or_else(|| dim.rsplit_once('=')).map_or(dim.as_str(), |(name, _)| name.trim());
+            check_dim(&opened.program, dim, name)?;
+        }
+        return Ok(opened);
     }
     let folder = tempfile::Builder::new().prefix("winze-").tempdir();
     let folder = folder.map_err(|error| Failure::Failed(format!("compile: cannot make a temporary folder: {error}")))?;
@@ -44,6 +50,17 @@ pub fn open(options: &ModelOptions, console: &Console) -> Result<Opened, Failure
     compiler::execute("compile", compile_words(options, &artifact, console))?;
     console.note(&format!("compiled in {:.0} ms", started.elapsed().as_secs_f64() * 1e3));
     timed(&artifact)
+}
+
+/// Refuses `--dim TEXT` about a dim that no function of an artifact has.
+pub fn check_dim(program: &Program, text: &str, name: &str) -> Result<(), Failure> {
+    let symbols = program.manifest().functions.iter().flat_map(|function| &function.symbols);
+    let names: Vec<&str> = symbols.filter(|symbol| symbol.upper.is_none()).map(|symbol| symbol.name.as_str()).collect();
+    if names.contains(&name) {
+        return Ok(());
+    }
+    let has = if names.is_empty() { "none".into() } else { names.join(", ") };
+    Err(Failure::Usage(format!("--dim {text}: the artifact has no dim {name}; it has: {has}")))
 }
 
 fn timed(path: &Path) -> Result<Opened, Failure> {

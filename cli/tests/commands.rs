@@ -245,6 +245,17 @@ fn bench_prints_its_keys() {
 }
 
 #[test]
+fn dims_that_the_artifact_has_not_are_refused() {
+    let bench = Bench::new();
+    for words in ["run m.wz --random-inputs 1 --dim nosuch=3", "bench m.wz --random-inputs 1 --dim nosuch=3", "inspect m.wz --dim nosuch=3"]
+    {
+        bench.winze(words).fails(2, "--dim nosuch=3: the artifact has no dim nosuch; it has: rows, width");
+    }
+    bench.winze("run m.wz --random-inputs 1 --dim nosuch<=3").fails(2, "the artifact has no dim nosuch");
+    bench.winze("run m.wz --random-inputs 1 --dim rows=2 --dim width<=8").succeeds();
+}
+
+#[test]
 fn limits_iterations_and_chooses_functions() {
     let bench = Bench::new();
     assert_eq!(bench.winze("run m.wz --function spin").succeeds(), "");

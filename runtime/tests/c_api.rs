@@ -55,7 +55,7 @@ fn the_c_example_compiles_without_warnings_and_runs() {
     let output = run(&["a.bin:2x2", "b.bin:4x1"]);
     assert_eq!(
         String::from_utf8_lossy(&output.stderr),
-        "bind: input \"b\": expected f32[rows x width], got f32[4 x 1], but rows is 2 by an earlier dim\n"
+        "bind: input \"b\": expected f32[rows x width], got f32[4 x 1], but rows is 2 by dim 0 of input \"a\"\n"
     );
     assert_eq!(output.status.code(), Some(1));
 }

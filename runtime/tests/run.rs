@@ -153,10 +153,13 @@ fn binding_errors_name_input_expected_and_got() {
     assert_eq!(error(&[view(&[2, 2, 2]), view(&[2, 2])]), "bind: input \"a\": expected f32[rows x width], got f32[2 x 2 x 2]");
     assert_eq!(
         error(&[view(&[2, 2]), view(&[2, 3])]),
-        "bind: input \"b\": expected f32[rows x width], got f32[2 x 3], but width is 2 by an earlier dim"
+        "bind: input \"b\": expected f32[rows x width], got f32[2 x 3], but width is 2 by dim 1 of input \"a\""
     );
-    assert_eq!(error(&[view(&[5, 2]), view(&[5, 2])]), "bind: dim rows is 5, the model was compiled for 1 to 4");
-    assert_eq!(error(&[view(&[2, 1]), view(&[2, 1])]), "bind: dim width is 1, the model was compiled for at least 2");
+    assert_eq!(error(&[view(&[5, 2]), view(&[5, 2])]), "bind: dim rows is 5 by dim 0 of input \"a\", the model was compiled for 1 to 4");
+    assert_eq!(
+        error(&[view(&[2, 1]), view(&[2, 1])]),
+        "bind: dim width is 1 by dim 1 of input \"a\", the model was compiled for at least 2"
+    );
     assert_eq!(
         error(&[TensorView::of(&[2, 2], &data[..3]), view(&[2, 2])]),
         "bind: input \"a\": expected f32[rows x width], got f32[2 x 2] with 12 bytes of data"

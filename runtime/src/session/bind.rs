@@ -9,6 +9,8 @@ use crate::{
     tensor::{Shape, Tensor, TensorView},
 };
 
+use std::fmt::Write;
+
 /// Not bound yet; dims are never negative.
 pub const UNBOUND: i64 = -1;
 
@@ -33,24 +35,30 @@ pub fn bind_symbols(function: &Function, inputs: &[TensorView<'_>], symbols: &mu
                     *bound = *actual;
                 } else if *bound != *actual {
                     let name = &function.symbols[symbol as usize].name;
-                    return Err(mismatch(format!("{}, but {name} is {bound} by an earlier dim", input.shape())));
+                    let by = bound_by(function, symbol);
+                    return Err(mismatch(format!("{}, but {name} is {bound}{by}", input.shape())));
                 }
             }
         }
     }
     set_found(function, symbols)?;
-    check_symbols(function, symbols)?;
+    check_ranges(function, symbols, &|symbol| bound_by(function, symbol))?;
     for (port, input) in function.inputs.iter().zip(inputs) {
-        for (dim, actual) in port.dims.iter().zip(input.dims) {
+        for (axis, (dim, actual)) in port.dims.iter().zip(input.dims).enumerate() {
             if !matches!(dim.eval(symbols), Ok(value) if value == *actual) {
                 let mut expected = port_text(function, port);
+                let mut got = input.shape().to_string();
+                for symbol in (0..function.symbols.len() as u32).filter(|symbol| dim.uses(|used| used == *symbol)) {
+                    let (name, value) = (&function.symbols[symbol as usize].name, symbols[symbol as usize]);
+                    let _ = write!(got, ", of which dim {axis} does not fit: {name} is {value}{}", bound_by(function, symbol));
+                }
                 if let Ok(dims) = port.dims.iter().map(|d| d.eval(symbols)).collect::<std::result::Result<Vec<_>, _>>() {
                     let solved = Shape(port.element, &dims).to_string();
                     if solved != expected {
                         expected = format!("{expected} = {solved}");
                     }
                 }
-                return Err(Error::Input { input: port.name.clone(), expected, got: input.shape().to_string() });
+                return Err(Error::Input { input: port.name.clone(), expected, got });
             }
         }
     }
@@ -86,12 +94,24 @@ pub fn set_found(function: &Function, symbols: &mut [i64]) -> Result<()> {
     Ok(())
 }
 
+/// Which dim of which input gives a symbol its value, for messages.
+fn bound_by(function: &Function, symbol: u32) -> String {
+    let alone = |dim: &Expr| matches!(dim.0[..], [ExprOp::Symbol(found)] if found == symbol);
+    let mut places = function.inputs.iter().filter_map(|port| Some((port, port.dims.iter().position(alone)?)));
+    places.next().map_or_else(String::new, |(port, axis)| format!(" by dim {axis} of input \"{}\"", port.name))
+}
+
 /// Checks that every symbol has a value in its range.
 pub fn check_symbols(function: &Function, symbols: &[i64]) -> Result<()> {
+    check_ranges(function, symbols, &|_| String::new())
+}
+
+/// `by` tells where a value comes from.
+fn check_ranges(function: &Function, symbols: &[i64], by: &dyn Fn(u32) -> String) -> Result<()> {
     if symbols.len() != function.symbols.len() {
         return Err(Error::Bind(format!("{} takes {} dims, got {}", function.name, function.symbols.len(), symbols.len())));
     }
-    for (symbol, value) in function.symbols.iter().zip(symbols) {
+    for (index, (symbol, value)) in function.symbols.iter().zip(symbols).enumerate() {
         if *value == UNBOUND {
             return Err(Error::Bind(format!(
                 "no input of {} determines the dim {}; it can only be called with it given",
@@ -100,7 +120,8 @@ pub fn check_symbols(function: &Function, symbols: &[i64]) -> Result<()> {
         }
         if *value < symbol.min || symbol.max.is_some_and(|max| *value > max) {
             let range = symbol.max.map_or_else(|| format!("at least {}", symbol.min), |max| format!("{} to {max}", symbol.min));
-            return Err(Error::Bind(format!("dim {} is {value}, the model was compiled for {range}", symbol.name)));
+            let by = by(index as u32);
+            return Err(Error::Bind(format!("dim {} is {value}{by}, the model was compiled for {range}", symbol.name)));
         }
     }
     Ok(())

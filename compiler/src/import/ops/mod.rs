@@ -22,6 +22,7 @@ mod recurrent;
 mod reduce;
 mod reshape;
 mod resize;
+mod resize_at_run_time;
 mod sample;
 mod selection;
 mod sequence;

@@ -6,6 +6,7 @@
 use super::{
     OpResult, Row,
     index::{constants, take},
+    resize_at_run_time::{OpenAxis, resize_by_operand},
     row, row_since, row_until,
 };
 use crate::{
@@ -17,7 +18,7 @@ use crate::{
     },
 };
 use winze_graph::{
-    dialect::Mul,
+    dialect::{Div, Mul},
     dim::Dim,
     types::{ElementType, TensorType},
 };
@@ -27,7 +28,7 @@ pub const OPS: &[Row] = &[row_until("Resize", 10, upsample), row_since("Resize",
 type Cx<'x, 'p, 'c, 'a> = NodeContext<'x, 'p, 'c, 'a>;
 
 #[derive(Clone, Copy, PartialEq, Debug)]
-enum Mode {
+pub enum Mode {
     Nearest(Rounding),
     Linear,
     /// With the coefficient a.
@@ -47,7 +48,7 @@ impl Mode {
 }
 
 #[derive(Clone, Copy, PartialEq, Debug)]
-enum Rounding {
+pub enum Rounding {
     PreferFloor,
     PreferCeil,
     Floor,
@@ -55,7 +56,7 @@ enum Rounding {
 }
 
 #[derive(Clone, Copy, PartialEq, Debug)]
-enum Coordinates {
+pub enum Coordinates {
     HalfPixel,
     HalfPixelSymmetric,
     PytorchHalfPixel,
@@ -66,13 +67,13 @@ enum Coordinates {
 }
 
 /// How all axes are sampled.
-struct Sampling {
-    mode: Mode,
-    coordinates: Coordinates,
-    exclude_outside: bool,
-    antialias: bool,
+pub struct Sampling {
+    pub mode: Mode,
+    pub coordinates: Coordinates,
+    pub exclude_outside: bool,
+    pub antialias: bool,
     /// What stands outside the input when cropping.
-    extrapolation: f64,
+    pub extrapolation: f64,
 }
 
 /// One axis of the result.
@@ -120,6 +121,12 @@ impl Taps {
 }
 
 impl Sampling {
+    /// What is sampled: sums of narrow floats and of integers are made in f32.
+    pub fn widened<'c, 'a>(&self, cx: &mut Cx<'_, '_, 'c, 'a>, x: &Tensor<'c, 'a>) -> Result<Tensor<'c, 'a>, Failure> {
+        let narrow = !matches!(x.element(), ElementType::F32 | ElementType::F64) && !matches!(self.mode, Mode::Nearest(_));
+        cx.convert(x, if narrow { ElementType::F32 } else { x.element() })
+    }
+
     fn coordinate(&self, axis: &Axis, scale: f64, input: f64, place: f64) -> f64 {
         let (output, half_pixel) = (scale * input, (place + 0.5) / scale - 0.5);
         match self.coordinates {
@@ -251,7 +258,15 @@ fn resize_axis<'c, 'a>(
         return if factor == 1 { Ok(x.clone()) } else { repeat(cx, x, at, factor) };
     }
     let (Some(input), Some(output)) = (axis.input.as_static(), axis.output.as_static()) else {
-        return Failure::unsupported(format!("sampling the symbolic extent {} to {}; fix it with --dim", axis.input, axis.output));
+        let scale = match axis.scale {
+            Some(scale) => cx.scalar(ElementType::F64, scale)?,
+            None => {
+                let (input, output) = (cx.extent(&axis.input, ElementType::F64)?, cx.extent(&axis.output, ElementType::F64)?);
+                cx.binary(Div::create, &output, &input)?
+            }
+        };
+        let crop = [cx.scalar(ElementType::F64, axis.crop.0)?, cx.scalar(ElementType::F64, axis.crop.1)?];
+        return OpenAxis { axis: at, output: axis.output.clone(), scale, crop: Some(crop) }.resize(cx, sampling, x);
     };
     if input == 0 || output > 1 << 24 {
         return Failure::invalid(format!("{output} results from {input} elements"));
@@ -267,10 +282,9 @@ fn resize_axis<'c, 'a>(
     Ok(y)
 }
 
-/// One axis after the other; sums of narrow floats and of integers are made in f32.
+/// One axis after the other.
 fn resize_axes<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>, x: &Tensor<'c, 'a>, sampling: &Sampling, axes: &[Axis]) -> OpResult<'c, 'a> {
-    let narrow = !matches!(x.element(), ElementType::F32 | ElementType::F64) && !matches!(sampling.mode, Mode::Nearest(_));
-    let mut y = if narrow { cx.convert(x, ElementType::F32)? } else { x.clone() };
+    let mut y = sampling.widened(cx, x)?;
     for axis in axes {
         y = resize_axis(cx, &y, sampling, axis)?;
     }
@@ -314,10 +328,8 @@ fn upsample<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
     let x = cx.input(0)?;
     let scales = match cx.floats("scales")? {
         Some(scales) => Some(scales.into_iter().map(f64::from).collect()),
+        None if cx.open_operand(1).is_some() => None,
         None => operand_floats(cx, 1, "scales")?,
-    };
-    let Some(scales) = scales.filter(|scales: &Vec<f64>| scales.len() == x.rank()) else {
-        return Ok(Failure::unsupported("scales that do not name every axis")?);
     };
     let mode = match cx.string_or("mode", "nearest")?.as_str() {
         "nearest" => Mode::Nearest(Rounding::Floor),
@@ -325,6 +337,12 @@ fn upsample<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
         other => return Ok(Failure::invalid(format!("mode `{other}`"))?),
     };
     let sampling = Sampling { mode, coordinates: Coordinates::Asymmetric, exclude_outside: false, antialias: false, extrapolation: 0.0 };
+    if cx.floats("scales")?.is_none() && cx.open_operand(1).is_some() {
+        return resize_by_operand(cx, &x, &sampling, &(0..x.rank()).collect::<Vec<_>>(), 1, "stretch");
+    }
+    let Some(scales) = scales.filter(|scales: &Vec<f64>| scales.len() == x.rank()) else {
+        return Ok(Failure::unsupported("scales that do not name every axis")?);
+    };
     let axes = axes_of(&x, &(0..x.rank()).collect::<Vec<_>>(), Some(scales), None, &[])?;
     resize_axes(cx, &x, &sampling, &axes)
 }
@@ -389,6 +407,10 @@ fn resize<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
         Some(axes) => axes.iter().map(|axis| normalize_axis(*axis, x.rank())).collect::<Result<Vec<_>, _>>()?,
         None => (0..x.rank()).collect(),
     };
+    let policy = cx.string_or("keep_aspect_ratio_policy", "stretch")?;
+    if let Some(open) = [2, 3].into_iter().find(|i| cx.open_operand(*i).is_some()) {
+        return resize_by_operand(cx, &x, &sampling, &axes, open, &policy);
+    }
     let crops: Vec<(f64, f64)> = match coordinates {
         Coordinates::Crop => match operand_floats(cx, 1, "regions")? {
             Some(roi) if roi.len() == 2 * axes.len() => (0..axes.len()).map(|i| (roi[i], roi[axes.len() + i])).collect(),
@@ -404,7 +426,6 @@ fn resize<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
     if scales.as_ref().map(Vec::len).or(sizes.as_ref().map(Vec::len)) != Some(axes.len()) {
         return Ok(Failure::invalid("scales or sizes do not name each axis")?);
     }
-    let policy = cx.string_or("keep_aspect_ratio_policy", "stretch")?;
     if let (Some(wanted), "not_larger" | "not_smaller") = (&sizes, policy.as_str()) {
         let ratio = |(axis, size): (&usize, &Dim)| Some(size.as_static()? as f64 / x.extent(*axis)? as f64);
         let Some(ratios) = axes.iter().zip(wanted).map(ratio).collect::<Option<Vec<f64>>>() else {

@@ -289,3 +289,59 @@ fn branches_compute_the_extents_of_their_results() {
     assert_eq!(run(6, 2), Ok(vec![11.0, 12.0, 13.0, 14.0, 15.0]));
     assert_eq!(run(3, 7), Ok(vec![10.0; 7]));
 }
+
+/// Resize of two elements to as many as `l` is long, by sizes and by scales, against the positions worked out by hand.
+#[test]
+fn resizing_to_extents_that_only_the_run_knows() {
+    let text = |name: &str, value: &str| AttributeProto {
+        name: name.into(),
+        r#type: attribute_type::STRING,
+        s: Some(value.as_bytes().to_vec().into()),
+        ..Default::default()
+    };
+    let resize = |attributes: &[(&str, &str)], n: usize, m: i64| {
+        let attributes = attributes.iter().map(|(name, value)| text(name, value)).collect();
+        let nodes = vec![length(), node("Resize", &["x", "", "", "m"], &["y"], attributes)];
+        evaluate(nodes, &["n"], vec![], &[n as i64, m], counting(n))
+    };
+    assert_eq!(resize(&[("mode", "linear")], 2, 4), Ok(vec![0.0, 0.25, 0.75, 1.0]));
+    assert_eq!(resize(&[("mode", "linear"), ("coordinate_transformation_mode", "align_corners")], 3, 5), Ok(vec![0.0, 0.5, 1.0, 1.5, 2.0]));
+    assert_eq!(resize(&[("mode", "linear"), ("coordinate_transformation_mode", "align_corners")], 3, 1), Ok(vec![0.0]));
+    let corner = [("mode", "nearest"), ("coordinate_transformation_mode", "asymmetric"), ("nearest_mode", "floor")];
+    assert_eq!(resize(&corner, 3, 7), Ok(vec![0.0, 0.0, 0.0, 1.0, 1.0, 2.0, 2.0]));
+    assert_eq!(resize(&corner, 5, 2), Ok(vec![0.0, 2.0]));
+    // Keys' kernel with a = -0.75 at a distance of 0.5: -0.09375, 0.59375, 0.59375, -0.09375.
+    let cubic = [("mode", "cubic"), ("coordinate_transformation_mode", "align_corners")];
+    assert_eq!(resize(&cubic, 2, 3), Ok(vec![0.0, 0.5, 1.0]));
+    assert_eq!(resize(&cubic, 4, 7), Ok(vec![0.0, 0.40625, 1.0, 1.5, 2.0, 2.59375, 3.0]));
+}
+
+/// Scales are operands that the run computes.
+#[test]
+fn resizing_by_scales_that_only_the_run_knows() {
+    let nodes = vec![
+        length(),
+        node("Cast", &["m"], &["f"], vec![int("to", i64::from(data_type::FLOAT))]),
+        node("Mul", &["f", "half"], &["scale"], vec![]),
+        node("Resize", &["x", "", "scale"], &["y"], vec![]),
+    ];
+    let context = new_context();
+    let arguments = vec![info("x", data_type::FLOAT, &["n"]), info("l", data_type::FLOAT, &["m"])];
+    let model = model(graph(nodes, arguments, vec![info("y", data_type::FLOAT, &["?"])], vec![floats("half", &[1], &[0.5])]));
+    let folder = tempfile::tempdir().unwrap();
+    let path = write(folder.path(), &model);
+    let message = import_onnx(&context, &path, &ImportOptions::default()).map(drop).unwrap_err().to_string();
+    assert!(message.contains("give one with --max-size scale=N"), "{message}");
+    let options = ImportOptions { max_sizes: vec!["scale=64".parse().unwrap()], ..Default::default() };
+    let imported = import_onnx(&context, &path, &options).unwrap_or_else(|error| panic!("{error}"));
+    let function = walk::operations(imported.module.body()).next().expect("a function");
+    let run = |n: usize, m: usize| {
+        let l = Tensor::new(&[m], &vec![0f32; m]);
+        let found = eval_function(&EvalContext::new(&[n as i64, m as i64]), function, &[counting(n), l])?;
+        Ok((0..found[0].count()).map(|i| found[0].get(i).f64() as f32).collect())
+    };
+    assert_eq!(run(3, 4), Ok(vec![0.0, 0.0, 1.0, 1.0, 2.0, 2.0]));
+    assert_eq!(run(5, 1), Ok(vec![0.0, 2.0]));
+    let message: Result<Vec<f32>, String> = run(30, 5);
+    assert!(message.unwrap_err().contains("resized extents"));
+}

@@ -407,3 +407,12 @@ fn the_best_of_rows_are_found() {
         }
     }
 }
+
+#[test]
+fn slices_of_empty_tensors_are_empty() {
+    let text = "func.func @k(%x: tensor<4x0x3xf32>) -> tensor<1x0x3xf32> {
+        %part = graph.slice %x starts [1, 0, 0] limits [2, 0, 3] strides [1, 1, 1] : tensor<4x0x3xf32>
+        return %part : tensor<1x0x3xf32> }";
+    let found = checked(text, &[ramp(ElementType::F32, &[4, 0, 3])], &[]);
+    assert_eq!(found[0].shape, [1, 0, 3]);
+}

@@ -119,6 +119,11 @@ fn lower_box<'c>(cx: &mut LowerContext<'c>, op: Op<'c>, offsets: Vec<Dim>, strid
     let (tensor, input) = cx.operand(op, 0)?;
     let result = cx.result_type(op, 0)?;
     let destination = cx.destination(op, 0)?;
+    if result.count().as_static() == Some(0) {
+        // tensor.extract_slice refuses every offset in an empty operand; nothing is read.
+        let map = (0..input.rank()).map(|i| cx.loop_dim(i)).collect();
+        return Ok(vec![cx.map(&[Part { tensor: destination, element: input.element, map }], destination, input.element, |_, x| x[0])]);
+    }
     // What an axis without a stride reads has the extent of the result, and offsets stand in a slice of the operand: so loops and operands agree, and
     // tiles of the generic start at their own offsets only.
     let sizes: Vec<Dim> =
