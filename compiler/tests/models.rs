@@ -361,6 +361,125 @@ fn integer_products_are_exact() {
     }
 }
 
+/// Products and convolutions between DequantizeLinear and QuantizeLinear are QLinearMatMul and QLinearConv to the bit: with biases in i32 and in float, a
+/// Relu in front of the quantization, scales per channel, and both sides known at run time only.
+#[test]
+fn dequantized_products_are_integer_ones() {
+    let scalar = |name: &str, value: f32| floats(name, &[], &[value]);
+    let zero = |name: &str, r#type: i32, value: i8| TensorProto {
+        name: name.into(),
+        data_type: r#type,
+        raw_data: Some(vec![value as u8].into()),
+        ..Default::default()
+    };
+    let bias = |unit: f32| values(20, 31).iter().map(|x| (x * 3000.0).round() * unit).collect::<Vec<f32>>();
+    let constants = || {
+        vec![
+            scalar("sx", 0.0235),
+            zero("zx", data_type::UINT8, 117),
+            scalar("sw", 0.0072),
+            zero("zw", data_type::INT8, -9),
+            scalar("sy", 0.91),
+            zero("zy", data_type::UINT8, 101),
+            scalar("st", 0.031),
+            zero("zt", data_type::INT8, 12),
+            floats("sf", &[20], &values(20, 32).iter().map(|x| 0.004 + 0.003 * x).collect::<Vec<_>>()),
+            TensorProto {
+                name: "zf".into(),
+                dims: vec![20],
+                data_type: data_type::INT8,
+                raw_data: Some(vec![0; 20].into()),
+                ..Default::default()
+            },
+            bytes("w", data_type::INT8, &[300, 40], 33),
+            bytes("f", data_type::INT8, &[20, 33, 3, 3], 34),
+            bytes("d", data_type::INT8, &[16, 1, 3, 3], 35),
+        ]
+    };
+    let inputs = || {
+        vec![
+            info("a", data_type::UINT8, &["batch", "300"]),
+            info("b", data_type::INT8, &["batch", "40", "6"]),
+            info("c", data_type::UINT8, &["batch", "5", "40"]),
+            info("x", data_type::UINT8, &["batch", "33", "6", "8"]),
+            info("z", data_type::UINT8, &["batch", "16", "6", "8"]),
+        ]
+    };
+    let outputs = || {
+        vec![
+            info("p", data_type::UINT8, &["batch", "40"]),
+            info("q", data_type::UINT8, &["batch", "5", "6"]),
+            info("r", data_type::UINT8, &["batch", "20", "6", "8"]),
+            info("t", data_type::UINT8, &["batch", "16", "6", "8"]),
+        ]
+    };
+    let pads = || vec![ints("pads", &[1, 1, 1, 1])];
+    let group = |n| AttributeProto { name: "group".into(), r#type: attribute_type::INT, i: Some(n), ..Default::default() };
+    let along = |n| AttributeProto { name: "axis".into(), r#type: attribute_type::INT, i: Some(n), ..Default::default() };
+    let dequantized = || {
+        let dequantize = |of: &str, scale: &str, zero: &str| node("DequantizeLinear", &[of, scale, zero], &format!("{of}_real"), vec![]);
+        let quantize = |of: &str, to: &str| node("QuantizeLinear", &[of, "sy", "zy"], to, vec![]);
+        let nodes = vec![
+            dequantize("a", "sx", "zx"),
+            dequantize("b", "st", "zt"),
+            dequantize("c", "sx", "zx"),
+            dequantize("x", "sx", "zx"),
+            dequantize("z", "sx", "zx"),
+            dequantize("w", "sw", "zw"),
+            node("DequantizeLinear", &["f", "sf", "zf"], "f_real", vec![along(0)]),
+            dequantize("d", "sw", "zw"),
+            node("MatMul", &["a_real", "w_real"], "p_real", vec![]),
+            quantize("p_real", "p"),
+            node("MatMul", &["c_real", "b_real"], "q_real", vec![]),
+            quantize("q_real", "q"),
+            node("Conv", &["x_real", "f_real", "bias"], "r_sum", pads()),
+            node("Relu", &["r_sum"], "r_real", vec![]),
+            quantize("r_real", "r"),
+            node("Conv", &["z_real", "d_real"], "t_real", [pads(), vec![group(16)]].concat()),
+            quantize("t_real", "t"),
+        ];
+        // In float, as some tools leave it: rounded to the scale of the sums.
+        let scales = values(20, 32).iter().map(|x| 0.0235 * (0.004 + 0.003 * x)).collect::<Vec<f32>>();
+        let real = bias(1.0).iter().zip(&scales).map(|(b, s)| b * s).collect::<Vec<_>>();
+        graph(nodes, inputs(), outputs(), [constants(), vec![floats("bias", &[20], &real)]].concat())
+    };
+    let integers = || {
+        let raw: Vec<u8> = bias(1.0).iter().flat_map(|x| (*x as i32).to_le_bytes()).collect();
+        let bias = TensorProto {
+            name: "bias".into(),
+            dims: vec![20],
+            data_type: data_type::INT32,
+            raw_data: Some(raw.into()),
+            ..Default::default()
+        };
+        let nodes = vec![
+            node("QLinearMatMul", &["a", "sx", "zx", "w", "sw", "zw", "sy", "zy"], "p", vec![]),
+            node("QLinearMatMul", &["c", "sx", "zx", "b", "st", "zt", "sy", "zy"], "q", vec![]),
+            node("QLinearConv", &["x", "sx", "zx", "f", "sf", "zf", "sy", "zy", "bias"], "r_any", pads()),
+            node("Max", &["r_any", "zy"], "r", vec![]),
+            node("QLinearConv", &["z", "sx", "zx", "d", "sw", "zw", "sy", "zy"], "t", [pads(), vec![group(16)]].concat()),
+        ];
+        graph(nodes, inputs(), outputs(), [constants(), vec![bias]].concat())
+    };
+    let cases: Vec<_> = [1usize, 3]
+        .into_iter()
+        .map(|batch| {
+            let unsigned = |shape: &[usize], seed| byte_input(shape, seed, false);
+            let inputs = vec![
+                unsigned(&[batch, 300], 41),
+                byte_input(&[batch, 40, 6], 42, true),
+                unsigned(&[batch, 5, 40], 43),
+                unsigned(&[batch, 33, 6, 8], 44),
+                unsigned(&[batch, 16, 6, 8], 45),
+            ];
+            let expected = reference(integers(), &inputs, &[batch as i64]);
+            (inputs, expected)
+        })
+        .collect();
+    check("integer_ones_are_integer_ones", integers(), &cases, 0.0);
+    check("dequantized_products_are_integer_ones", dequantized(), &cases, 0.0);
+}
+
 /// softmax(q x k^T) x v, where both sides of the products are known at run time only and no size is.
 #[test]
 fn attention_of_unknown_lengths() {

@@ -2,7 +2,7 @@
 //!
 //! Small results are computed here by reference evaluation; larger ones become expressions of the constant store, which computes them while the
 //! artifact is written. Splat constants stay splats and broadcasts of constants stay broadcasts: a kernel repeats elements for nothing. What would
-//! make the artifact larger (by more than [`MAX_GROWTH`]) and large results of other ops than data movement and elementwise ones are left to the run.
+//! make the artifact larger (by more than [`MAX_GROWTH`]), unless it is a weight of a contraction, and large results of other ops than data movement and elementwise ones are left to the run.
 //! Not in the registry of passes, because it fills the constant store. Assumes nothing, refuses nothing.
 
 use crate::{
@@ -200,7 +200,8 @@ impl<'c: 'a, 'a> Folder<'_, 'c, 'a> {
             insert(op, Constant::create(context, location, write_constant(context, tensor), &[r#type]))
         };
         let splat = matches!(known.contents, Contents::Splat(_));
-        if Broadcast::cast(op).is_some() || (!splat && known.r#type.bytes() > known.made_of.max(MAX_GROWTH)) {
+        let grows = !splat && known.r#type.bytes() > known.made_of.max(MAX_GROWTH);
+        if Broadcast::cast(op).is_some() || (grows && !feeds_contraction(op)) {
             return Ok(None);
         }
         Ok(Some(match &known.contents {
@@ -216,6 +217,12 @@ impl<'c: 'a, 'a> Folder<'_, 'c, 'a> {
             }
         }))
     }
+}
+
+/// Whether a product or convolution reads the only result of `op`: its weights stand in panels when they are constants.
+fn feeds_contraction(op: OperationRef) -> bool {
+    let contracts = |user: OperationRef| op::find_for(user).is_some_and(|definition| definition.role == Role::Contraction);
+    op.result(0).is_ok_and(|result| walk::users(result.into()).any(contracts))
 }
 
 /// A name for what an op computes: its node's.

@@ -3,6 +3,10 @@
 mod chain;
 mod constness;
 
+pub mod quantize_products;
+
+pub mod quantize_softmax;
+
 pub mod narrow_products;
 
 pub mod move_transposes;
@@ -22,7 +26,7 @@ use fold_constants::fold_constants;
 use melior::{Context, ir::Module};
 
 /// Before constants are folded: passes may leave arithmetic on constants.
-const PIPELINE: &str = "builtin.module(canonicalize,cse,canonicalize,func.func(narrow-products),canonicalize,func.func(move-transposes),canonicalize,func.func(fold-scales))";
+const PIPELINE: &str = "builtin.module(canonicalize,cse,canonicalize,func.func(quantize-products,quantize-softmax,narrow-products),canonicalize,func.func(move-transposes),canonicalize,func.func(fold-scales))";
 
 /// After that.
 const CLEANUP: &str = "builtin.module(canonicalize,func.func(prune-branches),canonicalize,cse,canonicalize,symbol-dce)";
@@ -37,6 +41,8 @@ pub fn simplify<'c>(context: &'c Context, module: &mut Module<'c>, store: &mut C
 
 /// Registers the passes of this stage.
 pub fn register_passes() {
+    winze_mlir::pass::register::<quantize_products::QuantizeProducts>();
+    winze_mlir::pass::register::<quantize_softmax::QuantizeSoftmax>();
     winze_mlir::pass::register::<narrow_products::NarrowProducts>();
     winze_mlir::pass::register::<move_transposes::MoveTransposes>();
     winze_mlir::pass::register::<fold_scales::FoldScales>();

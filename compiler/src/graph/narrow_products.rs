@@ -13,7 +13,7 @@ use super::{
 use crate::kernels::{insert::insert, pad_inputs::pad_with};
 use melior::{
     Context,
-    ir::{Location, Operation, OperationRef, Type, Value, attribute::TypeAttribute, operation::OperationLike},
+    ir::{Location, Operation, OperationRef, Type, Value, ValueLike, attribute::TypeAttribute, operation::OperationLike},
 };
 use winze_graph::{
     dialect::{Add, Broadcast, Constant, Conv, Convert, DotGeneral, Mul, Reduce, ReduceWindow, Reshape, Sub, Transpose},
@@ -47,17 +47,21 @@ impl RustPass for NarrowProducts {
 
     fn run(&self, func: OperationRef<'_, '_>) -> Result<(), String> {
         for op in walk::find(func, |op| Conv::cast(op).is_some() || DotGeneral::cast(op).is_some()) {
-            let new = match (DotGeneral::cast(op), Conv::cast(op)) {
-                (Some(dot), _) => narrow_dot(dot)?,
-                (_, Some(conv)) => narrow_conv(conv)?,
-                _ => None,
-            };
-            if let Some(new) = new {
+            if let Some(new) = narrow(op)? {
                 walk::replace_all_uses(result(op), new);
                 walk::erase(op);
             }
         }
         Ok(())
+    }
+}
+
+/// The result of a contraction in i32, computed from bytes or floats in front of it; `None` if it cannot be.
+pub fn narrow<'c: 'a, 'a>(op: OperationRef<'c, 'a>) -> Result<Option<Value<'c, 'a>>, String> {
+    match (DotGeneral::cast(op), Conv::cast(op)) {
+        (Some(dot), _) => narrow_dot(dot),
+        (_, Some(conv)) => narrow_conv(conv),
+        _ => Ok(None),
     }
 }
 
@@ -80,44 +84,69 @@ struct Zero<'c, 'a> {
 }
 
 /// Makes ops in front of one.
-struct Maker<'c, 'a> {
+pub struct Maker<'c, 'a> {
     before: OperationRef<'c, 'a>,
-    context: &'c Context,
+    pub context: &'c Context,
     location: Location<'c>,
 }
 
+type Unary<'c> = fn(&'c Context, Location<'c>, Value<'c, '_>, &[Type<'c>]) -> Operation<'c>;
 type Binary<'c> = fn(&'c Context, Location<'c>, Value<'c, '_>, Value<'c, '_>, &[Type<'c>]) -> Operation<'c>;
 
 impl<'c: 'a, 'a> Maker<'c, 'a> {
-    fn before(op: OperationRef<'c, 'a>) -> Self {
+    pub fn before(op: OperationRef<'c, 'a>) -> Self {
         Self { before: op, context: context_of(op), location: op.location() }
     }
 
-    fn add(&self, op: Operation<'c>) -> Value<'c, 'a> {
+    pub fn add(&self, op: Operation<'c>) -> Value<'c, 'a> {
         insert(self.before, op)
     }
 
-    fn constant(&self, tensor: &Tensor) -> Value<'c, 'a> {
+    pub fn constant(&self, tensor: &Tensor) -> Value<'c, 'a> {
         let r#type = tensor.tensor_type().to_type(self.context);
         self.add(Constant::create(self.context, self.location, write_constant(self.context, tensor), &[r#type]))
     }
 
-    fn convert(&self, value: Value<'c, 'a>, element: ElementType) -> Result<Value<'c, 'a>, String> {
+    pub fn convert(&self, value: Value<'c, 'a>, element: ElementType) -> Result<Value<'c, 'a>, String> {
         let from = TensorType::of(value)?;
         let to = from.with_element(element).to_type(self.context);
         Ok(if from.element == element { value } else { self.add(Convert::create(self.context, self.location, value, false, &[to])) })
     }
 
-    fn binary(&self, create: Binary<'c>, a: Value<'c, 'a>, b: Value<'c, 'a>) -> Value<'c, 'a> {
-        use melior::ir::ValueLike;
+    pub fn unary(&self, create: Unary<'c>, x: Value<'c, 'a>) -> Value<'c, 'a> {
+        self.add(create(self.context, self.location, x, &[x.r#type()]))
+    }
+
+    pub fn binary(&self, create: Binary<'c>, a: Value<'c, 'a>, b: Value<'c, 'a>) -> Value<'c, 'a> {
         self.add(create(self.context, self.location, a, b, &[a.r#type()]))
     }
 
-    /// Repeats a tensor whose axis i is axis `axes[i]` of `like`; i32.
-    fn along(&self, value: Value<'c, 'a>, axes: &[usize], like: &TensorType) -> Value<'c, 'a> {
+    /// Repeats a tensor whose axis i is axis `axes[i]` of `like`, and whose elements are of `like`'s type.
+    pub fn along(&self, value: Value<'c, 'a>, axes: &[usize], like: &TensorType) -> Value<'c, 'a> {
         let axes = axes.iter().map(|axis| *axis as i64).collect();
-        let r#type = like.with_element(ElementType::I32).to_type(self.context);
-        self.add(Broadcast::create(self.context, self.location, value, axes, &[r#type]))
+        self.add(Broadcast::create(self.context, self.location, value, axes, &[like.to_type(self.context)]))
+    }
+
+    /// A 0-d value as often as `like` has elements; what is as long already stays.
+    pub fn repeated(&self, value: Value<'c, 'a>, like: Value<'c, 'a>) -> Result<Value<'c, 'a>, String> {
+        let (from, like) = (TensorType::of(value)?, TensorType::of(like)?);
+        Ok(if from.rank() == like.rank() { value } else { self.along(value, &[], &like.with_element(from.element)) })
+    }
+
+    /// What is repeated, as a vector along the one axis on which it is not the same everywhere, or 0-d; `None` if there are several.
+    pub fn flat(&self, broadcast: Broadcast<'c, 'a>) -> Result<Option<(Value<'c, 'a>, Option<usize>)>, String> {
+        let (from, whole) = (TensorType::of(broadcast.input())?, TensorType::of(broadcast.result())?);
+        let mut long = from.dims.iter().zip(broadcast.axes()).filter(|(dim, _)| dim.as_static() != Some(1)).map(|(_, axis)| axis as usize);
+        let axis = long.next();
+        if long.next().is_some() {
+            return Ok(None);
+        }
+        let dims: Vec<Dim> = axis.map(|axis| whole.dims[axis].clone()).into_iter().collect();
+        let flat = TensorType::new(from.element, dims);
+        Ok(Some(match flat.rank() == from.rank() {
+            true => (broadcast.input(), axis),
+            false => (self.add(Reshape::create(self.context, self.location, broadcast.input(), &[flat.to_type(self.context)])), axis),
+        }))
     }
 
     fn sum(&self, value: Value<'c, 'a>, axes: impl Iterator<Item = usize>) -> Result<Value<'c, 'a>, String> {
@@ -138,7 +167,7 @@ impl<'c: 'a, 'a> Maker<'c, 'a> {
         let shift = if to == ElementType::U8 { HALF } else { -HALF };
         let half = |like: &TensorType| {
             let half = self.constant(&Tensor::scalar(ElementType::I32, Scalar::Signed(shift)));
-            self.along(half, &[], like)
+            self.along(half, &[], &like.with_element(ElementType::I32))
         };
         let wide = self.convert(factor.bytes, ElementType::I32)?;
         let bytes = self.convert(self.binary(Add::create, wide, half(&r#type)), to)?;
@@ -180,7 +209,7 @@ impl Zero<'_, '_> {
     }
 }
 
-fn is_byte(element: ElementType) -> bool {
+pub fn is_byte(element: ElementType) -> bool {
     matches!(element, ElementType::I8 | ElementType::U8)
 }
 
@@ -192,33 +221,24 @@ fn factor<'c: 'a, 'a>(maker: &Maker<'c, 'a>, value: Value<'c, 'a>) -> Result<Opt
     }
     let Some(sub) = Sub::cast(op) else { return Ok(None) };
     let (Some(bytes), Some(broadcast)) = (bytes_behind(sub.lhs())?, producer(sub.rhs()).and_then(Broadcast::cast)) else { return Ok(None) };
-    let (point, whole) = (TensorType::of(broadcast.input())?, TensorType::of(broadcast.result())?);
-    let one = |dim: &Dim| dim.as_static() == Some(1);
-    let mut long = point.dims.iter().zip(broadcast.axes()).filter(|(dim, _)| !one(dim)).map(|(_, axis)| axis as usize);
-    let axis = long.next();
-    if long.next().is_some() || axis.is_some_and(|axis| one(&whole.dims[axis])) {
-        return Ok(None);
-    }
-    let dims: Vec<Dim> = axis.map(|axis| whole.dims[axis].clone()).into_iter().collect();
-    let flat = TensorType::new(point.element, dims);
-    let known = producer(broadcast.input()).and_then(Constant::cast).and_then(|constant| read_constant(constant.value()).ok());
-    let known = known
-        .filter(|known| known.count() > 0)
-        .map(|known| Tensor { shape: known.shape.iter().copied().filter(|n| *n != 1).collect(), ..known });
-    let is_byte = match &known {
-        Some(known) => (0..known.count()).all(|i| (-128..=255).contains(&known.get(i).i64())),
-        None => {
-            let mut point = broadcast.input();
-            while let Some(reshape) = producer(point).and_then(Reshape::cast) {
-                point = reshape.input();
-            }
-            bytes_behind(point)?.is_some()
+    let Some((value, axis)) = maker.flat(broadcast)? else { return Ok(None) };
+    // Conversions of integers and reshapes lead to what it is made of.
+    let mut point = broadcast.input();
+    let known = loop {
+        let Some(op) = producer(point) else { break None };
+        if let Some(constant) = Constant::cast(op) {
+            break read_constant(constant.value()).ok();
         }
+        point = match (Reshape::cast(op), Convert::cast(op)) {
+            (Some(reshape), _) => reshape.input(),
+            (_, Some(convert)) if !is_byte(TensorType::of(point)?.element) => convert.input(),
+            _ => break None,
+        };
     };
-    let value = match flat.rank() == point.rank() {
-        true => broadcast.input(),
-        false => maker.add(Reshape::create(maker.context, maker.location, broadcast.input(), &[flat.to_type(maker.context)])),
-    };
+    let byte = is_byte(TensorType::of(point)?.element);
+    let shape: Vec<usize> = known.iter().flat_map(|known| &known.shape).copied().filter(|extent| *extent != 1).collect();
+    let known = known.map(|known| Tensor::from_fn(ElementType::I32, &shape, |i| Scalar::Signed(known.get(i).i64())));
+    let is_byte = byte || known.as_ref().is_some_and(|known| (0..known.count()).all(|i| (-128..=255).contains(&known.get(i).i64())));
     let zero = Some(Zero { value, axis, known, is_byte }).filter(|zero| !zero.is_nothing());
     Ok(Some(Factor { bytes, zero }))
 }

@@ -585,7 +585,9 @@ impl<'p, 'c: 'a, 'a> Importer<'p, 'c, 'a> {
     ) -> Result<Result<Vec<Tensor<'c, 'a>>, Option<Failure>>, ImportError> {
         let file = Location::new(self.context, self.name, frame.caller.unwrap_or(index), 0);
         let location = Location::name(self.context, name, file);
-        let foldable = fold::applies(&inputs);
+        // Dequantized weights are recognised in front of what uses them; shapes and indices have one axis at most.
+        let weights = node.op_type == "DequantizeLinear" && inputs.first().is_some_and(|x| x.as_ref().is_some_and(|x| x.rank() > 1));
+        let foldable = !weights && fold::applies(&inputs);
         let (before, symbols) = (if foldable { fold::last_operation(block) } else { None }, self.symbols.len());
         let mut cx = NodeContext { importer: self, frame, block, node, location, version, inputs, name, index };
         let mut imported = import(&mut cx);

@@ -233,14 +233,6 @@ fn dequantize_linear<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
     if (!is_quantized(x.element()) && x.element() != ElementType::I32) || !element.is_float() {
         return Ok(Failure::invalid(format!("dequantizing {} to {element}", x.element()))?);
     }
-    if let (Some(items), Some((scales, zeros, shape))) = (known(cx, &x), parameters.known(cx, &x)) {
-        let reals = items.into_iter().enumerate().map(|(i, x)| {
-            let at = parameters.granularity.position(&shape, i);
-            let zero = zeros.as_ref().map_or(0.0, |zeros| zeros[at].to_f64());
-            Scalar::Float(((x.to_f64() - zero) as f32 * scales[at].to_f64() as f32).into())
-        });
-        return Ok(vec![constant(cx, &x, element, reals)?]);
-    }
     let difference = shifted(cx, &x, parameters.zero.as_ref(), &parameters.granularity)?;
     let wide = cx.convert(&difference, ElementType::F32)?;
     let scale = cx.convert(&parameters.scale, ElementType::F32)?;
