@@ -7,6 +7,7 @@ mod new_op;
 mod new_pass;
 mod process;
 mod setup;
+mod smoke;
 mod test;
 mod text_edit;
 
@@ -17,8 +18,9 @@ Usage: cargo xtask COMMAND
 
   setup             install the system packages that building and testing need (through apt-get; does nothing when all are there)
   demo              fetch trained models, compile them, read the text in a picture on CPU and Vulkan, compare with the stored reading
-  test [--quick]    everything: format, lints, build, unit and integration tests, lit tests, examples
-                    --quick leaves out lints and examples
+  test [--quick]    everything: format, lints, build, unit and integration tests, lit tests, examples, an optimized build
+                    --quick leaves out lints, examples and the optimized build
+  smoke             the part of test that compares optimized programs with the debug build, which must be there
   conformance [--device D] [FILTER]
                     ONNX's own cases and trained models (those with FILTER in their name) on a device (default: cpu); a run without FILTER
                     renews docs/coverage.md and shortens the list of known misses, xtask/misses-DEVICE.txt
@@ -48,6 +50,7 @@ fn main() -> ExitCode {
         ["conformance", "--device", device] => conformance::run(device, ""),
         ["conformance", filter] => conformance::run("cpu", filter),
         ["conformance", "--device", device, filter] | ["conformance", filter, "--device", device] => conformance::run(device, filter),
+        ["smoke"] => smoke::run(),
         ["bless"] => setup::run().and_then(|()| test::bless()),
         ["new-op", name] => new_op::run(&root(), name),
         ["new-pass", name] => new_pass::run(&root(), name, "graph"),

@@ -1,4 +1,4 @@
-//! The tree -> one verdict: formatting, lints, build, tests, lit tests, examples, in this order. Every step runs even if one before it failed
+//! The tree -> one verdict: formatting, lints, build, tests, lit tests, examples, optimized programs, in this order. Every step runs even if one before it failed
 //! (but nothing runs after a failed build), and the last line says `N passed, N failed`.
 
 use crate::{Result, process, root};
@@ -142,6 +142,7 @@ pub fn run(quick: bool) -> Result<()> {
         if !quick {
             total += step("minimal runner", Report::Libtest, &mut cargo("test -p winze-runtime --test minimal_runner -- --ignored"))?;
             total += examples(&root)?;
+            total += step("optimized programs", Report::Verdict, &mut cargo("xtask smoke"))?;
         }
     }
     println!("\nwhole run: {:.0} s", started.elapsed().as_secs_f64());
