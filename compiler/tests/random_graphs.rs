@@ -7,7 +7,7 @@ mod pipeline;
 
 use pipeline::{CPU, DESKTOP, MIN, compile_model, difference, evaluate_text, expect_valid, has_vulkan, mlir_file, run, session};
 use std::fmt::Write;
-use winze_graph::testing::{RandomGraph, random_graph, random_sized_graph};
+use winze_graph::testing::{RandomGraph, random_graph, random_graph_at, random_sized_graph};
 
 const OPS: usize = 10;
 /// f32 through a few dozen ops with bounded results.
@@ -66,4 +66,32 @@ fn sizes_found_while_running_agree_with_the_reference() {
     if has_vulkan("random_graphs") {
         check_made_by(random_sized_graph, 320..323, &[DESKTOP], &[None]);
     }
+}
+
+/// One artifact for all sizes, at several of them in one session, and one that is compiled for the last of them alone.
+#[test]
+fn all_sizes_agree_with_the_reference_and_with_static_compilation() {
+    let mut failures = String::new();
+    for seed in 400..412 {
+        let (_folder, model) = mlir_file(&random_graph(seed, OPS).text);
+        let mut general = session(&compile_model(&model, &[CPU], 1), Some(2)).unwrap();
+        let mut last = vec![];
+        for symbols in [[1, 0], [3, 2], [2, 17], [8, 1], [19, 32]] {
+            let graph = random_graph_at(seed, OPS, symbols, false);
+            let expected = evaluate_text(&graph.text, &graph.inputs, &graph.symbols);
+            last = run(&mut general, &graph.inputs).unwrap_or_else(|why| panic!("seed {seed}, {symbols:?}: {why}"));
+            if let Some(why) = difference(&last, &expected, TOLERANCE) {
+                writeln!(failures, "seed {seed}, symbols {symbols:?}: {why}\n{}", graph.text).unwrap();
+            }
+        }
+        let graph = random_graph_at(seed, OPS, [19, 32], true);
+        assert!(!graph.text.contains("affine_map"), "{}", graph.text);
+        let (_folder, model) = mlir_file(&graph.text);
+        let mut fixed = session(&compile_model(&model, &[CPU], 1), Some(2)).unwrap();
+        let found = run(&mut fixed, &graph.inputs).unwrap_or_else(|why| panic!("seed {seed}, fixed: {why}"));
+        if let Some(why) = difference(&found, &last, TOLERANCE) {
+            writeln!(failures, "seed {seed}, fixed: {why}\n{}", graph.text).unwrap();
+        }
+    }
+    assert!(failures.is_empty(), "{failures}");
 }

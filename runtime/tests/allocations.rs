@@ -8,6 +8,10 @@ use std::{
     sync::atomic::{AtomicU64, Ordering},
 };
 use winze_runtime::{
+    artifact::{
+        manifest::{Access, ElementType, Function},
+        program::{Instruction::*, Place, Program as LaunchProgram},
+    },
     cpu::pool::Pool,
     device::DeviceChoice,
     session::{Session, SessionOptions},
@@ -37,7 +41,43 @@ unsafe impl GlobalAlloc for Counting {
 static ALLOCATOR: Counting = Counting;
 
 #[test]
-fn runs_inside_the_bound_allocate_nothing() {
+fn runs_allocate_nothing() {
+    inside_the_bound();
+    in_a_thousand_steps();
+}
+
+/// A loop that dispatches and copies in every step.
+fn in_a_thousand_steps() {
+    let mut model = Model::new();
+    let dispatch = model.kernel("add_scalar", &[Access::ReadWrite], 0, c(1), c(0));
+    let i64s = |place| buffer(ElementType::I64, &[c(8)], place);
+    let copy = |src, dst| Copy { src, src_offset: None, dst, dst_offset: None, bytes: None };
+    let code = vec![
+        copy(0, 2),
+        ConstInt { dst: 0, value: 1000 },
+        Loop { counter: 1, trip: 0, exit: 6 },
+        Dispatch { dispatch, buffers: vec![2], dims: vec![], scalars: vec![1] },
+        copy(2, 1),
+        EndLoop { start: 2 },
+        Return,
+    ];
+    let ports = |name: &str| vec![port(name, ElementType::I64, &[c(8)])];
+    let function =
+        Function { name: "main".into(), symbols: vec![], inputs: ports("x"), outputs: ports("y"), fixed: vec![], specializes: None };
+    let buffers = vec![i64s(Place::Input(0)), i64s(Place::Output(0)), i64s(Place::Arena(c(0)))];
+    model.function(function, LaunchProgram { registers: 2, buffers, arena: c(64), code });
+    let program = model.artifact().open();
+    let options = SessionOptions { threads: Some(1), ..Default::default() };
+    let mut session = Session::new(&program, &DeviceChoice::Cpu, options).unwrap();
+    session.prepare(0, &[]).unwrap();
+    let x = [1i64; 8];
+    let before = ALLOCATIONS.load(Ordering::Relaxed);
+    let outputs = session.run(&[TensorView::of(&[8], &x)]).unwrap();
+    assert_eq!(outputs.get(0).unwrap().as_slice::<i64>().unwrap()[0], 1 + 999 * 1000 / 2);
+    assert_eq!(ALLOCATIONS.load(Ordering::Relaxed) - before, 0);
+}
+
+fn inside_the_bound() {
     let mut model = add_scale(symbol("rows", 1, Some(512)), symbol("width", 1, Some(64)), 2.0);
     specialize_rows(&mut model, 7);
     let program = model.artifact().open();

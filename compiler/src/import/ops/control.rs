@@ -63,14 +63,17 @@ fn attempt<'p, 'c, 'a>(
     outputs
 }
 
-/// Stops the run in place of a branch, whose outputs would be of the types of `outputs`.
+/// Stops the run in place of a branch, whose outputs would be of the types of `outputs`: over symbols below number `outside`.
 fn fail<'c, 'a>(
     cx: &mut Cx<'_, '_, 'c, 'a>,
     outputs: &[Tensor<'c, 'a>],
     what: &str,
     at: &str,
-    block: BlockRef<'c, 'a>,
+    (block, outside): (BlockRef<'c, 'a>, u32),
 ) -> Result<Vec<Tensor<'c, 'a>>, Failure> {
+    if outputs.iter().flat_map(|output| output.dims()).any(|dim| dim.symbol_count() > outside) {
+        return Failure::unsupported("a branch computes the sizes of its results, and the other one fails");
+    }
     let types: Vec<Type<'c>> = outputs.iter().map(|tensor| tensor.r#type.to_type(cx.context())).collect();
     let message = format!("the condition of node `{}` chose a branch that does not fit these sizes: {what} at {at}", cx.name);
     let op = block.append_operation(Fail::create(cx.context(), cx.location, message, &types));
@@ -111,12 +114,12 @@ fn if_<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
     let (then_outputs, else_outputs) = match (then_outputs, else_outputs) {
         (Ok(Some(outputs)), Err(ImportError::Invalid { what, at, .. })) => {
             (else_region, else_block) = new_region();
-            let failed = fail(cx, &outputs, &what, &at, else_block)?;
+            let failed = fail(cx, &outputs, &what, &at, (else_block, outside))?;
             (Some(outputs), Some(failed))
         }
         (Err(ImportError::Invalid { what, at, .. }), Ok(Some(outputs))) => {
             (then_region, then_block) = new_region();
-            let failed = fail(cx, &outputs, &what, &at, then_block)?;
+            let failed = fail(cx, &outputs, &what, &at, (then_block, outside))?;
             (Some(failed), Some(outputs))
         }
         // Where the sizes alone decide between results of different ranks, the first branch gives the shapes of everything that follows.
@@ -125,7 +128,7 @@ fn if_<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
         {
             (else_region, else_block) = new_region();
             cx.importer.forget_symbols(symbols);
-            let failed = fail(cx, &outputs, "it gives results of another rank", name, else_block)?;
+            let failed = fail(cx, &outputs, "it gives results of another rank", name, (else_block, outside))?;
             (Some(outputs), Some(failed))
         }
         (then_outputs, else_outputs) => (then_outputs?, else_outputs?),

@@ -11,7 +11,7 @@ use winze_mlir::melior::Context;
 /// A graph of about `layers` layers on a tensor of rank 3 whose first extent is a symbol.
 pub fn random_layers(seed: u64, layers: usize) -> RandomGraph {
     let context = Context::new();
-    let mut g = Generator { context: &context, random: Random(seed), body: String::new(), values: vec![] };
+    let mut g = Generator { context: &context, random: Random(seed), body: String::new(), values: vec![], fixed: None };
     let symbols = vec![1 + g.random.below(3) as i64];
     let r#type = TensorType::new(ElementType::F32, vec![Dim::symbol(0), Dim::from(4), Dim::from(6)]);
     let shape = r#type.shape(&symbols).expect("one symbol");

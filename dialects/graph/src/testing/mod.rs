@@ -40,6 +40,7 @@ pub struct RandomGraph {
 }
 
 /// SplitMix64: small, seeded, the same everywhere.
+#[derive(Clone)]
 struct Random(u64);
 
 impl Random {
@@ -71,22 +72,31 @@ struct Generator<'c> {
     random: Random,
     body: String,
     values: Vec<Value>,
+    /// Values that stand for the symbols in the text.
+    fixed: Option<Vec<i64>>,
 }
 
 /// A graph of about `ops` ops.
 pub fn random_graph(seed: u64, ops: usize) -> RandomGraph {
-    generate(seed, ops, false)
+    generate(seed, ops, false, None, false)
+}
+
+/// The same graph with inputs for other values of its symbols (the first is at least 1); its text has these extents in place of symbols if they are `fixed`.
+pub fn random_graph_at(seed: u64, ops: usize, symbols: [i64; 2], fixed: bool) -> RandomGraph {
+    generate(seed, ops, false, Some(symbols), fixed)
 }
 
 /// The same with tensors whose extent is a count that the graph makes: symbol 2, which `symbols` lacks.
 pub fn random_sized_graph(seed: u64, ops: usize) -> RandomGraph {
-    generate(seed, ops, true)
+    generate(seed, ops, true, None, false)
 }
 
-fn generate(seed: u64, ops: usize, sized: bool) -> RandomGraph {
+fn generate(seed: u64, ops: usize, sized: bool, at: Option<[i64; 2]>, fixed: bool) -> RandomGraph {
     let context = Context::new();
-    let mut g = Generator { context: &context, random: Random(seed), body: String::new(), values: vec![] };
-    let symbols = vec![1 + g.random.below(5) as i64, g.random.below(4) as i64];
+    let mut g = Generator { context: &context, random: Random(seed), body: String::new(), values: vec![], fixed: None };
+    let drawn = [1 + g.random.below(5) as i64, g.random.below(4) as i64];
+    let symbols = at.unwrap_or(drawn).to_vec();
+    g.fixed = fixed.then(|| symbols.clone());
     let (mut arguments, mut inputs) = (vec![], vec![]);
     for i in 0..2 + g.random.below(2) {
         let element = *g.random.choose(&[ElementType::F32, ElementType::F32, ElementType::F64, ElementType::I32, ElementType::U8]);
@@ -97,20 +107,24 @@ fn generate(seed: u64, ops: usize, sized: bool) -> RandomGraph {
             })
             .collect();
         let r#type = TensorType::new(element, dims);
-        let shape = r#type.shape(&symbols).expect("two symbols");
-        let random = &mut g.random;
-        inputs.push(Tensor::from_fn(element, &shape, |_| match element.class() {
-            Class::Float => Scalar::Float(random.below(4001) as f64 / 1000.0 - 2.0),
-            _ => Scalar::of(element, random.below(100) as i64),
-        }));
-        arguments.push(format!("%in{i}: {}", r#type.to_type(&context)));
+        let contents = |random: &mut Random, symbols: &[i64]| {
+            let shape = r#type.shape(symbols).expect("two symbols");
+            Tensor::from_fn(element, &shape, |_| match element.class() {
+                Class::Float => Scalar::Float(random.below(4001) as f64 / 1000.0 - 2.0),
+                _ => Scalar::of(element, random.below(100) as i64),
+            })
+        };
+        inputs.push(contents(&mut g.random.clone(), &symbols));
+        // So that what follows is the same graph for all sizes.
+        contents(&mut g.random, &drawn);
+        arguments.push(format!("%in{i}: {}", g.text(&r#type)));
         g.values.push(Value { name: format!("%in{i}"), r#type });
     }
     // Determines both symbols, whatever dims the other inputs have.
     let extents = TensorType::new(ElementType::U8, vec![Dim::symbol(0), Dim::symbol(1)]);
     let shape = extents.shape(&symbols).expect("two symbols");
     inputs.push(Tensor::from_fn(ElementType::U8, &shape, |i| Scalar::Unsigned(i as u64)));
-    arguments.push(format!("%extents: {}", extents.to_type(&context)));
+    arguments.push(format!("%extents: {}", g.text(&extents)));
     g.values.push(Value { name: "%extents".into(), r#type: extents });
     if sized {
         g.find_size();
@@ -122,12 +136,16 @@ fn generate(seed: u64, ops: usize, sized: bool) -> RandomGraph {
     let other = g.random.choose(&g.values).clone();
     let returned = if other.name == last.name { vec![last] } else { vec![last, other] };
     let names: Vec<_> = returned.iter().map(|value| value.name.clone()).collect();
-    let types: Vec<_> = returned.iter().map(|value| value.r#type.to_type(&context).to_string()).collect();
+    let types: Vec<_> = returned.iter().map(|value| g.text(&value.r#type)).collect();
     let types = types.join(", ");
     let text = format!(
-        "func.func @k({}) -> ({types}) attributes {{graph.symbols = [\"a\", \"b\"{}]}} {{\n{}  return {} : {types}\n}}\n",
+        "func.func @k({}) -> ({types}) attributes {{graph.symbols = [{}]}} {{\n{}  return {} : {types}\n}}\n",
         arguments.join(", "),
-        if sized { ", \"found\"" } else { "" },
+        match (sized, fixed) {
+            (_, true) => "",
+            (true, false) => "\"a\", \"b\", \"found\"",
+            (false, false) => "\"a\", \"b\"",
+        },
         g.body,
         names.join(", ")
     );
@@ -158,6 +176,8 @@ impl Generator<'_> {
     }
 
     fn text(&self, r#type: &TensorType) -> String {
+        let fixed = self.fixed.as_ref().and_then(|symbols| r#type.dims.iter().map(|dim| dim.eval(symbols).map(Dim::from)).collect());
+        let r#type = fixed.map_or_else(|| r#type.clone(), |dims| TensorType::new(r#type.element, dims));
         r#type.to_type(self.context).to_string()
     }
 
