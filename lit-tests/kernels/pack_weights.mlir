@@ -36,9 +36,9 @@ func.func @convolution(%x: tensor<1x3x10x10xf32>) -> tensor<1x32x8x8xf32> {
 // CHECK-LABEL: func.func @groups(
 // CHECK: graph.weight "filter|filter_panels:16" : tensor<4x3x3x3x16xf32>
 // CHECK: graph.packed_conv %arg0, %{{.*}} width 64 strides [1, 1] dilation [1, 1] groups 2
-// CHECK: graph.weight "narrow|merge_groups:8,2|filter_panels:8" : tensor<4x3x3x6x8xf32>
+// CHECK: graph.weight "narrow|merge_groups:8,2|filter_panels:8" : tensor<4x6x3x3x8xf32>
 // CHECK: graph.packed_conv %arg1, %{{.*}} width 32 strides [1, 1] dilation [1, 1] groups 4
-// CHECK: graph.weight "few|merge_groups:3,3|filter_panels:16" : tensor<1x3x3x6x16xf32>
+// CHECK: graph.weight "few|merge_groups:3,3|filter_panels:16" : tensor<1x6x3x3x16xf32>
 // CHECK: graph.packed_conv %arg2, %{{.*}} width 15 strides [1, 1] dilation [1, 1] groups 1
 func.func @groups(%x: tensor<1x6x10x10xf32>, %y: tensor<1x24x10x10xf32>, %z: tensor<1x6x10x10xf32>)
     -> (tensor<1x64x8x8xf32>, tensor<1x32x8x8xf32>, tensor<1x15x8x8xf32>) {

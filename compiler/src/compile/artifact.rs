@@ -252,7 +252,8 @@ fn resolve(store: &mut ConstantStore, id: &str) -> Result<String, String> {
         ("extend", dims) => extend(store, input, dims).ok_or_else(malformed)?,
         ("panels", [panel]) => Expression::PackMatrix { input, panel: *panel },
         ("merge_groups", [groups, merged]) => Expression::MergeGroups { input, groups: *groups, merged: *merged },
-        ("filter_panels", [panel]) => Expression::PackFilter { input, panel: *panel },
+        ("filter_panels", [panel]) => Expression::PackFilter { input, panel: *panel, channels_last: false },
+        ("filter_panels_last", [panel]) => Expression::PackFilter { input, panel: *panel, channels_last: true },
         _ => return Err(malformed()),
     };
     store.add_expression(id, expression).map_err(|e| e.to_string())

@@ -33,8 +33,8 @@ pub enum Expression {
     Reverse { input: String, axes: Vec<usize> },
     /// `[batch..][K][N]` -> `[batch..][ceil(N / panel)][K][panel]`, zeros beyond N.
     PackMatrix { input: String, panel: i64 },
-    /// `[O][I][spatial..]` -> `[ceil(O / panel)][spatial..][I][panel]`, zeros beyond O.
-    PackFilter { input: String, panel: i64 },
+    /// `[O][I][spatial..]` -> `[ceil(O / panel)][I][spatial..][panel]`, or with `channels_last` `[ceil(O / panel)][spatial..][I][panel]`; zeros beyond O.
+    PackFilter { input: String, panel: i64, channels_last: bool },
     /// `[O][I][spatial..]` of `groups` groups of outputs -> `[O][merged * I][spatial..]`: the filters of groups that see the inputs of `merged` groups, zero for
     /// those of the others.
     MergeGroups { input: String, groups: i64, merged: i64 },
@@ -56,7 +56,7 @@ impl fmt::Debug for Expression {
             Self::Slice { input, starts, limits } => write!(f, "slice({input}, {starts:?}, {limits:?})"),
             Self::Reverse { input, axes } => write!(f, "reverse({input}, {axes:?})"),
             Self::PackMatrix { input, panel } => write!(f, "pack_matrix({input}, {panel})"),
-            Self::PackFilter { input, panel } => write!(f, "pack_filter({input}, {panel})"),
+            Self::PackFilter { input, panel, channels_last } => write!(f, "pack_filter({input}, {panel}, {channels_last})"),
             Self::MergeGroups { input, groups, merged } => write!(f, "merge_groups({input}, {groups}, {merged})"),
             Self::Concat { inputs, axis } => write!(f, "concat({inputs:?}, {axis})"),
             Self::Elementwise { name, operands, r#type, .. } => write!(f, "{name}({operands:?}, {type})"),
@@ -123,11 +123,12 @@ impl Expression {
                 let panels = count_panels(*n, *panel)?;
                 Ok(ConstantType::new(from.element, [batch, &[panels, *k, *panel]].concat()))
             }
-            Self::PackFilter { input, panel } => {
+            Self::PackFilter { input, panel, channels_last } => {
                 let from = store.type_of(input)?;
                 let [o, i, spatial @ ..] = &from.dims[..] else { return Err(type_error("packed", format!("{from} is no filter"))) };
                 let panels = count_panels(*o, *panel)?;
-                Ok(ConstantType::new(from.element, [&[panels], spatial, &[*i, *panel]].concat()))
+                let dims = if *channels_last { [&[panels], spatial, &[*i, *panel]] } else { [&[panels, *i], spatial, &[*panel]] };
+                Ok(ConstantType::new(from.element, dims.concat()))
             }
             Self::MergeGroups { input, groups, merged } => {
                 let from = store.type_of(input)?;
@@ -277,12 +278,15 @@ impl Expression {
                 }
                 rows.flush(out)
             }
-            Self::PackFilter { input, panel } => {
+            Self::PackFilter { input, panel, channels_last } => {
                 let from = &store.type_of(input)?.dims;
                 let (strides, outer) = (strides(from), &to.dims[..to.dims.len() - 1]);
                 let mut rows = Rows::new(store.read(input)?, to.element, vec![0; to.element.bytes()]);
                 each_index(outer, |index| {
-                    let (p, spatial, i) = (index[0], &index[1..index.len() - 1], index[index.len() - 1]);
+                    let (p, spatial, i) = match channels_last {
+                        true => (index[0], &index[1..index.len() - 1], index[index.len() - 1]),
+                        false => (index[0], &index[2..], index[1]),
+                    };
                     let at = spatial.iter().zip(&strides[2..]).map(|(i, s)| i * s).sum::<i64>() + i * strides[1];
                     let count = (from[0] - p * panel).min(*panel);
                     rows.write(Row { before: 0, start: p * panel * strides[0] + at, stride: strides[0], count, after: panel - count }, out)

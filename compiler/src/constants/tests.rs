@@ -36,8 +36,11 @@ fn layouts() {
     );
     // K = 2, N = 3, panels of 2.
     check(&[2, 3], |input| Expression::PackMatrix { input, panel: 2 }, &[2, 2, 2], &[1, 2, 4, 5, 3, 0, 6, 0]);
-    // O = 3, I = 1, 2 taps: [panel][tap][i][o].
-    check(&[3, 1, 2], |input| Expression::PackFilter { input, panel: 2 }, &[2, 2, 1, 2], &[1, 3, 2, 4, 5, 0, 6, 0]);
+    // O = 3, I = 1, 2 taps: [panel][tap][i][o]. O = 1, I = 2, 2 taps, either way.
+    let filter = |channels_last| move |input| Expression::PackFilter { input, panel: 2, channels_last };
+    check(&[3, 1, 2], filter(true), &[2, 2, 1, 2], &[1, 3, 2, 4, 5, 0, 6, 0]);
+    check(&[1, 2, 2], filter(true), &[1, 2, 2, 2], &[1, 0, 3, 0, 2, 0, 4, 0]);
+    check(&[1, 2, 2], filter(false), &[1, 2, 2, 2], &[1, 0, 2, 0, 3, 0, 4, 0]);
     // Four groups of one filter each become two: a filter sees two inputs, its own and one that is zero to it.
     let merge = |input| Expression::MergeGroups { input, groups: 4, merged: 2 };
     check(&[4, 1, 2], merge, &[4, 2, 2], &[1, 2, 0, 0, 0, 0, 3, 4, 5, 6, 0, 0, 0, 0, 7, 8]);

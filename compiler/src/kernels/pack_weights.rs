@@ -142,7 +142,11 @@ impl PackWeights {
         let (steps, dims) = match form {
             Form::Single => {
                 let steps = if merged == 1 { String::new() } else { format!("|merge_groups:{},{merged}", conv.groups()) };
-                (format!("{steps}|filter_panels:{panel}"), [&outer[..], &[shape[1] * merged, panel]].concat())
+                let (number, channels) = ([outer[0]], [shape[1] * merged]);
+                match last {
+                    true => (format!("{steps}|filter_panels_last:{panel}"), [&outer[..], &channels, &[panel]].concat()),
+                    false => (format!("{steps}|filter_panels:{panel}"), [&number[..], &channels, &outer[1..], &[panel]].concat()),
+                }
             }
             Form::Fours => {
                 let fours = fours(shape[1]);

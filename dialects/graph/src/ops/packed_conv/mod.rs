@@ -48,14 +48,15 @@ fn infer<'c>(cx: &InferContext<'c, '_>) -> Result<Vec<Type<'c>>, String> {
     if groups < 1 || (groups > 1 && !(whole && weights.dims[0].is_multiple_of(groups))) {
         return Err(format!("{groups} groups of {width} output channels do not fill the same number of panels"));
     }
-    let per_group = if fours { &weights.dims[spatial + 1] * &Dim::from(FOUR) } else { weights.dims[spatial + 1].clone() };
+    let (first_tap, steps) = weight_axes(last, spatial);
+    let per_group = if fours { &weights.dims[steps] * &Dim::from(FOUR) } else { weights.dims[steps].clone() };
     if input.dims[channel] != &per_group * &Dim::from(groups) {
         return Err(format!("the input has {} channels, the filters {per_group} in each of {groups} groups", input.dims[channel]));
     }
     let mut dims = input.dims.clone();
     dims[channel] = Dim::from(width);
     for i in 0..spatial {
-        let taps = weights.dims[1 + i].as_static().ok_or("weights have static extents")?;
+        let taps = weights.dims[first_tap + i].as_static().ok_or("weights have static extents")?;
         let reach = (taps - 1) * dilation[i] + 1;
         let room = &input.dims[first + i] - &Dim::from(reach);
         if room.as_static().is_some_and(|room| room < 0) {
@@ -72,6 +73,12 @@ fn axes(channels_last: bool, spatial: usize) -> (usize, usize) {
     if channels_last { (spatial + 1, 1) } else { (1, 2) }
 }
 
+/// First tap axis and channel axis of the weights: channels that stand far apart in the input come outside the taps, so that those of one are read
+/// together.
+fn weight_axes(channels_last: bool, spatial: usize) -> (usize, usize) {
+    if channels_last { (1, spatial + 1) } else { (2, 1) }
+}
+
 fn eval(cx: &EvalContext, op: OperationRef, inputs: &[Tensor]) -> Result<Vec<Tensor>, String> {
     let (result, shape) = cx.result_type(op, 0)?;
     let [input, weights] = inputs else { return Err("needs two operands".into()) };
@@ -80,7 +87,8 @@ fn eval(cx: &EvalContext, op: OperationRef, inputs: &[Tensor]) -> Result<Vec<Ten
     let (channel, first) = axes(op.channels_last(), spatial);
     let (strides, dilation, panel) = (op.strides(), op.filter_dilation(), weights.shape[spatial + 2]);
     let together = weights.shape.get(spatial + 3).copied().unwrap_or(1);
-    let (taps, channels) = (&weights.shape[1..=spatial], weights.shape[spatial + 1] * together);
+    let (first_tap, steps) = weight_axes(op.channels_last(), spatial);
+    let (taps, channels) = (&weights.shape[first_tap..first_tap + spatial], weights.shape[steps] * together);
     let positions: usize = taps.iter().product();
     let panels_per_group = weights.shape[0] / op.groups() as usize;
     Ok(vec![Tensor::from_index_fn(result.element, &shape, |index| {
@@ -97,7 +105,9 @@ fn eval(cx: &EvalContext, op: OperationRef, inputs: &[Tensor]) -> Result<Vec<Ten
             }
             for c in 0..channels {
                 at[channel] = out / panel / panels_per_group * channels + c;
-                let weight: Vec<usize> = [&[out / panel][..], &tap, &[c / together, out % panel, c % together]].concat();
+                let mut weight: Vec<usize> = [&[out / panel, c / together][..], &tap, &[out % panel, c % together]].concat();
+                // The channel behind the taps.
+                weight[1..steps + 1].rotate_left(1);
                 sum = eval_multiply_add(sum, input.at(&at), weights.at(&weight[..weights.shape.len()]));
             }
         }
@@ -105,7 +115,7 @@ fn eval(cx: &EvalContext, op: OperationRef, inputs: &[Tensor]) -> Result<Vec<Ten
     })])
 }
 
-/// Loops: result axes with the panel in the channel's place, taps, input channel, lane; and which of a four.
+/// Loops: result axes with the panel in the channel's place, taps and input channel as in the weights, lane; and which of a four.
 fn lower<'c>(cx: &mut LowerContext<'c>, op: Op<'c>) -> Result<Vec<Val<'c>>, String> {
     let ((input, input_type), (weights, weights_type)) = (cx.operand(op, 0)?, cx.operand(op, 1)?);
     let result = cx.result_type(op, 0)?;
@@ -113,8 +123,10 @@ fn lower<'c>(cx: &mut LowerContext<'c>, op: Op<'c>) -> Result<Vec<Val<'c>>, Stri
     let (rank, spatial) = (result.rank(), result.rank() - 2);
     let (channel, first) = axes(conv.channels_last(), spatial);
     let (strides, dilation) = (conv.strides(), conv.filter_dilation());
-    let tap = |i: usize| cx.loop_dim(rank + i);
-    let (in_channel, lane) = (cx.loop_dim(rank + spatial), cx.loop_dim(rank + spatial + 1));
+    // Loops stand as the axes of the weights, behind the panel's.
+    let (first_tap, steps) = weight_axes(conv.channels_last(), spatial);
+    let tap = |i: usize| cx.loop_dim(rank + first_tap - 1 + i);
+    let (in_channel, lane) = (cx.loop_dim(rank + steps - 1), cx.loop_dim(rank + spatial + 1));
     let constant = |value| AffineExpr::constant(cx.context(), value);
     let fours = weights_type.rank() == spatial + 4;
     let within = fours.then(|| cx.loop_dim(rank + spatial + 2));
@@ -125,15 +137,15 @@ fn lower<'c>(cx: &mut LowerContext<'c>, op: Op<'c>) -> Result<Vec<Val<'c>>, Stri
         groups => {
             let extent = |axis: usize| weights_type.dims[axis].as_static().ok_or("weights have static extents");
             let group = AffineExpr::floor_div(cx.loop_dim(channel), constant(extent(0)? / groups));
-            let per_group = extent(spatial + 1)? * if fours { FOUR } else { 1 };
+            let per_group = extent(steps)? * if fours { FOUR } else { 1 };
             group * constant(per_group) + step
         }
     };
     for i in 0..spatial {
         input_map[first + i] = cx.loop_dim(first + i) * constant(strides[i]) + tap(i) * constant(dilation[i]);
     }
-    let taps: Vec<AffineExpr> = (0..spatial).map(tap).collect();
-    let mut weight_map = [&[cx.loop_dim(channel)][..], &taps, &[in_channel, lane]].concat();
+    let inner: Vec<AffineExpr> = (0..=spatial).map(|i| cx.loop_dim(rank + i)).collect();
+    let mut weight_map = [&[cx.loop_dim(channel)][..], &inner, &[lane]].concat();
     weight_map.extend(within);
     let mut dims = result.dims.clone();
     dims[channel] = weights_type.dims[0].clone();
