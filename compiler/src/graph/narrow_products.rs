@@ -30,6 +30,9 @@ use winze_mlir::{context::context_of, pass::RustPass, walk};
 /// Most products of two differences of bytes, each at most 255 * 255, whose sums f32 holds exactly.
 const MAX_EXACT: i64 = (1 << 24) / (255 * 255);
 
+/// Fewest products in a sum of a convolution for which bytes with their channels last are faster than floats that stay where they are.
+const MIN_MOVED: i64 = 64;
+
 /// What moves signed bytes to unsigned ones.
 const HALF: i64 = 128;
 
@@ -309,7 +312,13 @@ fn narrow_conv<'c: 'a, 'a>(conv: Conv<'c, 'a>) -> Result<Option<Value<'c, 'a>>, 
     let (Some(x), Some(filter)) = (factor(&maker, conv.input())?, factor(&maker, conv.filter())?) else { return Ok(None) };
     let (input, shape) = (TensorType::of(conv.input())?, TensorType::of(conv.filter())?);
     let depth = shape.dims[1..].iter().try_fold(1i64, |depth, dim| Some(depth.saturating_mul(dim.as_static()?)));
-    if is_exact(depth, [&x, &filter]) {
+    let dense = conv.groups() == 1 && conv.input_dilation().iter().all(|distance| *distance == 1);
+    let padded = conv.low().iter().chain(&conv.high()).all(|amount| *amount >= 0);
+    let per_tensor = |zero: &Option<Zero>| zero.as_ref().is_none_or(|zero| zero.axis.is_none());
+    let per_output = filter.zero.as_ref().and_then(|zero| zero.axis).is_none_or(|axis| axis == 0);
+    let moves = dense && padded && is_constant(conv.filter()) && per_tensor(&x.zero) && per_output;
+    let few = depth.is_some_and(|depth| depth < MIN_MOVED);
+    if (few || !moves) && is_exact(depth, [&x, &filter]) {
         let (x, filter) = (maker.convert(conv.input(), ElementType::F32)?, maker.convert(conv.filter(), ElementType::F32)?);
         let new = Conv::create(
             maker.context,
@@ -327,11 +336,7 @@ fn narrow_conv<'c: 'a, 'a>(conv: Conv<'c, 'a>) -> Result<Option<Value<'c, 'a>>, 
         )?;
         return Ok(Some(maker.convert(maker.add(new), ElementType::I32)?));
     }
-    let dense = conv.groups() == 1 && conv.input_dilation().iter().all(|distance| *distance == 1);
-    let padded = conv.low().iter().chain(&conv.high()).all(|amount| *amount >= 0);
-    let per_tensor = |zero: &Option<Zero>| zero.as_ref().is_none_or(|zero| zero.axis.is_none());
-    let per_output = filter.zero.as_ref().and_then(|zero| zero.axis).is_none_or(|axis| axis == 0);
-    if !dense || !padded || !is_constant(conv.filter()) || !per_tensor(&x.zero) || !per_output {
+    if !moves {
         return Ok(None);
     }
     let (x, filter) = (maker.moved(x, ElementType::U8)?, maker.moved(filter, ElementType::I8)?);

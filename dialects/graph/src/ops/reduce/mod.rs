@@ -43,13 +43,26 @@ fn eval(cx: &EvalContext, op: OperationRef, inputs: &[Tensor]) -> Result<Vec<Ten
     let axes = check_axes(&Reduce(op).axes(), input.rank())?;
     let kept = kept(input.rank(), &axes);
     let mut folded = vec![fold.neutral(result.element); shape.iter().product()];
-    // Visits every element once and folds it where it belongs.
-    Tensor::from_index_fn(input.element(), &input.shape, |index| {
-        let place = kept.iter().zip(&shape).fold(0, |linear, (axis, extent)| linear * extent + index[*axis]);
-        let x = input.at(index);
-        folded[place] = fold.eval(folded[place], x);
-        x
+    // How far a step along an axis leads in the result.
+    let mut strides = vec![0; input.rank()];
+    kept.iter().rev().fold(1, |stride, axis| {
+        strides[*axis] = stride;
+        stride * input.shape[*axis]
     });
+    // Visits every element once, in order, and folds it where it belongs.
+    let (mut index, mut place) = (vec![0; input.rank()], 0);
+    for i in 0..input.count() {
+        folded[place] = fold.eval(folded[place], input.get(i));
+        for axis in (0..input.rank()).rev() {
+            index[axis] += 1;
+            place += strides[axis];
+            if index[axis] < input.shape[axis] {
+                break;
+            }
+            place -= strides[axis] * input.shape[axis];
+            index[axis] = 0;
+        }
+    }
     Ok(vec![Tensor::from_fn(result.element, &shape, |i: usize| -> Scalar { folded[i] })])
 }
 
