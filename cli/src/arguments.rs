@@ -94,7 +94,7 @@ Examples:
   winze run model.wz --input a.npy b.npy --output-dir out
   winze run model.wz --input b=b.npy a=a.npy                       by name, in any order
   winze run model.wz --input a.npy b.npy --expect y.npy --rtol 1e-4  exit 1 with a report if the result differs
-  winze run model.wz --input a=a.npy --bind y=b --steps 10         feeds an output back, ten runs
+  winze run model.onnx --input a.npy b.npy --bind y=b --steps 10   keeps b for ten runs: y is its next value
 
 Inputs are .npy files, C or Fortran order, any byte order; bfloat16 is stored as uint16. Those without a name are taken in the
 order of the model's inputs. Outputs are DIR/output_0.npy, DIR/output_1.npy, ... in the order of the model's outputs.";
@@ -181,6 +181,9 @@ pub struct ModelOptions {
     /// Compile a model even if an earlier run has left its artifact, and keep none
     #[arg(long, help_heading = "Compiling")]
     pub no_cache: bool,
+    /// Keep INPUT from run to run: OUTPUT is its next value. It starts empty (what grows) or as zeros, or with its file
+    #[arg(long, value_name = "OUTPUT=INPUT", help_heading = "Compiling")]
+    pub bind: Vec<String>,
     /// Threads for compiling a model
     #[arg(long, value_name = "N", help_heading = "Compiling")]
     pub jobs: Option<u32>,
@@ -202,9 +205,6 @@ pub struct RunOptions {
     /// Allowed absolute difference [default: by element type, 1e-5 for f32]
     #[arg(long, value_name = "X", requires = "expect", value_parser = tolerance)]
     pub atol: Option<f64>,
-    /// Feed an output back to an input in the next step; without a file the input starts as zeros
-    #[arg(long, value_name = "OUTPUT=INPUT")]
-    pub bind: Vec<String>,
     /// Number of runs, one after another
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     pub steps: u32,

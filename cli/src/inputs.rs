@@ -1,10 +1,10 @@
-//! `--input`, `--random-inputs`, `--dim` and `--bind` -> one tensor per input of a function. Says which inputs are missing or named wrongly;
+//! `--input`, `--random-inputs` and `--dim` -> one tensor per input of a function. Says which inputs are missing or named wrongly;
 //! whether shapes and element types fit is checked where the tensors are bound.
 
 use crate::console::Failure;
 use std::path::Path;
 use winze_runtime::{
-    ElementType, Tensor, TensorView,
+    ElementType, Session, Tensor, TensorView,
     artifact::{
         expr::ExprOp,
         manifest::{Function, Port},
@@ -40,8 +40,6 @@ pub struct Wishes<'a> {
     pub files: &'a [String],
     pub seed: Option<u64>,
     pub dims: &'a [String],
-    /// Inputs that start as zeros if they have no file.
-    pub zeros: &'a [usize],
     /// Number of runs.
     pub steps: u32,
 }
@@ -54,7 +52,7 @@ pub fn gather(function: &Function, wishes: &Wishes<'_>) -> Result<Vec<Input>, Fa
     let ports = &function.inputs;
     let mut found: Vec<Option<Array>> = ports.iter().map(|_| None).collect();
     let mut unnamed = Vec::new();
-    for word in wishes.files {
+    for word in wishes.files.iter().filter(|word| state_file(function, word).is_none()) {
         let named = word.split_once('=').and_then(|(name, file)| Some((ports.iter().position(|port| port.name == name)?, file)));
         match named {
             Some((index, file)) if found[index].is_none() => found[index] = Some(open(file, &ports[index])?),
@@ -82,22 +80,36 @@ pub fn gather(function: &Function, wishes: &Wishes<'_>) -> Result<Vec<Input>, Fa
             tensor.bytes_mut().copy_from_slice(&fixed.bytes);
             return Ok(Input::Made(tensor));
         }
-        if !wishes.zeros.contains(&index) && random.is_none() {
+        let Some(random) = random else {
             return Err(failed(format!(
                 "\"{}\" is missing; give --input FILE.npy for each of {}, or --random-inputs SEED",
                 port.name,
                 names(ports)
             )));
-        }
-        let dims = dims(port, &symbols)?;
-        let mut tensor = Tensor::zeros(port.element, &dims)?;
-        if let (false, Some(random)) = (wishes.zeros.contains(&index), random) {
-            random.fill(port.element, tensor.bytes_mut());
-        }
+        };
+        let mut tensor = Tensor::zeros(port.element, &dims(port, &symbols)?)?;
+        random.fill(port.element, tensor.bytes_mut());
         Ok(Input::Made(tensor))
     };
     let each = found.into_iter().enumerate();
     each.map(|(index, array)| array.map_or_else(|| made(index, &mut random), |array| Ok(Input::File(array)))).collect()
+}
+
+/// State and file of a word `NAME=FILE.npy` that names a state.
+fn state_file<'a>(function: &Function, word: &'a str) -> Option<(usize, &'a str)> {
+    let (name, file) = word.split_once('=')?;
+    function.states.iter().position(|state| state.input.name == name).map(|state| (state, file))
+}
+
+/// Gives states the values of their files.
+pub fn set_states(session: &mut Session, function: u32, files: &[String]) -> Result<(), Failure> {
+    let program = session.program().clone();
+    let description = &program.manifest().functions[function as usize];
+    for (state, file) in files.iter().filter_map(|word| state_file(description, word)) {
+        let port = &description.states[state].input;
+        session.set_state(function, state as u32, &open(file, port)?.view_as(port.element))?;
+    }
+    Ok(())
 }
 
 fn open(file: &str, port: &Port) -> Result<Array, Failure> {
@@ -145,9 +157,15 @@ fn bind(port: &Port, dims: &[i64], values: &mut [Option<i64>]) {
     }
 }
 
-/// Values of all symbols for inputs that have been accepted.
-pub fn bound_symbols(function: &Function, inputs: &[TensorView<'_>]) -> Vec<i64> {
+/// Values of all symbols for inputs that have been accepted, with the states as they are.
+pub fn bound_symbols(session: &Session, index: u32, inputs: &[TensorView<'_>]) -> Vec<i64> {
+    let function = &session.program().manifest().functions[index as usize];
     let mut values = vec![None; function.symbols.len()];
+    for (state, number) in function.states.iter().zip(0..) {
+        if let Ok(Some(dims)) = session.state_dims(index, number) {
+            bind(&state.input, dims, &mut values);
+        }
+    }
     for (port, input) in function.inputs.iter().zip(inputs) {
         bind(port, input.dims, &mut values);
     }
@@ -202,6 +220,7 @@ mod tests {
             symbols: vec![Symbol { name: "n".into(), min: 0, max: None, upper: None }],
             inputs: vec![port("x", vec![Expr::symbol(0)]), port("y", vec![double])],
             outputs: Vec::new(),
+            states: Vec::new(),
             fixed: Vec::new(),
             specializes: None,
         }
@@ -216,7 +235,7 @@ mod tests {
     fn shapes(files: &[String], seed: Option<u64>, dims: &[&str]) -> Result<Vec<Vec<i64>>, String> {
         let function = function();
         let dims: Vec<String> = dims.iter().map(|dim| dim.to_string()).collect();
-        let inputs = gather(&function, &Wishes { files, seed, dims: &dims, zeros: &[], steps: 1 });
+        let inputs = gather(&function, &Wishes { files, seed, dims: &dims, steps: 1 });
         let inputs = inputs.map_err(|failure| format!("{failure:?}"))?;
         Ok(inputs.iter().zip(&function.inputs).map(|(input, port)| input.view(port, 0, 1).dims.to_vec()).collect())
     }

@@ -10,7 +10,7 @@ use std::fmt::Write;
 use winze_runtime::{
     Program,
     artifact::{
-        expr::Expr,
+        expr::{Expr, ExprOp},
         manifest::{Code, Device, Function, Manifest, Port, Symbol, Variant},
         program::{Instruction, Place},
     },
@@ -38,6 +38,29 @@ fn arena_bytes(function: &Function, arena: &Expr, dims: &[(String, i64)]) -> Opt
         return None;
     }
     arena.eval(&values.into_iter().map(|value| value.unwrap_or(0)).collect::<Vec<_>>()).ok()
+}
+
+/// Bytes that a run moves without computing, for states that hold nothing and that are full after it. Dims that are not given are 1.
+fn copied_bytes(program: &Program, variant: usize, function: usize, dims: &[(String, i64)]) -> Option<[u64; 2]> {
+    let description = &program.manifest().functions[function];
+    let given = |name: &str| dims.iter().rev().find(|(given, _)| given == name).map(|(_, value)| *value);
+    let mut symbols: Vec<i64> = description.symbols.iter().map(|symbol| given(&symbol.name).unwrap_or(symbol.min.max(1))).collect();
+    let grown = description.states.iter().filter_map(|state| {
+        let growth = state.growth?;
+        match state.input.dims[growth.axis as usize].0[..] {
+            [ExprOp::Symbol(symbol)] => Some((symbol as usize, state, growth)),
+            _ => None,
+        }
+    });
+    let grown: Vec<_> = grown.collect();
+    grown.iter().for_each(|(symbol, ..)| symbols[*symbol] = 0);
+    let copied = |symbols: &[i64]| program.copied_bytes(variant as u32, function as u32, symbols).ok();
+    let empty = copied(&symbols)?;
+    for (symbol, state, growth) in &grown {
+        let rows = state.output.dims[growth.axis as usize].eval(&symbols).ok()?;
+        symbols[*symbol] = (growth.capacity as i64).checked_sub(rows)?.max(0);
+    }
+    Some([empty, copied(&symbols)?])
 }
 
 fn expr_text(function: &Function, expr: &Expr) -> String {
@@ -108,8 +131,15 @@ fn text(program: &Program, dims: &[(String, i64)]) -> String {
         for port in &function.outputs {
             line(2, &format!("output {}", port_text(function, port)));
         }
+        for state in &function.states {
+            let kept = match state.growth {
+                Some(growth) => format!("grows along axis {} in place, up to {}", growth.axis, growth.capacity),
+                None => "exchanged".into(),
+            };
+            line(2, &format!("state  {} -> {}, {kept}", port_text(function, &state.input), port_text(function, &state.output)));
+        }
     }
-    for variant in &manifest.variants {
+    for (index, variant) in manifest.variants.iter().enumerate() {
         line(0, &format!("variant {}", variant.target));
         line(2, &format!("needs   {}", requirements(&variant.device)));
         line(2, &format!("weights {} bytes", weights_bytes(manifest, variant)));
@@ -117,6 +147,11 @@ fn text(program: &Program, dims: &[(String, i64)]) -> String {
             let bytes = arena_bytes(function, &program.arena, dims).filter(|_| program.arena.as_constant().is_none());
             let bytes = bytes.map_or_else(String::new, |bytes| format!(" = {bytes}"));
             line(2, &format!("arena   {}{bytes} bytes for {}", expr_text(function, &program.arena), function.name));
+        }
+        for (function, description) in manifest.functions.iter().enumerate().filter(|(_, function)| !function.states.is_empty()) {
+            if let Some([empty, full]) = copied_bytes(program, index, function, dims) {
+                line(2, &format!("copied  {empty} bytes by a run of {} with empty states, {full} with full ones", description.name));
+            }
         }
         line(2, &format!("kernels {}", variant.kernels.len()));
         for (index, kernel) in variant.kernels.iter().enumerate() {
@@ -170,11 +205,18 @@ fn function_object(function: &Function) -> Value {
         "inputs": function.inputs.iter().map(|port| port_object(function, port)).collect::<Vec<_>>(),
         "fixed_inputs": function.fixed.iter().map(|fixed| &function.inputs[fixed.input as usize].name).collect::<Vec<_>>(),
         "outputs": function.outputs.iter().map(|port| port_object(function, port)).collect::<Vec<_>>(),
+        "states": function.states.iter().map(|state| json!({
+            "input": port_object(function, &state.input), "output": port_object(function, &state.output),
+            "input_index": state.input_index, "output_index": state.output_index,
+            "axis": state.growth.map(|growth| growth.axis), "capacity": state.growth.map(|growth| growth.capacity),
+        })).collect::<Vec<_>>(),
         "specializes": function.specializes.as_ref().map(|form| json!({"function": form.function, "symbols": form.symbols})),
     })
 }
 
-fn variant_object(manifest: &Manifest, variant: &Variant, dims: &[(String, i64)]) -> Value {
+fn variant_object(program: &Program, index: usize, dims: &[(String, i64)]) -> Value {
+    let manifest = program.manifest();
+    let variant = &manifest.variants[index];
     let requires = match &variant.device {
         Device::Cpu { triple, features, .. } => json!({"device": "cpu", "triple": triple, "features": features}),
         Device::Vulkan { profile, api_version: api, features, .. } => {
@@ -193,12 +235,15 @@ fn variant_object(manifest: &Manifest, variant: &Variant, dims: &[(String, i64)]
     });
     let dispatches = variant.dispatches.iter().map(|dispatch| json!({"kernel": dispatch.kernel, "nodes": dispatch.nodes}));
     let externs = variant.externs.iter().map(|external| json!({"name": external.name, "signature": external.signature}));
-    let programs = manifest.functions.iter().zip(&variant.programs).map(|(function, program)| {
+    let programs = manifest.functions.iter().zip(&variant.programs).enumerate().map(|(number, (function, launch))| {
         let mut object = json!({
-            "function": function.name, "arena_bytes": expr_text(function, &program.arena), "instructions": program.code.len(),
-            "buffers": program.buffers.len(), "registers": program.registers,
+            "function": function.name, "arena_bytes": expr_text(function, &launch.arena), "instructions": launch.code.len(),
+            "buffers": launch.buffers.len(), "registers": launch.registers,
         });
-        if let Some(bytes) = arena_bytes(function, &program.arena, dims).filter(|_| !dims.is_empty()) {
+        if let Some([empty, full]) = copied_bytes(program, index, number, dims).filter(|_| !function.states.is_empty()) {
+            object["copied_bytes"] = json!({"empty": empty, "full": full});
+        }
+        if let Some(bytes) = arena_bytes(function, &launch.arena, dims).filter(|_| !dims.is_empty()) {
             object["arena_bytes_at_dims"] = json!(bytes);
         }
         object
@@ -227,6 +272,6 @@ fn object(program: &Program, dims: &[(String, i64)]) -> Value {
         "sections": sections.collect::<Vec<_>>(),
         "functions": manifest.functions.iter().map(function_object).collect::<Vec<_>>(),
         "constants": constants.collect::<Vec<_>>(),
-        "variants": manifest.variants.iter().map(|variant| variant_object(manifest, variant, dims)).collect::<Vec<_>>(),
+        "variants": (0..manifest.variants.len()).map(|variant| variant_object(program, variant, dims)).collect::<Vec<_>>(),
     })
 }

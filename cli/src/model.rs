@@ -31,6 +31,7 @@ pub fn open(options: &ModelOptions, console: &Console) -> Result<Opened, Failure
             (!options.value.is_empty(), "--value"),
             (!options.max_size.is_empty(), "--max-size"),
             (options.externs.iter().any(|file| is_declaration(file)), "--extern FILE.toml"),
+            (!options.bind.is_empty(), "--bind"),
         ];
         if let Some((_, flag)) = flags.into_iter().find(|(given, _)| *given) {
             return Err(Failure::Usage(format!("{flag} is for compiling, but {} is compiled already", path.display())));
@@ -110,6 +111,9 @@ fn compile_words(options: &ModelOptions, artifact: &Path, console: &Console) -> 
     }
     for file in options.externs.iter().filter(|file| is_declaration(file)) {
         words.extend(["--extern".into(), file.into()]);
+    }
+    for bind in &options.bind {
+        words.extend(["--bind".into(), bind.into()]);
     }
     // The values and shapes of inputs that are known: the compiler uses those that the model cannot do without.
     for input in &options.input {

@@ -4,12 +4,12 @@ use crate::{
     arguments::RunOptions,
     compare::{self, Tolerance},
     console::{Console, Failure},
-    inputs::{self, Input, Wishes},
+    inputs::{self, Wishes},
     model,
     session::{self, Ready},
 };
 use std::{fmt::Write, fs, path::PathBuf, time::Instant};
-use winze_runtime::{Session, Tensor, TensorView, artifact::manifest::Function, npy, tensor::element_count};
+use winze_runtime::{Session, Tensor, TensorView, artifact::manifest::Port, npy, tensor::element_count};
 
 /// More elements than this are shown by their first ones.
 const SHOWN: usize = 12;
@@ -18,26 +18,19 @@ pub fn run(options: &RunOptions, console: &Console) -> Result<(), Failure> {
     let opened = model::open(&options.model, console)?;
     let Ready { mut session, function } = session::start(&opened.program, &options.model, console)?;
     let description = &opened.program.manifest().functions[function as usize];
-    let bindings = bindings(description, &options.bind)?;
     let expected = options.expect.iter().map(|path| npy::Array::open(path).map_err(|why| Failure::Failed(format!("expect: {why}"))));
     let expected = expected.collect::<Result<Vec<_>, _>>()?;
-    if expected.len() > description.outputs.len() {
-        return Err(Failure::Failed(format!(
-            "expect: {} files are given, but the model has {} outputs",
-            expected.len(),
-            description.outputs.len()
-        )));
+    let count = description.outputs.len() + description.states.len();
+    if expected.len() > count {
+        return Err(Failure::Failed(format!("expect: {} files are given, but the model has {count} outputs", expected.len())));
     }
-    let zeros: Vec<usize> = bindings.iter().map(|(_, input)| *input).collect();
     let general = &options.model;
-    let wishes = Wishes { files: &general.input, seed: general.random_inputs, dims: &general.dim, zeros: &zeros, steps: options.steps };
-    let mut inputs = inputs::gather(description, &wishes)?;
+    let wishes = Wishes { files: &general.input, seed: general.random_inputs, dims: &general.dim, steps: options.steps };
+    let inputs = inputs::gather(description, &wishes)?;
+    inputs::set_states(&mut session, function, &general.input)?;
 
     let started = Instant::now();
     for step in 0..options.steps {
-        if step > 0 {
-            feed_back(&mut session, function, &bindings, &mut inputs)?;
-        }
         let ports = inputs.iter().zip(&description.inputs);
         let views: Vec<TensorView<'_>> = ports.map(|(input, port)| input.view(port, step, options.steps)).collect();
         let failed = |error| if options.steps > 1 { Failure::Failed(format!("step {step}: {error}")) } else { Failure::from(error) };
@@ -48,64 +41,53 @@ pub fn run(options: &RunOptions, console: &Console) -> Result<(), Failure> {
     if let Some(path) = &general.trace {
         session::write_trace(&session, path)?;
     }
-    deliver(&session, function, options, console)?;
-    check(&session, function, &expected, Tolerance { rtol: options.rtol, atol: options.atol }, console)
+    let outputs = outputs(&session, function)?;
+    deliver(&outputs, options, console)?;
+    check(&outputs, &expected, Tolerance { rtol: options.rtol, atol: options.atol }, console)
 }
 
-/// `--bind OUTPUT=INPUT` -> (output, input) numbers. Names may contain `=`.
-fn bindings(function: &Function, words: &[String]) -> Result<Vec<(usize, usize)>, Failure> {
-    let find = |word: &str| {
-        word.match_indices('=').find_map(|(at, _)| {
-            let output = function.outputs.iter().position(|port| port.name == word[..at])?;
-            let input = function.inputs.iter().position(|port| port.name == word[at + 1..])?;
-            Some((output, input))
-        })
-    };
-    let bind = |word: &String| {
-        let (output, input) = find(word).ok_or_else(|| {
-            Failure::Failed(format!(
-                "bind: \"{word}\" is no OUTPUT=INPUT of the model; outputs are {}, inputs are {}",
-                inputs::names(&function.outputs),
-                inputs::names(&function.inputs)
-            ))
-        })?;
-        let (from, to) = (&function.outputs[output], &function.inputs[input]);
-        if from.element != to.element {
-            return Err(Failure::Failed(format!("bind: \"{}\" is {} but \"{}\" is {}", from.name, from.element, to.name, to.element)));
-        }
-        Ok((output, input))
-    };
-    words.iter().map(bind).collect()
+/// A result of the last run under the number of the model's output.
+enum Output<'a> {
+    Made(&'a Port, TensorView<'a>),
+    /// What a state holds now, copied out of its place.
+    Held(&'a Port, Tensor),
 }
 
-/// Bound outputs of the last step become inputs of the next: both exchange their memory, so nothing is copied.
-fn feed_back(session: &mut Session, function: u32, bindings: &[(usize, usize)], inputs: &mut [Input]) -> Result<(), Failure> {
-    for (at, (output, input)) in bindings.iter().enumerate() {
-        // An output that feeds two inputs has gone to the first.
-        if let Some((_, first)) = bindings[..at].iter().find(|(other, _)| other == output)
-            && let Input::Made(tensor) = &inputs[*first]
-        {
-            inputs[*input] = Input::Made(tensor.clone());
-            continue;
+impl Output<'_> {
+    fn port(&self) -> &Port {
+        match self {
+            Self::Made(port, _) | Self::Held(port, _) => port,
         }
-        if matches!(inputs[*input], Input::File(_)) {
-            let element = session.program().manifest().functions[function as usize].inputs[*input].element;
-            inputs[*input] = Input::Made(Tensor::zeros(element, &[0])?);
-        }
-        let Input::Made(tensor) = &mut inputs[*input] else { continue };
-        session.swap_output(function, *output, tensor)?;
     }
-    Ok(())
+
+    fn view(&self) -> TensorView<'_> {
+        match self {
+            Self::Made(_, view) => *view,
+            Self::Held(_, tensor) => tensor.view(),
+        }
+    }
+}
+
+/// All outputs of the model, in its order.
+fn outputs(session: &Session, function: u32) -> Result<Vec<Output<'_>>, Failure> {
+    let description = &session.program().manifest().functions[function as usize];
+    let mut made = description.outputs.iter().zip(session.outputs(function).iter());
+    let count = description.outputs.len() + description.states.len();
+    let output = |index: usize| match description.states.iter().position(|state| state.output_index as usize == index) {
+        Some(state) => Ok(Some(Output::Held(&description.states[state].output, session.read_state(function, state as u32)?))),
+        None => Ok(made.next().map(|(port, view)| Output::Made(port, view))),
+    };
+    (0..count).map(output).filter_map(Result::transpose).collect()
 }
 
 /// Writes the outputs, or shows them.
-fn deliver(session: &Session, function: u32, options: &RunOptions, console: &Console) -> Result<(), Failure> {
-    let ports = &session.program().manifest().functions[function as usize].outputs;
+fn deliver(outputs: &[Output<'_>], options: &RunOptions, console: &Console) -> Result<(), Failure> {
     if let Some(folder) = &options.output_dir {
         fs::create_dir_all(folder).map_err(|error| Failure::Failed(format!("outputs: {}: {error}", folder.display())))?;
     }
     let mut text = String::new();
-    for (index, (port, view)) in ports.iter().zip(session.outputs(function).iter()).enumerate() {
+    for (index, output) in outputs.iter().enumerate() {
+        let (port, view) = (output.port(), output.view());
         let mut line = format!("output_{index} \"{}\" {}", port.name, view.shape());
         match &options.output_dir {
             Some(folder) => {
@@ -133,10 +115,10 @@ fn shown(view: &TensorView<'_>) -> String {
 }
 
 /// Compares with every expected output before it fails.
-fn check(session: &Session, function: u32, expected: &[npy::Array], tolerance: Tolerance, console: &Console) -> Result<(), Failure> {
-    let ports = &session.program().manifest().functions[function as usize].outputs;
+fn check(outputs: &[Output<'_>], expected: &[npy::Array], tolerance: Tolerance, console: &Console) -> Result<(), Failure> {
     let (mut text, mut differing) = (String::new(), Vec::new());
-    for ((index, array), (port, view)) in expected.iter().enumerate().zip(ports.iter().zip(session.outputs(function).iter())) {
+    for ((index, array), output) in expected.iter().enumerate().zip(outputs) {
+        let (port, view) = (output.port(), output.view());
         match compare::compare(&view, &array.view_as(port.element), tolerance) {
             Ok(agreement) => {
                 let _ = writeln!(text, "output_{index} \"{}\" as expected; largest difference {:e}", port.name, agreement.max_difference);

@@ -65,7 +65,15 @@ impl Bench {
             ],
         };
         model.function(
-            Function { name: "spin".into(), symbols: vec![], inputs: vec![], outputs: vec![], fixed: vec![], specializes: None },
+            Function {
+                name: "spin".into(),
+                symbols: vec![],
+                inputs: vec![],
+                outputs: vec![],
+                states: vec![],
+                fixed: vec![],
+                specializes: None,
+            },
             spin,
         );
         model.write(&bench.path("m.wz")).unwrap();
@@ -163,20 +171,44 @@ fn random_inputs_are_the_same_for_a_seed() {
 }
 
 #[test]
-fn feeds_outputs_back() {
+fn keeps_states_from_step_to_step() {
     let bench = Bench::with_inputs();
+    let mut model = add_scale(symbol("rows", 0, None), symbol("width", 1, Some(100)), 2.0);
+    keep_b(&mut model);
+    model.write(&bench.path("kept.wz")).unwrap();
     // y = (1 + y) * 2 from 0: 2, 6, 14.
     bench.floats("one.npy", "(1, 1)", &[1.0]);
-    assert!(bench.winze("run m.wz --input a=one.npy --bind y=b --steps 3").succeeds().ends_with("= [14]\n"));
+    assert!(bench.winze("run kept.wz --input a=one.npy --steps 3").succeeds().ends_with("output_0 \"y\" f32[1 x 1] = [14]\n"));
     // A part of a for each step: (1 + 0) * 2, (2 + 2) * 2, (3 + 8) * 2.
     bench.floats("each.npy", "(3, 1, 1)", &[1.0, 2.0, 3.0]);
-    assert!(bench.winze("run m.wz --input a=each.npy --bind y=b --steps 3").succeeds().ends_with("= [22]\n"));
-    bench.winze("run m.wz --input a=each.npy --bind y=b --steps 2").fails(1, "step 0: ");
+    assert!(bench.winze("run kept.wz --input a=each.npy --steps 3").succeeds().ends_with("= [22]\n"));
+    bench.winze("run kept.wz --input a=each.npy --steps 2").fails(1, "step 0: ");
     // From a file, which stays as it is.
-    assert!(bench.winze("run m.wz --input a=one.npy b=one.npy --bind y=b --steps 2").succeeds().ends_with("= [10]\n"));
-    bench
-        .winze("run m.wz --input a=one.npy --bind y=c")
-        .fails(1, "\"y=c\" is no OUTPUT=INPUT of the model; outputs are \"y\", inputs are \"a\", \"b\"");
+    assert!(bench.winze("run kept.wz --input a=one.npy b=one.npy --steps 2").succeeds().ends_with("= [10]\n"));
+    bench.winze("run kept.wz --input a=one.npy --bind y=b").fails(2, "--bind is for compiling, but kept.wz is compiled already");
+    let listed = bench.winze("inspect kept.wz").succeeds();
+    assert!(listed.contains("  state  b: f32[rows x width] -> y: f32[rows x width], exchanged\n"), "{listed}");
+    bench.winze("bench kept.wz --input a=one.npy --runs 2").succeeds();
+}
+
+#[test]
+fn a_state_grows_until_it_is_full() {
+    let bench = Bench::new();
+    growing().write(&bench.path("m.wz")).unwrap();
+    bench.floats("x.npy", "(2, 1, 2)", &[1.0, 2.0, 3.0, 4.0]);
+    let run = bench.winze("run m.wz --input x.npy --steps 4 --output-dir out").succeeds();
+    assert!(run.contains("output_1 \"present\" f32[2 x 4 x 2] -> out/output_1.npy\n"), "{run}");
+    assert_eq!(data(&bench.path("out/output_1.npy")), data(&bench.path("out/output_0.npy")));
+    let full = "step 4: run: state \"past\" holds 4 of at most 4 along axis 1 and would grow to 5";
+    bench.winze("run m.wz --input x.npy --steps 5").fails(1, full);
+    bench.winze("run m.wz --input x.npy past=out/output_1.npy").fails(1, "holds 4 of at most 4");
+    bench.winze("run m.wz --input x.npy past=x.npy --output-dir two --expect out/output_0.npy -q").fails(1, "f32[2 x 2 x 2]");
+    bench.winze("bench m.wz --input x.npy past=x.npy --runs 9").succeeds();
+    let listed = bench.winze("inspect m.wz").succeeds();
+    assert!(
+        listed.contains("  state  past: f32[2 x held x 2] -> present: f32[2 x n + held x 2], grows along axis 1 in place, up to 4\n"),
+        "{listed}"
+    );
 }
 
 #[test]

@@ -43,7 +43,7 @@ impl Key {
     /// `None` where something cannot be read: compiling says what.
     pub fn new(model: &Path, level: u8, options: &CompileOptions) -> Option<Self> {
         // A new option has to find its place here.
-        let CompileOptions { targets, import, jobs: _, emit: _ } = options;
+        let CompileOptions { targets, import, bind, jobs: _, emit: _ } = options;
         let ImportOptions { dims, max_sizes, specializations, values, inputs, externs } = import;
         let mut hasher = blake3::Hasher::new();
         let mut part = |label: &str, hash: &[u8]| {
@@ -56,6 +56,7 @@ impl Key {
         part("max sizes", format!("{max_sizes:?}").as_bytes());
         part("specializations", format!("{specializations:?}").as_bytes());
         part("externs", format!("{externs:?}").as_bytes());
+        part("bind", format!("{bind:?}").as_bytes());
         for value in values {
             part("value of", value.input.as_bytes());
             part("value", hash_of(&value.file).ok()?.as_bytes());
@@ -237,6 +238,7 @@ mod tests {
         CompileOptions {
             targets: vec!["cpu=x86-64-v3".parse().unwrap()],
             import: ImportOptions { dims, ..Default::default() },
+            bind: vec![],
             jobs: 1,
             emit: None,
         }

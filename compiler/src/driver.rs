@@ -54,6 +54,7 @@ enum Command {
   winze compile model.onnx -o model.wz --dim batch=1 --dim 'length<=512'
   winze compile model.onnx -o model.wz --specialize batch=1 --specialize batch=8
   winze compile model.onnx -o model.wz --extern smooth.toml        kernels of your own for custom operators
+  winze compile model.onnx -o model.wz --bind y=x                  x stays in the session, y is its next value
   winze compile model.onnx --emit kernels
   winze compile model.onnx -o model.wz --emit all --emit-folder stages
   winze compile model.onnx --emit static-lib -o libmodel.a         a library and model.h, for C programs that cannot map files")]
@@ -81,6 +82,9 @@ struct CompileArguments {
     /// Kernels of your own for operators of the model, declared in FILE.toml (docs/extern-kernels.md); may be repeated
     #[arg(long = "extern", value_name = "FILE")]
     externs: Vec<PathBuf>,
+    /// Keep INPUT in the session: OUTPUT is its next value. A cache that grows needs a bound (--dim 'NAME<=N'); may be repeated
+    #[arg(long, value_name = "OUTPUT=INPUT")]
+    bind: Vec<String>,
     /// An input of the run that follows: up to 1024 elements it counts as --value, and its shape as --dim where no general form is supported
     #[arg(long = "input", value_name = "[NAME=]FILE.npy")]
     inputs: Vec<String>,
@@ -248,7 +252,7 @@ fn compile_command(mut arguments: CompileArguments) -> Result<(), CompileError> 
             cpu.level = arguments.level;
         }
     }
-    let options = CompileOptions { targets, import, jobs: jobs.max(1), emit: emit.transpose()? };
+    let options = CompileOptions { targets, import, bind: arguments.bind, jobs: jobs.max(1), emit: emit.transpose()? };
     // Whoever asks for stages or times wants to see the model being compiled.
     let cached = arguments.emit.is_none() && arguments.trace.is_none() && !arguments.no_cache;
     let key = || Key::new(&arguments.model, arguments.level, &options);
@@ -304,7 +308,7 @@ fn check(arguments: CheckArguments) -> Result<ExitCode, CompileError> {
         if !everywhere.is_empty() {
             return Ok((name, everywhere.clone()));
         }
-        let options = CompileOptions { targets: vec![target], import: import.clone(), jobs: 1, emit: None };
+        let options = CompileOptions { targets: vec![target], import: import.clone(), bind: vec![], jobs: 1, emit: None };
         Ok((name, gaps_of(compile(&arguments.model, None, &options).map(|_| ()))?))
     });
     let gaps: Vec<_> = gaps.collect::<Result<_, _>>()?;

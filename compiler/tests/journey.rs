@@ -69,6 +69,7 @@ fn journey(name: &str, weights: &[(&str, &[i64])], input: &[usize]) {
     let options = CompileOptions {
         targets: [CPU, MIN].map(|target| target.parse().unwrap()).to_vec(),
         import: Default::default(),
+        bind: vec![],
         jobs: 1,
         emit: Some(Emit { stage: None, kernel: None, folder: Some(stages.clone()) }),
     };

@@ -26,6 +26,7 @@ typedef enum wz_status {
   WZ_ERROR_RUN = 6,           /* the program stopped: index out of range, limit, failed kernel */
   WZ_ERROR_CANCELLED = 7,
   WZ_ERROR_OUT_OF_MEMORY = 8,
+  WZ_ERROR_STATE_FULL = 9,    /* a state would grow beyond its capacity; it is as it was */
   WZ_ERROR_ARGUMENT = 100,    /* a null pointer, an index out of range, text that is not UTF-8 */
   WZ_ERROR_INTERNAL = 101     /* a bug of the runtime, caught */
 } wz_status;
@@ -37,6 +38,7 @@ typedef enum wz_element {
 
 typedef struct wz_program wz_program;
 typedef struct wz_session wz_session;
+typedef struct wz_states wz_states;
 
 /* A tensor in host memory. */
 typedef struct wz_tensor {
@@ -92,6 +94,10 @@ wz_status wz_program_input(const wz_program *program, uint32_t function, uint32_
 wz_status wz_program_output(const wz_program *program, uint32_t function, uint32_t index, wz_port *port);
 wz_status wz_program_symbol(const wz_program *program, uint32_t function, uint32_t index, wz_symbol *symbol);
 
+/* States of a function: inputs that stay in the session from run to run (winze compile --bind). They are no inputs; a port says what a run finds. */
+uint32_t wz_program_state_count(const wz_program *program, uint32_t function);
+wz_status wz_program_state(const wz_program *program, uint32_t function, uint32_t index, wz_port *port);
+
 /* A session on a device: "cpu", "vulkan", "vulkan:INDEX" or "vulkan:NAME". Threads: 0 shares one pool of all CPUs in the process. */
 wz_status wz_session_create(const wz_program *program, const char *device, uint32_t threads, wz_session **session);
 void wz_session_free(wz_session *session); /* null is allowed */
@@ -111,6 +117,24 @@ wz_status wz_session_output(const wz_session *session, uint32_t index, wz_tensor
 /* Makes an output of the last run the input of the next ones (state such as a cache), without a copy; call it after each successful run. The
  * output itself is empty afterwards. A failed run leaves the input as it was. */
 wz_status wz_session_carry(wz_session *session, uint32_t output, uint32_t input);
+
+/* States. A session starts with states that hold nothing: those that grow have no rows, others are zero. A successful run commits their next values; a
+ * failed one leaves them as they were. A run that would go beyond a capacity fails with WZ_ERROR_STATE_FULL. */
+
+/* Rows that a growing state holds; -1 for one that does not grow in place. */
+wz_status wz_session_state_length(const wz_session *session, uint32_t function, uint32_t index, int64_t *length);
+/* Gives a state a value, which is copied. */
+wz_status wz_session_set_state(wz_session *session, uint32_t function, uint32_t index, const wz_tensor *tensor);
+/* A copy of what a state holds, in C order, valid until the next call of this function or the end of the session. */
+wz_status wz_session_read_state(wz_session *session, uint32_t function, uint32_t index, wz_tensor *tensor);
+/* Makes all states of a function hold nothing. */
+wz_status wz_session_reset_states(wz_session *session, uint32_t function);
+/* Makes growing states hold their first `length` rows, where they hold more. */
+wz_status wz_session_truncate_states(wz_session *session, uint32_t function, uint64_t length);
+/* States beside those of the session, for sequences that take turns: swap them in, run, swap them out. For sessions of the same program. */
+wz_status wz_states_create(const wz_session *session, uint32_t function, wz_states **states);
+void wz_states_free(wz_states *states); /* null is allowed */
+wz_status wz_session_swap_states(wz_session *session, wz_states *states);
 
 /* Ends the run in progress (or the next one) with WZ_ERROR_CANCELLED. From any thread. */
 void wz_session_cancel(const wz_session *session);

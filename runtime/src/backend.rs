@@ -14,14 +14,14 @@ use std::sync::{Arc, atomic::AtomicU32};
 pub enum Location {
     /// Input number of the running function. Read only.
     Input(u32),
-    /// Output number of the running function.
+    /// Output number of the running function; behind its outputs the current values of its states, which are read and written, and then their next ones.
     Output(u32),
     /// Index into `Manifest::constants`. Read only.
     Constant(u32),
     Arena,
 }
 
-/// Bytes `offset..offset + bytes` of a place. For inputs and outputs the offset is 0 and the bytes are those of the stored form.
+/// Bytes `offset..offset + bytes` of a place. For inputs and outputs (other than states) the offset is 0 and the bytes are those of the stored form.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Region {
     pub location: Location,

@@ -26,6 +26,11 @@ pub enum Error {
     /// The program stopped by itself: `Fail`, a kernel's error code, an index out of range, a limit.
     #[error("run: {0}")]
     Run(String),
+    /// A state would grow beyond its capacity; it is as it was.
+    #[error(
+        "run: state \"{state}\" holds {held} of at most {capacity} along axis {axis} and would grow to {wanted}; reset it, or compile with a larger bound"
+    )]
+    StateFull { state: String, axis: u32, held: i64, wanted: i64, capacity: u64 },
     #[error("run: cancelled")]
     Cancelled,
     #[error("{stage}: cannot allocate {bytes} bytes for {what}; use smaller dims or a device with more memory")]
@@ -46,6 +51,7 @@ impl Error {
             Self::Run(_) => 6,
             Self::Cancelled => 7,
             Self::OutOfMemory { .. } => 8,
+            Self::StateFull { .. } => 9,
         }
     }
 }

@@ -62,8 +62,15 @@ fn in_a_thousand_steps() {
         Return,
     ];
     let ports = |name: &str| vec![port(name, ElementType::I64, &[c(8)])];
-    let function =
-        Function { name: "main".into(), symbols: vec![], inputs: ports("x"), outputs: ports("y"), fixed: vec![], specializes: None };
+    let function = Function {
+        name: "main".into(),
+        symbols: vec![],
+        inputs: ports("x"),
+        outputs: ports("y"),
+        states: vec![],
+        fixed: vec![],
+        specializes: None,
+    };
     let buffers = vec![i64s(Place::Input(0)), i64s(Place::Output(0)), i64s(Place::Arena(c(0)))];
     model.function(function, LaunchProgram { registers: 2, buffers, arena: c(64), code });
     let program = model.artifact().open();
@@ -108,4 +115,13 @@ fn inside_the_bound() {
             assert_eq!(ALLOCATIONS.load(Ordering::Relaxed) - before, 0, "{threads} threads, seen {seen}");
         }
     }
+    // A growing state has its room from the first run on.
+    let program = growing().artifact().open();
+    let mut session = Session::new(&program, &DeviceChoice::Cpu, SessionOptions { threads: Some(1), ..Default::default() }).unwrap();
+    let step = |session: &mut Session| session.run(&[TensorView::of(&[2, 1, 2], &[1f32, 2.0, 3.0, 4.0])]).map(|_| ());
+    (0..4).try_for_each(|_| step(&mut session)).unwrap();
+    session.truncate_states(0, 0).unwrap();
+    let before = ALLOCATIONS.load(Ordering::Relaxed);
+    (0..4).try_for_each(|_| step(&mut session)).unwrap();
+    assert_eq!(ALLOCATIONS.load(Ordering::Relaxed) - before, 0, "states");
 }

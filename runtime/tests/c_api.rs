@@ -190,7 +190,15 @@ fn c_kernels_are_called() {
     let ports = |name| vec![port(name, ElementType::F32, &[c(2)])];
     model.external("double", "(f32[n]) -> (f32[n])", ElementType::F32, 0);
     model.function(
-        Function { name: "main".into(), symbols: vec![], inputs: ports("x"), outputs: ports("y"), fixed: vec![], specializes: None },
+        Function {
+            name: "main".into(),
+            symbols: vec![],
+            inputs: ports("x"),
+            outputs: ports("y"),
+            states: vec![],
+            fixed: vec![],
+            specializes: None,
+        },
         LaunchProgram { registers: 1, buffers, arena: c(0), code },
     );
     let artifact = model.artifact();
@@ -225,7 +233,15 @@ fn a_run_is_cancelled_from_another_thread() {
     let mut model = Model::new();
     let endless = LaunchProgram { registers: 0, buffers: vec![], arena: c(0), code: vec![Instruction::Jump { target: 0 }] };
     model.function(
-        Function { name: "main".into(), symbols: vec![], inputs: vec![], outputs: vec![], fixed: vec![], specializes: None },
+        Function {
+            name: "main".into(),
+            symbols: vec![],
+            inputs: vec![],
+            outputs: vec![],
+            states: vec![],
+            fixed: vec![],
+            specializes: None,
+        },
         endless,
     );
     let artifact = model.artifact();
@@ -242,6 +258,53 @@ fn a_run_is_cancelled_from_another_thread() {
         assert_eq!(wz_session_run(session, 0), 7);
         assert_eq!(last_error(), "run: cancelled");
         other.join().unwrap();
+        wz_session_free(session);
+        wz_program_free(program);
+    }
+}
+
+#[test]
+fn states_are_kept_read_and_exchanged() {
+    let artifact = growing().artifact();
+    let path = CString::new(artifact.path.to_str().unwrap()).unwrap();
+    unsafe {
+        let (mut program, mut session, mut other) = (ptr::null_mut(), ptr::null_mut(), ptr::null_mut());
+        assert_eq!(wz_program_open(path.as_ptr(), &mut program), 0);
+        assert_eq!((wz_program_state_count(program, 0), wz_program_state_count(program, 1), wz_program_input_count(program, 0)), (1, 0, 1));
+        let mut port = std::mem::MaybeUninit::<CPortInfo>::zeroed().assume_init();
+        assert_eq!((wz_program_state(program, 0, 0, &mut port), wz_program_state(program, 0, 1, &mut port)), (0, 100));
+        assert_eq!(wz_session_create(program, c"cpu".as_ptr(), 1, &mut session), 0);
+        let (dims, data) = ([2i64, 1, 2], [1f32, 2.0, 3.0, 4.0]);
+        let tensor = CTensor { element: 11, rank: 3, dims: dims.as_ptr(), strides: ptr::null(), data: data.as_ptr().cast(), bytes: 16 };
+        assert_eq!(wz_session_set_input(session, 0, &tensor), 0);
+        let length = |session| {
+            let mut length = -2;
+            assert_eq!(wz_session_state_length(session, 0, 0, &mut length), 0);
+            length
+        };
+        assert_eq!(length(session), 0);
+        for rows in 1..=4 {
+            assert_eq!(wz_session_run(session, 0), 0);
+            assert_eq!(length(session), rows);
+        }
+        assert_eq!(wz_session_run(session, 0), 9);
+        assert_eq!(length(session), 4);
+        assert_eq!(wz_states_create(session, 0, &mut other), 0);
+        assert_eq!(wz_session_swap_states(session, other), 0);
+        assert_eq!(length(session), 0);
+        assert_eq!((wz_session_set_state(session, 0, 0, &tensor), wz_session_run(session, 0), length(session)), (0, 0, 2));
+        let mut copy = CTensor { element: 0, rank: 0, dims: ptr::null(), strides: ptr::null(), data: ptr::null(), bytes: 0 };
+        assert_eq!(wz_session_read_state(session, 0, 0, &mut copy), 0);
+        assert_eq!(std::slice::from_raw_parts(copy.dims, copy.rank as usize), [2, 2, 2]);
+        assert_eq!(std::slice::from_raw_parts(copy.data.cast::<f32>(), 8), [1.0, 2.0, 1.0, 2.0, 3.0, 4.0, 3.0, 4.0]);
+        assert_eq!((wz_session_truncate_states(session, 0, 1), length(session)), (0, 1));
+        assert_eq!((wz_session_reset_states(session, 0), length(session)), (0, 0));
+        assert_eq!((wz_session_swap_states(session, other), length(session)), (0, 4));
+        assert_eq!(wz_session_state_length(session, 0, 1, &mut 0), 5);
+        assert_eq!(wz_session_swap_states(session, ptr::null_mut()), 100);
+        assert_eq!(wz_session_read_state(session, 3, 0, &mut copy), 5);
+        wz_states_free(other);
+        wz_states_free(ptr::null_mut());
         wz_session_free(session);
         wz_program_free(program);
     }

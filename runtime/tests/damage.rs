@@ -7,7 +7,7 @@ use std::sync::{Arc, atomic::AtomicU32};
 use winze_runtime::{
     artifact::{
         container::{SectionKind, encode_manifest, parse_sections},
-        manifest::{Access, ElementType, Function, Manifest},
+        manifest::{Access, ElementType, Function, Growth, Manifest},
         program::{Instruction::*, IntOp, Place, Predicate, Program as LaunchProgram},
     },
     backend::*,
@@ -58,6 +58,7 @@ fn everything() -> Vec<u8> {
         symbols: vec![symbol("rows", 1, Some(64)), symbol("width", 1, None)],
         inputs: vec![port("x", ElementType::F32, &shape)],
         outputs: vec![port("y", ElementType::F32, &shape)],
+        states: vec![],
         fixed: vec![],
         specializes: None,
     };
@@ -288,6 +289,56 @@ fn foreign_files_and_unknown_versions_are_named() {
         error(&with_manifest(&good, &[&encode_manifest(open(&good).unwrap().manifest()).unwrap()[..], &[0]].concat()))
             .contains("1 bytes too many")
     );
+}
+
+#[test]
+fn damaged_states_are_refused() {
+    let good = std::fs::read(&growing().artifact().path).unwrap();
+    exercise(&open(&good).unwrap());
+    let manifest = open(&good).unwrap().manifest().clone();
+    let check = |change: &dyn Fn(&mut Manifest), expected: &str| {
+        let mut changed = manifest.clone();
+        change(&mut changed);
+        let got = open(&with_manifest(&good, &encode_manifest(&changed).unwrap())).unwrap_err().to_string();
+        assert!(got.contains(expected), "expected \"{expected}\" in \"{got}\"");
+    };
+    check(&|m| m.functions[0].states[0].input_index = 2, "function main: state past: input 2 does not exist, there are 2");
+    check(&|m| m.functions[0].states[0].output_index = 9, "state past: output 9 does not exist, there are 2");
+    let state = manifest.functions[0].states[0].clone();
+    check(&|m| m.functions[0].states.push(state.clone()), "state past shares an input or output with another");
+    check(&|m| m.functions[0].states[0].output.element = ElementType::F64, "state past: its next value is of another type");
+    check(&|m| m.functions[0].states[0].input.dims[1] = s(2), "state past: a dim: expression uses symbol s2");
+    check(&|m| m.functions[0].states[0].growth = Some(Growth { axis: 3, capacity: 4 }), "state past: axis 3 does not exist, there are 3");
+    check(&|m| m.functions[0].states[0].growth = Some(Growth { axis: 0, capacity: 4 }), "axis 0, along which it grows, is no symbol");
+    check(&|m| m.functions[0].states[0].growth = Some(Growth { axis: 1, capacity: 0 }), "a capacity of 0");
+    check(&|m| m.functions[0].states[0].output.dims[2] = c(3), "it changes along axis 2 but grows along axis 1");
+    check(&|m| m.functions[0].states[0].growth = None, "function main: buffer 3: it is a part of a state that does not grow in place");
+    check(&|m| buffer_of(m, 1).place = Place::State { state: 1, offset: c(0) }, "buffer 1: state 1 does not exist, there are 1");
+    check(&|m| buffer_of(m, 1).place = Place::NextState(0), "it makes the next value of a state that grows in place");
+    check(&|m| buffer_of(m, 1).storage = ElementType::F64, "f32 cannot be stored as f64");
+    // Offsets depend on run-time values: refused when these are known.
+    let mut changed = manifest.clone();
+    buffer_of(&mut changed, 3).place = Place::State { state: 0, offset: c(40) };
+    let program = open(&with_manifest(&good, &encode_manifest(&changed).unwrap())).unwrap();
+    let mut session = Session::with_backend(&program, 0, Box::new(Nothing), SessionOptions::default());
+    let error = session.prepare(0, &[1, 0]).unwrap_err().to_string();
+    assert!(error.contains("its 32 bytes at 40 leave the state of 64"), "{error}");
+    // Bytes of the description of the state, each with several values.
+    let encoded = encode_manifest(&manifest).unwrap();
+    let mut bytes = encoded.clone();
+    for at in 0..encoded.len() {
+        for value in [0, 1, 2, 3, 5, 8, 0x40, 0x7f, 0x80, 0xff, encoded[at].wrapping_add(1), encoded[at].wrapping_sub(1)] {
+            bytes[at] = value;
+            if let Ok(program) = open(&with_manifest(&good, &bytes)) {
+                exercise(&program);
+            }
+            bytes[at] = encoded[at];
+        }
+    }
+}
+
+fn buffer_of(manifest: &mut Manifest, index: usize) -> &mut winze_runtime::artifact::program::Buffer {
+    &mut manifest.variants[0].programs[0].buffers[index]
 }
 
 #[test]

@@ -324,7 +324,7 @@ fn images_of_both_linkers_load() {
         };
         let outputs = vec![port("y", ElementType::F32, &[c(6000)])];
         model.function(
-            Function { name: "main".into(), symbols: vec![], inputs: vec![], outputs, fixed: vec![], specializes: None },
+            Function { name: "main".into(), symbols: vec![], inputs: vec![], outputs, states: vec![], fixed: vec![], specializes: None },
             program,
         );
         let artifact = model.artifact();

@@ -3,17 +3,18 @@
 use super::{CompileError, Target};
 use crate::{
     constants::{ConstantStore, Expression},
+    graph::bind_state::{NAME, STATE_ARGUMENTS, STATE_RESULTS, STATES, SYMBOL_BOUNDS},
     launch::{
         encode::{Resolver, encode, expr_of},
         extents,
     },
 };
 use melior::ir::{
-    Attribute, AttributeLike, BlockLike, Module, OperationRef, Value, ValueLike,
-    attribute::{ArrayAttribute, StringAttribute},
+    Attribute, BlockLike, Module, OperationRef, Value, ValueLike,
+    attribute::{ArrayAttribute, StringAttribute, TypeAttribute},
     operation::OperationLike,
 };
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use winze_graph::{
     ops::size::Bound,
     types::{ElementType, SPECIALIZES, TensorType, symbol_names},
@@ -22,7 +23,10 @@ use winze_launch as launch;
 use winze_mlir::{attributes, walk};
 use winze_runtime::artifact::{
     expr::Expr,
-    manifest::{Device, Dispatch, ElementType as Storage, Extern, FixedInput, Function, Kernel, Port, Specialization, Symbol, Variant},
+    manifest::{
+        Device, Dispatch, ElementType as Storage, Extern, FixedInput, Function, Growth, Kernel, Port, Specialization, State, Symbol,
+        Variant,
+    },
     writer::Writer,
 };
 
@@ -34,12 +38,8 @@ pub struct Compiled {
     pub features: Vec<String>,
 }
 
-/// Attribute of a function's arguments and results: the name of the model's input or output.
-const NAME: &str = "graph.name";
 /// Attribute of an argument: the only value that the function was made for.
 const VALUE: &str = "graph.value";
-/// Attribute of a function: largest values of its symbols, in order; the largest i64 is no bound.
-const SYMBOL_BOUNDS: &str = "graph.symbol_bounds";
 
 /// Entry points of a graph module.
 pub fn functions(module: &Module) -> Result<Vec<Function>, CompileError> {
@@ -60,13 +60,25 @@ fn function(func: OperationRef) -> Result<Function, String> {
         upper: found.get(&(i as u32)).cloned(),
     };
     let symbols = symbol_names(func).into_iter().enumerate().map(symbol).collect();
-    let inputs = (0..block.argument_count())
-        .map(|i| port(func, "arg_attrs", "input", i, block.argument(i).map_err(|e| e.to_string())?.into()))
+    // What states take the place of is no port.
+    let taken = |name: &str, every: usize| -> HashSet<usize> {
+        let numbers: Vec<i64> = attributes::get(func, name).unwrap_or_default();
+        numbers.chunks_exact(every).map(|entry| entry[0] as usize).collect()
+    };
+    let (state_arguments, state_results) = (taken(STATE_ARGUMENTS, 2), taken(STATE_RESULTS, 3));
+    let arguments: Vec<usize> = (0..block.argument_count()).filter(|i| !state_arguments.contains(i)).collect();
+    let inputs = arguments
+        .iter()
+        .map(|i| port(func, "arg_attrs", "input", *i, block.argument(*i).map_err(|e| e.to_string())?.into()))
         .collect::<Result<_, String>>()?;
     let terminator = block.terminator().ok_or("artifact: a function without a terminator")?;
-    let outputs =
-        terminator.operands().enumerate().map(|(i, value)| port(func, "res_attrs", "output", i, value)).collect::<Result<_, String>>()?;
-    let fixed = (0..block.argument_count()).filter_map(|i| Some((i, argument_attribute(func, "arg_attrs", i, VALUE)?)));
+    let results = terminator.operands().enumerate().filter(|(i, _)| !state_results.contains(i));
+    let outputs = results.map(|(i, value)| port(func, "res_attrs", "output", i, value)).collect::<Result<_, String>>()?;
+    let states = attributes::get::<Attribute>(func, STATES).and_then(|states| ArrayAttribute::try_from(states).ok());
+    let states = states.iter().flat_map(|states| (0..states.len()).filter_map(|i| states.element(i).ok()));
+    let states = states.map(state).collect::<Result<_, String>>()?;
+    let fixed =
+        arguments.iter().enumerate().filter_map(|(i, argument)| Some((i, argument_attribute(func, "arg_attrs", *argument, VALUE)?)));
     let fixed = fixed.map(|(i, value)| {
         let bytes = winze_graph::ops::constant::read_constant(value)?.to_bytes();
         Ok(FixedInput { input: i as u32, bytes })
@@ -77,16 +89,38 @@ fn function(func: OperationRef) -> Result<Function, String> {
         function: 0,
         symbols: values.into_iter().map(|value| (value != i64::MIN).then_some(value)).collect(),
     });
-    Ok(Function { name: attributes::get(func, "sym_name").unwrap_or_else(|| "main".into()), symbols, inputs, outputs, fixed, specializes })
+    Ok(Function {
+        name: attributes::get(func, "sym_name").unwrap_or_else(|| "main".into()),
+        symbols,
+        inputs,
+        outputs,
+        states,
+        fixed,
+        specializes,
+    })
+}
+
+/// A state, from its dictionary.
+fn state(entry: Attribute) -> Result<State, String> {
+    let missing = |name: &str| format!("artifact: a state without '{name}'");
+    let number = |name: &str| attributes::entry::<i64>(entry, name);
+    let element = attributes::entry::<Attribute>(entry, "element").and_then(|element| TypeAttribute::try_from(element).ok());
+    let element = storage_of(ElementType::from_type(element.ok_or_else(|| missing("element"))?.value())?);
+    let port = |name: &str, dims: &str| -> Result<Port, String> {
+        let extents = extents::from_attribute(attributes::entry(entry, dims).ok_or_else(|| missing(dims))?)?;
+        let name = attributes::entry(entry, name).ok_or_else(|| missing(name))?;
+        Ok(Port { name, element, dims: extents.iter().map(expr_of).collect() })
+    };
+    let index = |name: &str| number(name).map(|index| index as u32).ok_or_else(|| missing(name));
+    let growth = number("axis").zip(number("capacity")).map(|(axis, capacity)| Growth { axis: axis as u32, capacity: capacity as u64 });
+    let (input, output) = (port("input", "dims")?, port("output", "next")?);
+    Ok(State { input, output, input_index: index("input_index")?, output_index: index("output_index")?, growth })
 }
 
 /// An entry of the dictionary of argument or result `i`.
 fn argument_attribute<'c>(func: OperationRef<'c, '_>, list: &str, i: usize, name: &str) -> Option<Attribute<'c>> {
     let list = ArrayAttribute::try_from(attributes::get::<Attribute>(func, list)?).ok()?;
-    let dictionary = list.element(i).ok()?;
-    // SAFETY: argument and result attributes are dictionaries; a missing entry is a null attribute.
-    let raw = unsafe { mlir_sys::mlirDictionaryAttrGetElementByName(dictionary.to_raw(), melior::StringRef::new(name).to_raw()) };
-    (!raw.ptr.is_null()).then(|| unsafe { Attribute::from_raw(raw) })
+    attributes::entry(list.element(i).ok()?, name)
 }
 
 fn port(func: OperationRef, list: &str, kind: &str, i: usize, value: Value) -> Result<Port, String> {

@@ -17,6 +17,7 @@ pub use target::Target;
 use crate::{
     constants::ConstantStore,
     context::new_context,
+    graph::bind_state::{mark_bindings, state_copies},
     import::{ImportOptions, import_onnx},
     kernel_unit::KernelUnit,
     kernels::outline_kernels::outline_kernels,
@@ -43,6 +44,8 @@ use winze_runtime::artifact::{
 pub struct CompileOptions {
     pub targets: Vec<Target>,
     pub import: ImportOptions,
+    /// `OUTPUT=INPUT`: inputs that stay in the session, and the outputs that are their next values.
+    pub bind: Vec<String>,
     pub jobs: usize,
     /// Stages to write out.
     pub emit: Option<Emit>,
@@ -75,6 +78,7 @@ fn compile_stages(model: &Path, out: Option<&Path>, options: &CompileOptions, du
     if dump.done_after(Stage::Import) {
         return Ok(warnings);
     }
+    mark_bindings(&module, &options.bind).map_err(CompileError::failed)?;
     crate::graph::simplify(&context, &mut module, &mut store).map_err(|e| CompileError::failed(format!("{}: {e}", Stage::Graph)))?;
     dump.module(Stage::Graph, None, &module)?;
     verify::locations(&module, Stage::Graph)?;
@@ -83,6 +87,18 @@ fn compile_stages(model: &Path, out: Option<&Path>, options: &CompileOptions, du
     }
 
     let functions = artifact::functions(&module)?;
+    let mut warnings = warnings;
+    warnings.extend(state_copies(&module));
+    for (target, state) in
+        options.targets.iter().flat_map(|target| functions.iter().flat_map(|f| &f.states).map(move |state| (target, state)))
+    {
+        if matches!(target, Target::Vulkan(_)) {
+            let (output, input) = (&state.output.name, &state.input.name);
+            let why =
+                format!("unsupported: --bind {output}={input} for {target}: states are kept in the memory of CPUs only; use --target cpu");
+            return Err(CompileError::Unsupported(vec![why]));
+        }
+    }
     let mut writer = out.map(Writer::create).transpose()?;
     let mut variants = vec![];
     for target in &options.targets {

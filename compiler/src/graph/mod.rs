@@ -17,6 +17,8 @@ pub mod fold_constants;
 
 pub mod prune_branches;
 
+pub mod bind_state;
+
 use crate::constants::ConstantStore;
 use crate::{
     stage::Stage,
@@ -29,7 +31,8 @@ use melior::{Context, ir::Module};
 const PIPELINE: &str = "builtin.module(canonicalize,cse,canonicalize,func.func(quantize-products,quantize-softmax,narrow-products),canonicalize,func.func(move-transposes),canonicalize,func.func(fold-scales))";
 
 /// After that.
-const CLEANUP: &str = "builtin.module(canonicalize,func.func(prune-branches),canonicalize,cse,canonicalize,symbol-dce)";
+const CLEANUP: &str =
+    "builtin.module(canonicalize,func.func(prune-branches),canonicalize,cse,canonicalize,func.func(bind-state),canonicalize,symbol-dce)";
 
 /// Simplifies an imported module.
 pub fn simplify<'c>(context: &'c Context, module: &mut Module<'c>, store: &mut ConstantStore) -> Result<(), String> {
@@ -47,4 +50,5 @@ pub fn register_passes() {
     winze_mlir::pass::register::<move_transposes::MoveTransposes>();
     winze_mlir::pass::register::<fold_scales::FoldScales>();
     winze_mlir::pass::register::<prune_branches::PruneBranches>();
+    winze_mlir::pass::register::<bind_state::BindState>();
 }

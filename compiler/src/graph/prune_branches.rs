@@ -89,7 +89,7 @@ fn keep_operands(end: OperationRef, kept: &[usize]) -> Result<(), String> {
 }
 
 /// Erases what nothing uses, last first.
-fn erase_unused(block: BlockRef) -> Result<(), String> {
+pub(super) fn erase_unused(block: BlockRef) -> Result<(), String> {
     let end = terminator(block)?;
     for op in walk::operations(block).collect::<Vec<_>>().into_iter().rev() {
         // What has no results, as graph.size, is there for what it does.

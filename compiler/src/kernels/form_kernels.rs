@@ -9,18 +9,20 @@
 //! Assumes canonicalized, CSE'd graph ops with inferred types; refuses ops that have no role in the op registry.
 
 use super::row_groups::row_groups;
-use crate::launch::HOST_ATTRIBUTE;
+use crate::{graph::bind_state::STATE_ARGUMENTS, launch::HOST_ATTRIBUTE};
 use melior::ir::{
     AttributeLike, Block, BlockLike, BlockRef, Location, Operation, OperationRef, Region, RegionLike, Type, Value, ValueLike,
+    block::BlockArgument,
     operation::{OperationLike, OperationResult},
 };
 use std::collections::{BTreeSet, HashMap};
 use winze_graph::{
-    dialect::{Broadcast, Constant, Kernel, Reduce, Reshape, Slice, Yield},
+    dialect::{Append, Broadcast, Constant, Kernel, Reduce, Reshape, Slice, SymbolicSlice, Yield},
     op::{self, Role},
+    ops::dim::only_measured,
     types::TensorType,
 };
-use winze_mlir::{context::context_of, locations, pass::RustPass, walk};
+use winze_mlir::{attributes, context::context_of, locations, pass::RustPass, walk};
 
 /// The pass.
 pub struct FormKernels;
@@ -69,7 +71,8 @@ fn form_in_block(block: BlockRef) -> Result<(), String> {
         }
     }
     broadcast_row_values(block)?;
-    clone_broadcasts(block);
+    clone_per_user(block, |op| Broadcast::cast(op).is_some());
+    clone_per_user(block, is_state_read);
     let ops: Vec<OperationRef> = walk::operations(block).collect();
     let groups = group(&ops)?;
     for group in groups {
@@ -112,6 +115,7 @@ fn group(ops: &[OperationRef]) -> Result<Vec<Group>, String> {
         groups.push(Some(merged));
     }
     join_slices(ops, &mut groups, &mut group_of, producer);
+    join_state_reads(ops, &mut groups, &mut group_of, producer);
     let mut groups: Vec<Group> = groups.into_iter().flatten().collect();
     groups.sort_by_key(|group| *group.ops.last().expect("groups are not empty"));
     Ok(groups)
@@ -137,6 +141,24 @@ fn join_slices(
         if user != own && elementwise && groups[own].as_ref().is_some_and(|group| group.ops.len() == 1) {
             groups[own] = None;
             groups[user].as_mut().expect("checked above").ops.insert(i);
+            group_of.insert(i, user);
+        }
+    }
+}
+
+/// Lets reads of states join the group that uses them, whatever it computes.
+fn join_state_reads(
+    ops: &[OperationRef],
+    groups: &mut [Option<Group>],
+    group_of: &mut HashMap<usize, usize>,
+    producer: impl Fn(Value) -> Option<usize>,
+) {
+    for (i, op) in ops.iter().enumerate().filter(|(_, op)| is_state_read(**op)) {
+        let users: Vec<OperationRef> = op.results().flat_map(|result| walk::users(result.into())).collect();
+        let user = users.first().and_then(|user| producer(user.results().next()?.into()));
+        if let (Some(own), Some(user)) = (group_of.get(&i).copied(), user.and_then(|user| group_of.get(&user).copied())) {
+            groups[own] = None;
+            groups[user].as_mut().expect("ops refer to groups that exist").ops.insert(i);
             group_of.insert(i, user);
         }
     }
@@ -188,9 +210,9 @@ fn broadcast_row_values(block: BlockRef) -> Result<(), String> {
     Ok(())
 }
 
-/// Gives every user of a broadcast its own copy, so that it fuses into each of them.
-fn clone_broadcasts(block: BlockRef) {
-    for op in walk::operations(block).filter(|op| Broadcast::cast(*op).is_some()).collect::<Vec<_>>() {
+/// Gives every user of such an op its own copy, so that it fuses into each of them.
+fn clone_per_user(block: BlockRef, is: impl Fn(OperationRef) -> bool) {
+    for op in walk::operations(block).filter(|op| is(*op)).collect::<Vec<_>>() {
         let result: Value = op.result(0).expect("verified").into();
         for user in walk::users(result).skip(1).collect::<Vec<_>>() {
             let copy = op.block().expect("stands in a block").insert_operation_after(op, walk::copy(op));
@@ -201,11 +223,23 @@ fn clone_broadcasts(block: BlockRef) {
     }
 }
 
+/// Whether the op is a box of a state, which kernels read where it is.
+fn is_state_read(op: OperationRef) -> bool {
+    let Some(slice) = SymbolicSlice::cast(op).filter(|slice| slice.strides().iter().all(|stride| *stride == 1)) else { return false };
+    if let Ok(argument) = BlockArgument::try_from(slice.input()) {
+        let pairs: Vec<i64> =
+            argument.owner().parent_operation().and_then(|func| attributes::get(func, STATE_ARGUMENTS)).unwrap_or_default();
+        return pairs.chunks_exact(2).any(|pair| pair[0] == argument.argument_number() as i64);
+    }
+    OperationResult::try_from(slice.input()).is_ok_and(|state| Append::cast(state.owner()).is_some())
+}
+
 /// Role of an op that is computed in a kernel; `None` for what the host program does itself.
 pub(super) fn kernel_role(op: OperationRef) -> Result<Option<Role>, String> {
     let name = op.name();
     let name = name.as_string_ref().as_str().unwrap_or("");
     if op.attribute(HOST_ATTRIBUTE).is_ok()
+        || only_measured(op)
         || matches!(name, "graph.reshape" | "graph.require" | "graph.kernel" | "graph.yield" | "func.return")
     {
         return Ok(None);

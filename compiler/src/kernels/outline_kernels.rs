@@ -12,12 +12,17 @@ use melior::{
     ir::{
         BlockLike, Identifier, Location, Module, OperationRef, Region, RegionLike, Type, Value, ValueLike,
         attribute::{StringAttribute, TypeAttribute},
+        block::BlockArgument,
         operation::{OperationBuilder, OperationLike, OperationPrintingFlags},
         r#type::FunctionType,
     },
 };
 use std::collections::{BTreeMap, BTreeSet};
-use winze_graph::{dialect::Kernel, dim::Dim, types::TensorType};
+use winze_graph::{
+    dialect::{Append, Kernel},
+    dim::Dim,
+    types::{TensorType, starts_of},
+};
 use winze_mlir::{
     attributes::{self, AttributeValue},
     context::context_of,
@@ -63,31 +68,43 @@ pub fn outline_kernels(context: &Context, func: OperationRef) -> Result<Vec<Outl
         .collect()
 }
 
-/// Pairs of an elementwise kernel: inputs of the result's type are read at the index that is written.
+/// Pairs of an elementwise kernel: inputs of the result's type are read at the index that is written. One that appends writes into its state.
 fn in_place(kernel: Kernel) -> Vec<(u32, u32)> {
     let inputs = kernel.inputs();
     let op = kernel.op();
+    if let Some(state) = appended_state(kernel) {
+        return vec![(state, inputs.len() as u32)];
+    }
     let (Ok(result), 1, "elementwise") = (op.result(0), op.result_count(), kernel.kind().as_str()) else { return vec![] };
     let alike = |input: &Value| input.r#type() == result.r#type();
     inputs.iter().enumerate().filter(|(_, input)| alike(input)).map(|(i, _)| (i as u32, inputs.len() as u32)).collect()
 }
 
+/// The input that a kernel appends to.
+fn appended_state(kernel: Kernel) -> Option<u32> {
+    let body = kernel.op().region(0).ok()?.first_block()?;
+    let append = walk::operations(body).find_map(Append::cast)?;
+    BlockArgument::try_from(append.state()).ok().map(|state| state.argument_number() as u32)
+}
+
 /// Symbols in the types of a kernel, ascending: what its dispatches pass as dims.
 fn symbols_of(kernel: Kernel) -> Result<Vec<i64>, String> {
     let mut symbols = BTreeSet::new();
-    let mut collect = |value: Value| -> Result<(), String> {
-        for dim in TensorType::of(value)?.dims {
+    let mut collect = |dims: Vec<Dim>| {
+        for dim in dims {
             dim.substitute(&mut |symbol| {
                 symbols.insert(i64::from(symbol));
                 Dim::from(0)
             });
         }
-        Ok(())
     };
     for input in kernel.inputs() {
-        collect(input)?;
+        collect(TensorType::of(input)?.dims);
     }
-    walk::walk(kernel.op(), &mut |op| op.results().try_for_each(|result| collect(result.into())))?;
+    walk::walk(kernel.op(), &mut |op| -> Result<(), String> {
+        collect(starts_of(op));
+        op.results().try_for_each(|result| TensorType::of(result.into()).map(|r#type| collect(r#type.dims)))
+    })?;
     Ok(symbols.into_iter().collect())
 }
 

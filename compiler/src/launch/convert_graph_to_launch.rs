@@ -10,6 +10,7 @@ use super::{
     HOST_ATTRIBUTE, IN_PLACE_ATTRIBUTE, KERNEL_ATTRIBUTE, SYMBOLS_ATTRIBUTE, extents,
     registers::{Registers, append},
 };
+use crate::graph::bind_state::{STATE_ARGUMENTS, STATE_OFFSETS, STATE_RESULTS};
 use melior::{
     Context,
     dialect::DialectHandle,
@@ -23,7 +24,7 @@ use std::{collections::HashMap, ffi::c_void};
 use winze_graph::{
     dialect as graph,
     dim::Dim,
-    ops::{call_extern, constant::read_constant},
+    ops::{call_extern, constant::read_constant, dim::only_measured},
     types::{ElementType, TensorType},
 };
 use winze_launch as launch;
@@ -86,20 +87,44 @@ fn convert<'c>(context: &'c Context, func: OperationRef<'c, '_>, in_place: bool)
         registers: HashMap::new(),
         wanted: HashMap::new(),
     };
+    let arguments: Vec<i64> = attributes::get(func, STATE_ARGUMENTS).unwrap_or_default();
+    let offsets = attributes::get(func, STATE_OFFSETS).map_or(Ok(vec![]), extents::from_attribute)?;
+    let mut inputs = 0;
     for i in 0..body.argument_count() {
         let argument: Value = body.argument(i).expect("in range").into();
         let (dims, memref) = converter.buffer_type(argument.r#type())?;
-        let input =
-            launch::Input::create(context, locations::of_value(argument), i as i64, extents::to_attribute(context, &dims), &[memref]);
-        converter.bind(argument, append(prologue, input));
+        let (map, location) = (extents::to_attribute(context, &dims), locations::of_value(argument));
+        let buffer = match arguments.chunks_exact(2).zip(&offsets).find(|(pair, _)| pair[0] == i as i64) {
+            Some((pair, offset)) => {
+                let offset = extents::to_attribute(context, std::slice::from_ref(offset));
+                append(prologue, launch::State::create(context, location, pair[1], offset, map, &[memref]))
+            }
+            None => {
+                inputs += 1;
+                append(prologue, launch::Input::create(context, location, inputs - 1, map, &[memref]))
+            }
+        };
+        converter.bind(argument, buffer);
     }
     let terminator = body.terminator().ok_or("convert-graph-to-launch: the function has no terminator")?;
     let results: Vec<Value> = terminator.operands().collect();
+    let next: Vec<i64> = attributes::get(func, STATE_RESULTS).unwrap_or_default();
     let mut outputs = vec![];
+    let mut ports = 0;
     for (i, result) in results.iter().enumerate() {
         let (dims, memref) = converter.buffer_type(result.r#type())?;
-        let map = extents::to_attribute(context, &dims);
-        outputs.push(append(prologue, launch::Output::create(context, locations::of_value(*result), i as i64, map, &[memref])));
+        let (map, location) = (extents::to_attribute(context, &dims), locations::of_value(*result));
+        outputs.push(match next.chunks_exact(3).find(|triple| triple[0] == i as i64) {
+            Some([_, state, -1]) => append(prologue, launch::NextState::create(context, location, *state, map, &[memref])),
+            Some(triple) => {
+                let argument = body.argument(triple[2] as usize).map_err(|e| format!("convert-graph-to-launch: {e}"))?;
+                converter.buffer(argument.into())?
+            }
+            None => {
+                ports += 1;
+                append(prologue, launch::Output::create(context, location, ports - 1, map, &[memref]))
+            }
+        });
     }
     converter.block(body, prologue, &results, &outputs)?;
 
@@ -251,6 +276,7 @@ impl<'c: 'a, 'a> Converter<'c, 'a> {
                 Ok(())
             }
             Some(graph::AnyOp::Yield(_)) => Ok(()),
+            Some(_) if only_measured(op) => Ok(()),
             None if op.name().as_string_ref().as_str() == Ok("func.return") => Ok(()),
             _ => Err(format!(
                 "convert-graph-to-launch: '{}' stands outside a kernel; run form-kernels first",

@@ -130,6 +130,17 @@ impl Encoder<'_> {
             AnyOp::Output(output) => {
                 self.buffer(output.result(), extents::from_attribute(output.extents())?, Place::Output(output.index() as u32))?
             }
+            AnyOp::State(state) => {
+                let element = ElementType::from_type(extents::element_of(state.result().r#type()))?;
+                let bytes = Dim::from(self.resolver.storage(element)?.bytes() as i64);
+                let offset = extents::from_attribute(state.offset())?;
+                let offset = expr_of(&(offset.first().ok_or("a state without an offset")? * &bytes));
+                let place = Place::State { state: state.index() as u32, offset };
+                self.buffer(state.result(), extents::from_attribute(state.extents())?, place)?
+            }
+            AnyOp::NextState(state) => {
+                self.buffer(state.result(), extents::from_attribute(state.extents())?, Place::NextState(state.index() as u32))?
+            }
             AnyOp::Constant(constant) => {
                 let dims = static_dims(constant.result())?;
                 let place = Place::Constant(self.resolver.constant(constant)?);

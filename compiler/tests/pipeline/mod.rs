@@ -34,7 +34,7 @@ pub fn try_compile(model: &Path, targets: &[&str], jobs: usize, out: &Path) -> R
 }
 
 fn compile_for(model: &Path, targets: Vec<Target>, jobs: usize, out: &Path) -> Result<(), String> {
-    compile(model, Some(out), &CompileOptions { targets, import: Default::default(), jobs, emit: None })
+    compile(model, Some(out), &CompileOptions { targets, import: Default::default(), bind: vec![], jobs, emit: None })
         .map(|_| ())
         .map_err(|e| e.to_string())
 }

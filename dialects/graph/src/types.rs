@@ -253,6 +253,11 @@ pub fn dims_of_attribute(attribute: Attribute) -> Result<Vec<Dim>, String> {
     (0..map.result_count()).map(|i| Dim::from_affine(map.result(i).map_err(|e| e.to_string())?)).collect()
 }
 
+/// Extents that an op computes with though none of its types has them: starts of boxes.
+pub fn starts_of(op: OperationRef) -> Vec<Dim> {
+    attributes::get(op, "starts").and_then(|starts: Attribute| dims_of_attribute(starts).ok()).unwrap_or_default()
+}
+
 fn read_map<'c>(attribute: Attribute<'c>) -> Option<AffineMap<'c>> {
     // SAFETY: guarded by the type check.
     unsafe { mlirAttributeIsAAffineMap(attribute.to_raw()).then(|| AffineMap::from_raw(mlirAffineMapAttrGetValue(attribute.to_raw()))) }

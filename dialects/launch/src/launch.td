@@ -51,6 +51,16 @@ def Launch_OutputOp : Launch_BufferOp<"output", "the buffer bound to an output">
   let assemblyFormat = "$index `extents` $extents attr-dict `:` type($result)";
 }
 
+def Launch_StateOp : Launch_BufferOp<"state", "a part of a tensor that stays in the session, from an element of it on"> {
+  let arguments = (ins I64Attr:$index, AffineMapAttr:$offset, AffineMapAttr:$extents);
+  let assemblyFormat = "$index `offset` $offset `extents` $extents attr-dict `:` type($result)";
+}
+
+def Launch_NextStateOp : Launch_BufferOp<"next_state", "the next value of such a tensor, where it is made anew"> {
+  let arguments = (ins I64Attr:$index, AffineMapAttr:$extents);
+  let assemblyFormat = "$index `extents` $extents attr-dict `:` type($result)";
+}
+
 def Launch_ConstantOp : Launch_BufferOp<"constant", "a constant of the artifact: by id of the constant store, or a small value"> {
   let arguments = (ins StrAttr:$id, OptionalAttr<ElementsAttr>:$value);
   let assemblyFormat = "$id (`value` $value^)? attr-dict `:` type($result)";

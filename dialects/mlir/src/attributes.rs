@@ -21,6 +21,19 @@ pub fn get<'c, T: AttributeValue<'c>>(op: OperationRef<'c, '_>, name: &str) -> O
     T::from_attribute(op.attribute(name).ok()?)
 }
 
+/// An entry of a dictionary as a Rust value; `None` if absent or of another kind.
+pub fn entry<'c, T: AttributeValue<'c>>(dictionary: Attribute<'c>, name: &str) -> Option<T> {
+    // SAFETY: guarded by the type check; a missing entry is a null attribute.
+    let raw = unsafe {
+        if !mlir_sys::mlirAttributeIsADictionary(dictionary.to_raw()) {
+            return None;
+        }
+        mlir_sys::mlirDictionaryAttrGetElementByName(dictionary.to_raw(), crate::str_to_raw(name))
+    };
+    // SAFETY: not null, and as old as the dictionary.
+    if raw.ptr.is_null() { None } else { T::from_attribute(unsafe { Attribute::from_raw(raw) }) }
+}
+
 /// Sets or replaces attribute `name`.
 pub fn set<'c>(op: OperationRef<'c, '_>, name: &str, value: Attribute<'c>) {
     // SAFETY: op and value are live; the name is copied.

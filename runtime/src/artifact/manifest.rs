@@ -6,7 +6,7 @@ use super::{expr::Expr, program::Program};
 use serde::{Deserialize, Serialize};
 
 /// Version of the manifest, launch-program and kernel-ABI layouts described by these types.
-pub const MANIFEST_VERSION: u32 = 6;
+pub const MANIFEST_VERSION: u32 = 7;
 
 /// Element type of a tensor, as ONNX and the host see it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -58,6 +58,9 @@ pub struct Function {
     pub symbols: Vec<Symbol>,
     pub inputs: Vec<Port>,
     pub outputs: Vec<Port>,
+    /// Inputs that the runtime keeps from one run to the next, with the outputs that are their next values. They are no ports: neither `inputs` nor
+    /// `outputs` holds them.
+    pub states: Vec<State>,
     /// Inputs that the program takes for known; a run with other values is refused. At most one per input.
     pub fixed: Vec<FixedInput>,
     /// Set where this is a form of another function for certain values of its symbols. A session that is asked for that function runs the first
@@ -105,6 +108,37 @@ pub struct Port {
     pub name: String,
     pub element: ElementType,
     pub dims: Vec<Expr>,
+}
+
+/// A tensor that stays in the session: an input of the model whose next value is one of its outputs.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct State {
+    /// What a run finds. Bare symbols among the dims are bound by the state as by any input.
+    pub input: Port,
+    /// What it leaves behind, of the same element type.
+    pub output: Port,
+    /// Where the input stood among the inputs of the model and the output among its outputs.
+    pub input_index: u32,
+    pub output_index: u32,
+    /// `None`: a run makes the next value in a buffer of its own, which takes the place of the old one.
+    pub growth: Option<Growth>,
+}
+
+/// How a state grows in place: rows are appended along one axis of a buffer that has room for `capacity` of them, so rows never move.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Growth {
+    pub axis: u32,
+    pub capacity: u64,
+}
+
+impl State {
+    /// Extents that strides follow, over the function's symbols.
+    pub fn capacities(&self) -> impl Iterator<Item = Expr> {
+        self.input.dims.iter().enumerate().map(|(axis, dim)| match self.growth {
+            Some(growth) if growth.axis as usize == axis => Expr::constant(growth.capacity as i64),
+            _ => dim.clone(),
+        })
+    }
 }
 
 /// Bytes in the constants section: C-order elements of `storage`, 64-byte aligned.

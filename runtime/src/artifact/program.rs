@@ -37,6 +37,13 @@ pub struct Buffer {
 pub enum Place {
     Input(u32),
     Output(u32),
+    /// Byte offset, over the function's symbols, in state number `state`: whole rows of its leading axes.
+    State {
+        state: u32,
+        offset: Expr,
+    },
+    /// Where the next value of a state that does not grow in place is made.
+    NextState(u32),
     /// Index into `Manifest::constants`.
     Constant(u32),
     /// Byte offset in the arena, over the function's symbols; a multiple of 64 (CPU) or 256 (Vulkan).

@@ -3,8 +3,10 @@
 
 use super::{
     container::{Section, SectionKind},
-    expr::Expr,
-    manifest::{Access, Code, Constant, Device, ElementType, Extern, Function, Kernel, MANIFEST_VERSION, Manifest, Port, Variant},
+    expr::{Expr, ExprOp},
+    manifest::{
+        Access, Code, Constant, Device, ElementType, Extern, Function, Growth, Kernel, MANIFEST_VERSION, Manifest, Port, State, Variant,
+    },
     program::{Instruction, Place, Program},
 };
 use crate::{
@@ -99,6 +101,13 @@ fn verify_function(function: &Function) -> Check {
             check(!uses_found(function, dim), || format!("a dim of the input {} is only known while running", port.name))?;
         }
     }
+    for (index, state) in function.states.iter().enumerate() {
+        verify_state(function, state).map_err(|e| format!("state {}: {e}", state.input.name))?;
+        let twice = |other: &State| other.input_index == state.input_index || other.output_index == state.output_index;
+        check(!function.states[..index].iter().any(twice), || {
+            format!("state {} shares an input or output with another", state.input.name)
+        })?;
+    }
     for (i, fixed) in function.fixed.iter().enumerate() {
         check_index("input", fixed.input, function.inputs.len())?;
         let port = &function.inputs[fixed.input as usize];
@@ -108,6 +117,28 @@ fn verify_function(function: &Function) -> Check {
         check(function.fixed[..i].iter().all(|other| other.input != fixed.input), || format!("{} is fixed twice", port.name))?;
     }
     Ok(())
+}
+
+fn verify_state(function: &Function, state: &State) -> Check {
+    let (input, output) = (&state.input, &state.output);
+    check(input.element == output.element && input.dims.len() == output.dims.len(), || "its next value is of another type".into())?;
+    let all = (function.inputs.len() + function.states.len(), function.outputs.len() + function.states.len());
+    check_index("input", state.input_index, all.0)?;
+    check_index("output", state.output_index, all.1)?;
+    for dim in input.dims.iter() {
+        check_known(function, "a dim", dim)?;
+    }
+    for dim in output.dims.iter() {
+        check_expr("a next dim", dim, function.symbols.len())?;
+    }
+    let Some(Growth { axis, capacity }) = state.growth else { return Ok(()) };
+    check_index("axis", axis, input.dims.len())?;
+    check(matches!(input.dims[axis as usize].0[..], [ExprOp::Symbol(_)]), || format!("axis {axis}, along which it grows, is no symbol"))?;
+    check(i64::try_from(capacity).is_ok_and(|capacity| capacity > 0), || format!("a capacity of {capacity}"))?;
+    output.dims.iter().try_for_each(|dim| check_known(function, "a next dim", dim))?;
+    let others = input.dims.iter().zip(&output.dims).enumerate().filter(|(at, _)| *at != axis as usize);
+    let mut others = others.filter(|(_, (now, next))| now != next);
+    others.next().map_or(Ok(()), |(at, _)| Err(format!("it changes along axis {at} but grows along axis {axis}")))
 }
 
 /// `earlier`: the functions that come before.
@@ -123,6 +154,13 @@ fn verify_specialization(function: &Function, earlier: &[Function]) -> Check {
         let same = |(a, b): (&Port, &Port)| a.name == b.name && a.element == b.element && a.dims.len() == b.dims.len();
         ours.len() == theirs.len() && ours.iter().zip(theirs).all(same)
     };
+    let states = |a: &State, b: &State| {
+        let places = (a.growth, a.input_index, a.output_index) == (b.growth, b.input_index, b.output_index);
+        places && alike(std::slice::from_ref(&a.input), std::slice::from_ref(&b.input))
+    };
+    let same_states =
+        function.states.len() == general.states.len() && function.states.iter().zip(&general.states).all(|(a, b)| states(a, b));
+    check(same_states, || format!("its states are not those of {}", general.name))?;
     check(alike(&function.inputs, &general.inputs) && alike(&function.outputs, &general.outputs), || {
         format!("its inputs and outputs are not those of {}", general.name)
     })
@@ -243,6 +281,17 @@ impl Cx<'_> {
                 check_index("output", *port, self.function.outputs.len())?;
                 self.verify_port_storage(self.function.outputs[*port as usize].element, buffer.storage)
             }
+            Place::State { state, offset } => {
+                let state = self.verify_state_storage(*state, buffer.storage)?;
+                check(state.growth.is_some() || offset.as_constant() == Some(0), || {
+                    "it is a part of a state that does not grow in place".into()
+                })?;
+                check_known(self.function, "offset in a state", offset)
+            }
+            Place::NextState(state) => {
+                let state = self.verify_state_storage(*state, buffer.storage)?;
+                check(state.growth.is_none(), || "it makes the next value of a state that grows in place".into())
+            }
             Place::Constant(constant) => {
                 check_index("constant", *constant, self.manifest.constants.len())?;
                 let constant = &self.manifest.constants[*constant as usize];
@@ -256,6 +305,13 @@ impl Cx<'_> {
         let same_port = |other: &Place| matches!((other, &buffer.place), (Place::Input(a), Place::Input(b)) | (Place::Output(a), Place::Output(b)) if a == b);
         let first = self.program.buffers.iter().find(|other| same_port(&other.place));
         check(first.is_none_or(|first| first.storage == buffer.storage), || "it stores its port differently than another buffer".into())
+    }
+
+    fn verify_state_storage(&self, state: u32, storage: ElementType) -> Check<&State> {
+        check_index("state", state, self.function.states.len())?;
+        let state = &self.function.states[state as usize];
+        check(matches!(self.variant.device, Device::Cpu { .. }), || "states are kept in the memory of CPUs only".into())?;
+        self.verify_port_storage(state.input.element, storage).map(|()| state)
     }
 
     fn verify_port_storage(&self, element: ElementType, storage: ElementType) -> Check {
@@ -286,7 +342,12 @@ impl Cx<'_> {
     fn writable(&self, buffer: u32) -> Check {
         self.buffer(buffer)?;
         let place = &self.program.buffers[buffer as usize].place;
-        check(matches!(place, Place::Output(_) | Place::Arena(_)), || format!("it writes buffer {buffer}, which is read-only"))
+        let writable = match place {
+            Place::Output(_) | Place::Arena(_) | Place::NextState(_) => true,
+            Place::State { state, .. } => self.function.states[*state as usize].growth.is_some(),
+            Place::Input(_) | Place::Constant(_) => false,
+        };
+        check(writable, || format!("it writes buffer {buffer}, which is read-only"))
     }
 
     fn verify_instruction(&self, at: usize, instruction: &Instruction) -> Check {
@@ -397,6 +458,7 @@ impl Cx<'_> {
         let (callee, program) = (&self.manifest.functions[function], self.variant.programs.get(function));
         let arities = [symbols, inputs.len(), outputs.len()] == [callee.symbols.len(), callee.inputs.len(), callee.outputs.len()];
         check(arities, || format!("it passes {symbols} dims, {} inputs, {} outputs to {}", inputs.len(), outputs.len(), callee.name))?;
+        check(callee.states.is_empty(), || format!("it calls {}, which keeps state", callee.name))?;
         let found = callee.symbols.iter().find(|symbol| symbol.upper.is_some());
         check(found.is_none(), || format!("it calls {}, which finds sizes while running", callee.name))?;
         inputs.iter().try_for_each(|b| self.buffer(*b))?;

@@ -3,10 +3,12 @@
 mod library;
 mod program;
 mod session;
+mod state;
 
 pub use library::KernelLibrary;
 pub use program::*;
 pub use session::*;
+pub use state::*;
 
 use crate::{artifact::manifest::ElementType, error::Error};
 use std::{

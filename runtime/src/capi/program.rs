@@ -22,6 +22,7 @@ struct CFunction {
     name: CString,
     inputs: Vec<CPort>,
     outputs: Vec<CPort>,
+    states: Vec<CPort>,
     symbols: Vec<CString>,
 }
 
@@ -65,6 +66,7 @@ fn c_program(program: Program) -> *mut CProgram {
         name: c_text(&function.name),
         inputs: function.inputs.iter().map(|port| c_port(function, port)).collect(),
         outputs: function.outputs.iter().map(|port| c_port(function, port)).collect(),
+        states: function.states.iter().map(|state| c_port(function, &state.input)).collect(),
         symbols: function.symbols.iter().map(|symbol| c_text(&symbol.name)).collect(),
     });
     let (functions, targets) = (functions.collect(), manifest.variants.iter().map(|v| c_text(&v.target)).collect());
@@ -192,6 +194,20 @@ pub unsafe extern "C" fn wz_program_input(program: *const CProgram, index: u32, 
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wz_program_output(program: *const CProgram, index: u32, output: u32, port: *mut CPortInfo) -> i32 {
     guard(|| unsafe { write(port, "port", port_info(function(program, index).and_then(|f| f.outputs.get(output as usize)))?) })
+}
+
+/// # Safety
+/// As the header says.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn wz_program_state_count(program: *const CProgram, index: u32) -> u32 {
+    unsafe { function(program, index) }.map_or(0, |f| f.states.len() as u32)
+}
+
+/// # Safety
+/// As the header says.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn wz_program_state(program: *const CProgram, index: u32, state: u32, port: *mut CPortInfo) -> i32 {
+    guard(|| unsafe { write(port, "port", port_info(function(program, index).and_then(|f| f.states.get(state as usize)))?) })
 }
 
 /// # Safety

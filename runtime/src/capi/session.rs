@@ -21,13 +21,15 @@ pub struct CSession {
     device: CString,
 }
 
-struct State {
-    session: Session,
+pub(super) struct State {
+    pub session: Session,
     inputs: Vec<Option<CInput>>,
     /// Outputs that became inputs, by input.
     carried: Vec<Option<Tensor>>,
     /// Function of the last successful run.
     ran: Option<u32>,
+    /// The state that was read last.
+    pub copied: Option<Tensor>,
 }
 
 struct CInput {
@@ -103,7 +105,7 @@ pub unsafe extern "C" fn wz_session_create(
         let options = SessionOptions { threads: (threads > 0).then_some(threads as usize), ..Default::default() };
         let created = Session::new(&reference(program, "program")?.program, &device, options)?;
         let (cancel, device) = (created.cancel_handle(), c_text(&created.describe()));
-        let state = Mutex::new(State { session: created, inputs: Vec::new(), carried: Vec::new(), ran: None });
+        let state = Mutex::new(State { session: created, inputs: Vec::new(), carried: Vec::new(), ran: None, copied: None });
         write(session, "session", Box::into_raw(Box::new(CSession { state, cancel, device })))
     })
 }
@@ -132,7 +134,7 @@ pub unsafe extern "C" fn wz_session_device(session: *const CSession) -> *const c
 ///
 /// # Safety
 /// `session` is null or valid.
-unsafe fn with_state(session: *const CSession, body: impl FnOnce(&mut State) -> CResult) -> i32 {
+pub(super) unsafe fn with_state(session: *const CSession, body: impl FnOnce(&mut State) -> CResult) -> i32 {
     guard(|| {
         // SAFETY: see above.
         let session = unsafe { reference(session, "session")? };

@@ -1,5 +1,6 @@
 //! Inputs of a run -> values of the function's symbols. Checks element types, ranks, fixed and derived dims, ranges; names what differs.
 
+use super::state::States;
 use crate::{
     artifact::{
         expr::{Expr, ExprError, ExprOp},
@@ -14,8 +15,8 @@ use std::fmt::Write;
 /// Not bound yet; dims are never negative.
 pub const UNBOUND: i64 = -1;
 
-/// Fills `symbols` (cleared first) from the dims of the inputs.
-pub fn bind_symbols(function: &Function, inputs: &[TensorView<'_>], symbols: &mut Vec<i64>) -> Result<()> {
+/// Fills `symbols` (cleared first) from the dims of the inputs and of the states.
+pub fn bind_symbols(function: &Function, inputs: &[TensorView<'_>], states: &States, symbols: &mut Vec<i64>) -> Result<()> {
     if inputs.len() != function.inputs.len() {
         let names: Vec<_> = function.inputs.iter().map(|port| describe(function, port)).collect();
         return Err(Error::Bind(format!("expected {} inputs ({}), got {}", names.len(), names.join(", "), inputs.len())));
@@ -28,18 +29,17 @@ pub fn bind_symbols(function: &Function, inputs: &[TensorView<'_>], symbols: &mu
             return Err(mismatch(input.shape().to_string()));
         }
         input.check().map_err(|why| mismatch(format!("{} with {why}", input.shape())))?;
-        for (dim, actual) in port.dims.iter().zip(input.dims) {
-            if let [ExprOp::Symbol(symbol)] = dim.0[..] {
-                let bound = &mut symbols[symbol as usize];
-                if *bound == UNBOUND {
-                    *bound = *actual;
-                } else if *bound != *actual {
-                    let name = &function.symbols[symbol as usize].name;
-                    let by = bound_by(function, symbol);
-                    return Err(mismatch(format!("{}, but {name} is {bound}{by}", input.shape())));
-                }
-            }
-        }
+        bind_dims(&port.dims, input.dims, symbols).or_else(|symbol| {
+            let (bound, name, by) = (symbols[symbol], &function.symbols[symbol].name, bound_by(function, symbol as u32));
+            Err(mismatch(format!("{}, but {name} is {bound}{by}", input.shape())))
+        })?;
+    }
+    for (state, dims) in function.states.iter().zip(states.dims()) {
+        bind_dims(&state.input.dims, dims, symbols).or_else(|symbol| {
+            let (bound, name, by) = (symbols[symbol], &function.symbols[symbol].name, bound_by(function, symbol as u32));
+            let (state, shape) = (&state.input.name, Shape(state.input.element, dims));
+            Err(Error::Bind(format!("the state \"{state}\" is {shape}, but {name} is {bound}{by}; reset the states")))
+        })?;
     }
     set_found(function, symbols)?;
     check_ranges(function, symbols, &|symbol| bound_by(function, symbol))?;
@@ -62,7 +62,29 @@ pub fn bind_symbols(function: &Function, inputs: &[TensorView<'_>], symbols: &mu
             }
         }
     }
+    for (state, dims) in function.states.iter().zip(states.dims()) {
+        let fits = |(dim, actual): (&Expr, &i64)| *actual == UNBOUND || matches!(dim.eval(symbols), Ok(value) if value == *actual);
+        if !state.input.dims.iter().zip(dims).all(fits) {
+            let (name, shape) = (&state.input.name, Shape(state.input.element, dims));
+            return Err(Error::Bind(format!("the state \"{name}\" is {shape}, not {}", port_text(function, &state.input))));
+        }
+    }
     function.fixed.iter().try_for_each(|fixed| check_fixed(function, fixed, &inputs[fixed.input as usize]))
+}
+
+/// Gives bare symbols among `dims` the extents that stand there, unless they are left open. Fails with a symbol that has another value already.
+fn bind_dims(dims: &[Expr], extents: &[i64], symbols: &mut [i64]) -> std::result::Result<(), usize> {
+    for (dim, actual) in dims.iter().zip(extents).filter(|(_, actual)| **actual != UNBOUND) {
+        if let [ExprOp::Symbol(symbol)] = dim.0[..] {
+            let bound = &mut symbols[symbol as usize];
+            if *bound == UNBOUND {
+                *bound = *actual;
+            } else if *bound != *actual {
+                return Err(symbol as usize);
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Compares an input with the value that the program was compiled for.
@@ -94,11 +116,13 @@ pub fn set_found(function: &Function, symbols: &mut [i64]) -> Result<()> {
     Ok(())
 }
 
-/// Which dim of which input gives a symbol its value, for messages.
+/// Which dim of which input or state gives a symbol its value, for messages.
 fn bound_by(function: &Function, symbol: u32) -> String {
     let alone = |dim: &Expr| matches!(dim.0[..], [ExprOp::Symbol(found)] if found == symbol);
-    let mut places = function.inputs.iter().filter_map(|port| Some((port, port.dims.iter().position(alone)?)));
-    places.next().map_or_else(String::new, |(port, axis)| format!(" by dim {axis} of input \"{}\"", port.name))
+    let inputs = function.inputs.iter().map(|port| ("input", port));
+    let mut ports = inputs.chain(function.states.iter().map(|state| ("state", &state.input)));
+    let place = ports.find_map(|(kind, port)| Some((kind, port, port.dims.iter().position(alone)?)));
+    place.map_or_else(String::new, |(kind, port, axis)| format!(" by dim {axis} of {kind} \"{}\"", port.name))
 }
 
 /// Checks that every symbol has a value in its range.

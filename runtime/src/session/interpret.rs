@@ -119,17 +119,31 @@ impl Machine {
             let found = depends_on(buffer, |symbol| description.symbols[symbol as usize].upper.is_some());
             let bytes = if found { Ok(0) } else { buffer_bytes(buffer, symbols) };
             let bytes = bytes.map_err(|e| locate(cx, function as usize, index, e))?;
-            let (port, location) = match buffer.place {
-                Place::Input(port) => (Some(&ports.inputs[port as usize]), Location::Input(port)),
-                Place::Output(port) => (Some(&ports.outputs[port as usize]), Location::Output(port)),
-                Place::Constant(constant) => (None, Location::Constant(constant)),
+            // The memory of states is bound behind that of the outputs.
+            let (outputs, states) = (description.outputs.len() as u32, description.states.len() as u32);
+            let (port, location) = match &buffer.place {
+                Place::Input(port) => (Some(&ports.inputs[*port as usize]), Location::Input(*port)),
+                Place::Output(port) => (Some(&ports.outputs[*port as usize]), Location::Output(*port)),
+                Place::State { state, .. } => (None, Location::Output(outputs + state)),
+                Place::NextState(state) => {
+                    let port = outputs + states + state;
+                    (Some(&ports.outputs[port as usize]), Location::Output(port))
+                }
+                Place::Constant(constant) => (None, Location::Constant(*constant)),
                 Place::Arena(_) => (None, Location::Arena),
             };
             if let Some(port) = port.filter(|port| !found && port.stored_bytes() != bytes) {
                 let why = format!("it has {bytes} bytes, its port {}", port.stored_bytes());
                 return Err(locate(cx, function as usize, index, Error::Run(why)));
             }
-            let offset = arena_offset(cx, buffer, symbols, bytes, 0, arena_bytes).map_err(|e| locate(cx, function as usize, index, e))?;
+            let offset = match &buffer.place {
+                Place::State { state, offset } => {
+                    let room = ports.outputs[(outputs + state) as usize].stored_bytes();
+                    state_offset(offset, symbols, bytes, room)
+                }
+                _ => arena_offset(cx, buffer, symbols, bytes, 0, arena_bytes),
+            };
+            let offset = offset.map_err(|e| locate(cx, function as usize, index, e))?;
             self.regions.push(Region { location, offset, bytes });
         }
         self.symbols.clear();
@@ -329,7 +343,7 @@ impl Machine {
             let region = &mut self.regions[frame.regions + index];
             let room = match region.location {
                 Location::Input(port) => self.capacities[port as usize],
-                Location::Output(port) => self.capacities[self.outputs_from + port as usize],
+                Location::Output(port) => self.capacities[self.outputs_from + port as usize].saturating_sub(region.offset),
                 Location::Constant(constant) => cx.manifest.constants[constant as usize].bytes,
                 Location::Arena => (frame.arena + frame.arena_bytes).saturating_sub(region.offset),
             };
@@ -431,6 +445,7 @@ impl Machine {
             let region = match buffer.place {
                 Place::Input(port) => self.regions[frame.regions + ports.0[port as usize] as usize],
                 Place::Output(port) => self.regions[frame.regions + ports.1[port as usize] as usize],
+                Place::State { .. } | Place::NextState(_) => unreachable!("verified: functions with states are not called"),
                 Place::Constant(constant) => Region { location: Location::Constant(constant), offset: 0, bytes },
                 Place::Arena(_) => {
                     let offset =
@@ -608,6 +623,15 @@ fn arena_offset(cx: &Cx<'_>, buffer: &Buffer, symbols: &[i64], bytes: u64, start
         return run_error(format!("its {bytes} bytes at {offset} leave the arena of {arena_bytes} or are misaligned"));
     }
     Ok(start + offset)
+}
+
+/// Offset of a buffer in a state of `room` bytes.
+fn state_offset(offset: &Expr, symbols: &[i64], bytes: u64, room: u64) -> Result<u64> {
+    let offset = size(offset, symbols, "its offset in the state")?;
+    if offset.checked_add(bytes).is_none_or(|end| end > room) {
+        return run_error(format!("its {bytes} bytes at {offset} leave the state of {room}"));
+    }
+    Ok(offset)
 }
 
 /// Elements of a port for its dims.

@@ -1,4 +1,4 @@
-//! A backend that executes nothing: finds the largest workspace of a run before it happens and refuses kernels whose results would overlap
+//! A backend that executes nothing: finds the largest workspace of a run before it happens, counts what it copies, and refuses kernels whose results would overlap
 //! their other arguments. It cannot see past the first value that is loaded from a buffer.
 
 use crate::{
@@ -8,16 +8,21 @@ use crate::{
 };
 use std::sync::{Arc, atomic::AtomicU32};
 
+/// Schedule class of kernels that compute nothing.
+const COPY: &str = "copy";
+
 pub struct Measure<'a> {
     variant: &'a Variant,
     pub workspace: u64,
+    /// Bytes that are only moved: written by kernels that compute nothing, and by copies.
+    pub copied: u64,
     /// A value was loaded, so what follows is unknown.
     pub stopped: bool,
 }
 
 impl<'a> Measure<'a> {
     pub fn new(variant: &'a Variant) -> Self {
-        Self { variant, workspace: 0, stopped: false }
+        Self { variant, workspace: 0, copied: 0, stopped: false }
     }
 }
 
@@ -33,6 +38,16 @@ impl Backend for Measure<'_> {
     fn dispatch(&mut self, command: &DispatchCommand<'_>) -> Result<()> {
         self.workspace = self.workspace.max(command.workspace);
         let kernel = &self.variant.kernels[command.kernel as usize];
+        if kernel.class == COPY && kernel.buffers.contains(&Access::Read) {
+            let appends = |argument: usize| kernel.in_place.iter().any(|(input, output)| [*input, *output].contains(&(argument as u32)));
+            // One that writes into its input in place moves what else it reads.
+            let moved =
+                kernel.buffers.iter().zip(command.buffers).enumerate().filter(|(argument, (access, _))| match kernel.in_place.is_empty() {
+                    true => **access != Access::Read,
+                    false => **access == Access::Read && !appends(*argument),
+                });
+            self.copied = self.copied.saturating_add(moved.map(|(_, (_, region))| region.bytes).sum());
+        }
         let written = kernel.buffers.iter().enumerate().filter(|(_, access)| **access != Access::Read);
         for (output, _) in written {
             for (other, region) in command.buffers.iter().enumerate() {
@@ -54,7 +69,8 @@ impl Backend for Measure<'_> {
         Ok(())
     }
 
-    fn copy(&mut self, _command: &CopyCommand) -> Result<()> {
+    fn copy(&mut self, command: &CopyCommand) -> Result<()> {
+        self.copied = self.copied.saturating_add(command.src.bytes);
         Ok(())
     }
 

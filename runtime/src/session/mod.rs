@@ -6,13 +6,14 @@ mod bind;
 mod externs;
 mod interpret;
 mod measure;
+mod state;
 
 pub use externs::{ExternCall, ExternKernel, ExternKernels};
 
 use crate::{
     artifact::{
-        expr::Expr,
-        manifest::{ElementType, Function, Manifest, Variant},
+        expr::{Expr, ExprOp},
+        manifest::{ElementType, Function, Manifest, State, Variant},
         program::Place,
     },
     backend::{Backend, DispatchTiming, HostInput, HostOutput, MemoryFigures, Plan, PortPlan},
@@ -26,6 +27,7 @@ pub use bind::port_text;
 use bind::{bind_symbols, check_symbols, eval_dims, largest_dims, set_found};
 use interpret::{Cx, Machine, Ports, check_first, port_elements, size};
 use measure::Measure;
+pub use state::States;
 use std::sync::{
     Arc,
     atomic::{AtomicU32, Ordering},
@@ -97,6 +99,9 @@ pub struct Session {
     outputs: Vec<PortPlan>,
     /// Per function: its outputs, and copies of inputs that cannot be bound as they are.
     owned: Vec<Owned>,
+    /// One per function; specialisations use those of the function they specialise.
+    states: Vec<States>,
+    reserved: Reserved,
     host_inputs: Vec<HostInput>,
     host_outputs: Vec<HostOutput>,
     cancel: Arc<AtomicU32>,
@@ -111,6 +116,15 @@ unsafe impl Send for Session {}
 struct Owned {
     outputs: Vec<Tensor>,
     staging: Vec<Tensor>,
+}
+
+/// What a function needs once its growing states are full, so that steps of one shape allocate nothing as they grow.
+#[derive(Default)]
+struct Reserved {
+    function: u32,
+    symbols: Vec<i64>,
+    arena: u64,
+    workspace: u64,
 }
 
 /// The outputs of the last run.
@@ -166,6 +180,7 @@ impl Session {
             staging: function.inputs.iter().map(|port| Tensor::empty(port.element)).collect(),
         });
         let ports = manifest.functions.iter().map(|f| f.inputs.len().max(f.outputs.len())).max().unwrap_or(0);
+        let states = manifest.functions.iter().map(|f| 2 * f.states.len()).max().unwrap_or(0);
         Self {
             program: program.clone(),
             variant,
@@ -181,8 +196,10 @@ impl Session {
             inputs: Vec::new(),
             outputs: Vec::new(),
             owned: owned.collect(),
+            states: manifest.functions.iter().zip(0..).map(|(function, index)| States::new(index, function)).collect(),
+            reserved: Reserved::default(),
             host_inputs: Vec::with_capacity(ports),
-            host_outputs: Vec::with_capacity(ports),
+            host_outputs: Vec::with_capacity(ports + states),
             cancel: Arc::new(AtomicU32::new(0)),
             profiling: false,
             notices: Vec::new(),
@@ -277,7 +294,7 @@ impl Session {
             let bytes = tensor.bytes_mut();
             HostOutput { data: bytes.as_mut_ptr(), bytes: bytes.len() }
         }));
-        self.execute(form)?;
+        self.execute(function, form)?;
         self.cut_outputs(function, form)?;
         Ok(self.outputs(function))
     }
@@ -305,7 +322,7 @@ impl Session {
             }
             self.host_outputs.push(HostOutput { data: output.as_mut_ptr(), bytes: output.len() });
         }
-        self.execute(form)
+        self.execute(function, form)
     }
 
     /// Outputs of the last successful `run_function` of this function.
@@ -336,11 +353,78 @@ impl Session {
         Ok(())
     }
 
+    fn state_of(&self, function: u32, state: u32) -> Result<&State> {
+        let states = &function_of(self.program.manifest(), function)?.states;
+        states.get(state as usize).ok_or_else(|| Error::Bind(format!("state {state} does not exist, there are {}", states.len())))
+    }
+
+    /// Extents of what a state of a function holds (`Function::states` describes it); `None` while it holds nothing and inputs decide.
+    pub fn state_dims(&self, function: u32, state: u32) -> Result<Option<&[i64]>> {
+        self.state_of(function, state)?;
+        Ok(self.states[function as usize].held(state as usize))
+    }
+
+    /// Rows that a growing state holds along its axis; `None` for a state that does not grow in place.
+    pub fn state_length(&self, function: u32, state: u32) -> Result<Option<u64>> {
+        let growth = self.state_of(function, state)?.growth;
+        Ok(growth.map(|growth| self.states[function as usize].length(state as usize, growth.axis as usize)))
+    }
+
+    /// A dense copy of what a state holds.
+    pub fn read_state(&self, function: u32, state: u32) -> Result<Tensor> {
+        let description = self.state_of(function, state)?;
+        self.states[function as usize].read(description, state as usize)
+    }
+
+    /// Gives a state a value, which is copied. Symbols that it shares with inputs are compared at the next run.
+    pub fn set_state(&mut self, function: u32, state: u32, value: &TensorView<'_>) -> Result<()> {
+        self.state_of(function, state)?;
+        self.prepared = None;
+        let description = &self.program.manifest().functions[function as usize];
+        self.states[function as usize].set(description, state as usize, value)
+    }
+
+    /// Makes the states of a function hold nothing: growing ones no rows, others zeros. Their memory stays.
+    pub fn reset_states(&mut self, function: u32) -> Result<()> {
+        let description = function_of(self.program.manifest(), function)?;
+        self.prepared = None;
+        self.states[function as usize].reset(description);
+        Ok(())
+    }
+
+    /// Makes every growing state of a function hold only its first `length` rows, where it holds more: takes tokens back.
+    pub fn truncate_states(&mut self, function: u32, length: u64) -> Result<()> {
+        let description = function_of(self.program.manifest(), function)?;
+        self.states[function as usize].truncate(description, length);
+        Ok(())
+    }
+
+    /// States of a function that hold nothing, beside those of the session: one per sequence that takes turns, by `swap_states`.
+    pub fn new_states(&self, function: u32) -> Result<States> {
+        Ok(States::new(function, function_of(self.program.manifest(), function)?))
+    }
+
+    /// Exchanges the states of their function, which come from `new_states` of a session of this program.
+    pub fn swap_states(&mut self, states: &mut States) -> Result<()> {
+        let description = function_of(self.program.manifest(), states.function)?;
+        if !states.fit(description) {
+            return Err(Error::Bind(format!("these states are not those of {}", description.name)));
+        }
+        self.prepared = None;
+        std::mem::swap(&mut self.states[states.function as usize], states);
+        Ok(())
+    }
+
+    /// Bytes of the states of all functions.
+    pub fn state_bytes(&self) -> u64 {
+        self.states.iter().map(States::bytes).sum()
+    }
+
     /// Dims that an output has for these inputs, without running; where sizes are found while running, the largest it can have.
     pub fn output_dims(&self, function: u32, inputs: &[TensorView<'_>]) -> Result<Vec<Vec<i64>>> {
         let description = function_of(self.program.manifest(), function)?;
         let mut symbols = Vec::new();
-        bind_symbols(description, inputs, &mut symbols)?;
+        bind_symbols(description, inputs, &self.states[function as usize], &mut symbols)?;
         description
             .outputs
             .iter()
@@ -356,15 +440,16 @@ impl Session {
     fn bind(&mut self, function: u32, inputs: &[TensorView<'_>]) -> Result<u32> {
         let program = self.program.clone();
         let manifest = program.manifest();
-        bind_symbols(function_of(manifest, function)?, inputs, &mut self.symbols)?;
+        bind_symbols(function_of(manifest, function)?, inputs, &self.states[function as usize], &mut self.symbols)?;
         let serves = |form: &Function| form.specializes.as_ref().is_some_and(|s| s.function == function && s.serves(&self.symbols));
         let form = match manifest.functions.iter().position(serves) {
             Some(form) => {
-                bind_symbols(&manifest.functions[form], inputs, &mut self.symbols)?;
+                bind_symbols(&manifest.functions[form], inputs, &self.states[function as usize], &mut self.symbols)?;
                 form as u32
             }
             None => function,
         };
+        self.states[function as usize].check_capacity(&manifest.functions[form as usize], &self.symbols)?;
         self.make_ready(form)?;
         self.host_inputs.clear();
         for (input, staging) in inputs.iter().zip(&mut self.owned[function as usize].staging) {
@@ -399,23 +484,12 @@ impl Session {
         let description = &manifest.functions[function as usize];
         check_first(description, &variant.programs[function as usize], &self.symbols)?;
         variant.externs.iter().try_for_each(|external| self.options.externs.resolve(external).map(drop))?;
-        self.inputs.clear();
-        self.outputs.clear();
-        for (port, is_input) in description.inputs.iter().map(|p| (p, true)).chain(description.outputs.iter().map(|p| (p, false))) {
-            largest_dims(description, port, &self.symbols, &mut self.dims)?;
-            let ports = if is_input { &mut self.inputs } else { &mut self.outputs };
-            let storage = stored_as(variant, function, is_input, ports.len() as u32).unwrap_or(port.element);
-            ports.push(PortPlan { element: port.element, storage, elements: port_elements(&self.dims)? });
-        }
+        plan_ports(variant, description, function, &self.symbols, &mut self.dims, (&mut self.inputs, &mut self.outputs))?;
+        let general = description.specializes.as_ref().map_or(function, |s| s.function);
+        self.states[general as usize].make_room(description, &self.symbols, &mut self.dims, &mut self.outputs)?;
+        self.reserve(manifest, function);
         let unset = AtomicU32::new(0);
-        let cx = Cx {
-            manifest,
-            variant,
-            externs: &self.options.externs,
-            cancel: &unset,
-            max_iterations: MEASURED_ITERATIONS,
-            assume_largest: true,
-        };
+        let cx = measuring(manifest, variant, &self.options.externs, &unset);
         self.machine.enter(&cx, function, &self.symbols, Ports { inputs: &self.inputs, outputs: &self.outputs })?;
         let mut measure = Measure::new(variant);
         let measured = self.machine.run(&cx, &mut measure);
@@ -424,17 +498,47 @@ impl Session {
         if !measure.stopped && !self.machine.exhausted && !guesses {
             measured?;
         }
+        let workspace = measure.workspace;
         let arena_bytes = size(&variant.programs[function as usize].arena, &self.symbols, "the arena")?;
         self.backend.prepare(&Plan {
             function,
             inputs: &self.inputs,
             outputs: &self.outputs,
-            arena_bytes,
-            workspace_bytes: measure.workspace,
+            arena_bytes: arena_bytes.max(self.reserved.arena),
+            workspace_bytes: workspace.max(self.reserved.workspace),
         })?;
         self.prepared = Some(function);
         self.prepared_symbols.clone_from(&self.symbols);
         Ok(())
+    }
+
+    /// Finds what `function` needs when its growing states are full and other symbols are as now. Zero where that cannot be known.
+    fn reserve(&mut self, manifest: &Manifest, function: u32) {
+        let variant = &manifest.variants[self.variant as usize];
+        let (description, program) = (&manifest.functions[function as usize], &variant.programs[function as usize]);
+        let full = description.states.iter().filter_map(|state| {
+            let growth = state.growth?;
+            match state.input.dims[growth.axis as usize].0[..] {
+                [ExprOp::Symbol(symbol)] => Some((symbol as usize, growth.capacity as i64)),
+                _ => None,
+            }
+        });
+        self.dims.clone_from(&self.symbols);
+        full.for_each(|(symbol, capacity)| self.dims[symbol] = capacity);
+        if self.dims == self.symbols || (self.reserved.function == function && self.reserved.symbols == self.dims) {
+            return;
+        }
+        (self.reserved.function, self.reserved.arena, self.reserved.workspace) = (function, 0, 0);
+        self.reserved.symbols.clone_from(&self.dims);
+        let unset = AtomicU32::new(0);
+        let cx = measuring(manifest, variant, &self.options.externs, &unset);
+        let mut measure = Measure::new(variant);
+        let entered = self.machine.enter(&cx, function, &self.dims, Ports { inputs: &self.inputs, outputs: &self.outputs });
+        // Whatever fails here fails or is measured when it is run.
+        if entered.is_ok() && self.machine.run(&cx, &mut measure).is_ok() {
+            self.reserved.workspace = measure.workspace;
+            self.reserved.arena = size(&program.arena, &self.dims, "the arena").unwrap_or(0);
+        }
     }
 
     /// Gives the outputs of `function` the dims that its form `form` makes.
@@ -474,14 +578,15 @@ impl Session {
         Ok(())
     }
 
-    /// Runs what was bound; once more on the CPU if the device is lost.
-    fn execute(&mut self, function: u32) -> Result<()> {
-        let result = match self.execute_once(function) {
-            Err(Error::DeviceLost(why)) => {
-                self.fall_back(why).and_then(|()| self.make_ready(function)).and_then(|()| self.execute_once(function))
-            }
+    /// Runs what was bound, by the form `form` of `function`; once more on the CPU if the device is lost. Then the states are committed.
+    fn execute(&mut self, function: u32, form: u32) -> Result<()> {
+        self.states[function as usize].memory(&mut self.host_outputs);
+        let result = match self.execute_once(form) {
+            Err(Error::DeviceLost(why)) => self.fall_back(why).and_then(|()| self.make_ready(form)).and_then(|()| self.execute_once(form)),
             other => other,
         };
+        let description = &self.program.manifest().functions[form as usize];
+        let result = result.and_then(|()| self.states[function as usize].commit(description, self.machine.symbols()));
         self.host_inputs.clear();
         self.host_outputs.clear();
         self.cancel.store(0, Ordering::Relaxed);
@@ -526,6 +631,11 @@ impl Session {
     }
 }
 
+/// A run that only finds out what another one needs.
+fn measuring<'a>(manifest: &'a Manifest, variant: &'a Variant, externs: &'a ExternKernels, cancel: &'a AtomicU32) -> Cx<'a> {
+    Cx { manifest, variant, externs, cancel, max_iterations: MEASURED_ITERATIONS, assume_largest: true }
+}
+
 fn cpu_backend(program: &Program, variant: u32, options: &SessionOptions) -> Result<(Box<dyn Backend>, Arc<Pool>)> {
     let pool = match (options.threads, &options.pool) {
         (Some(threads), _) => Pool::new(threads),
@@ -546,6 +656,26 @@ fn symbols_by_name(general: &Function, values: &[i64], form: &Function, symbols:
     let value_of = |name: &str| general.symbols.iter().zip(values).find(|(symbol, _)| symbol.name == name).map(|(_, value)| *value);
     symbols.extend(form.symbols.iter().filter_map(|symbol| value_of(&symbol.name)));
     symbols.len() == form.symbols.len()
+}
+
+/// What inputs and outputs look like for these symbols, at their largest.
+fn plan_ports(
+    variant: &Variant,
+    description: &Function,
+    function: u32,
+    symbols: &[i64],
+    dims: &mut Vec<i64>,
+    (inputs, outputs): (&mut Vec<PortPlan>, &mut Vec<PortPlan>),
+) -> Result<()> {
+    inputs.clear();
+    outputs.clear();
+    for (port, is_input) in description.inputs.iter().map(|p| (p, true)).chain(description.outputs.iter().map(|p| (p, false))) {
+        largest_dims(description, port, symbols, dims)?;
+        let ports = if is_input { &mut *inputs } else { &mut *outputs };
+        let storage = stored_as(variant, function, is_input, ports.len() as u32).unwrap_or(port.element);
+        ports.push(PortPlan { element: port.element, storage, elements: port_elements(dims)? });
+    }
+    Ok(())
 }
 
 /// How a variant stores a port; `None` if it does not use it.
@@ -572,6 +702,30 @@ impl Program {
         let variant = variant.ok_or_else(|| Error::Bind(format!("the variant does not exist, there are {count}")))?;
         let arena_bytes = size(&variant.programs[function as usize].arena, symbols, "the arena")?;
         Ok(Requirements { arena_bytes, weights_bytes: weights_bytes(manifest, variant) })
+    }
+}
+
+impl Program {
+    /// Bytes that a run of a function with these values of its symbols only moves: by copies and by kernels that compute nothing (gather, concatenate,
+    /// transpose, append). What follows a value that is read while running is not counted.
+    pub fn copied_bytes(&self, variant: u32, function: u32, symbols: &[i64]) -> Result<u64> {
+        let manifest = self.manifest();
+        let description = function_of(manifest, function)?;
+        check_symbols(description, symbols)?;
+        let count = manifest.variants.len();
+        let variant = manifest.variants.get(variant as usize);
+        let variant = variant.ok_or_else(|| Error::Bind(format!("the variant does not exist, there are {count}")))?;
+        let (mut inputs, mut outputs, mut dims) = (Vec::new(), Vec::new(), Vec::new());
+        plan_ports(variant, description, function, symbols, &mut dims, (&mut inputs, &mut outputs))?;
+        state::plan(description, symbols, &mut dims, &mut outputs)?;
+        let (unset, externs) = (AtomicU32::new(0), ExternKernels::default());
+        let cx = measuring(manifest, variant, &externs, &unset);
+        let (mut machine, mut measure) = (Machine::new(variant), Measure::new(variant));
+        machine.enter(&cx, function, symbols, Ports { inputs: &inputs, outputs: &outputs })?;
+        match machine.run(&cx, &mut measure) {
+            Err(error) if !measure.stopped && !machine.exhausted => Err(error),
+            _ => Ok(measure.copied),
+        }
     }
 }
 

@@ -118,6 +118,11 @@ impl<'c> LowerContext<'c> {
         Ok(self.builder.value("tensor.empty", &self.dynamic_extents(dims)?, self.tensor_type(element, dims), &[]))
     }
 
+    /// Whether result `index` is to be written to a destination of the kernel.
+    pub fn is_result(&self, op: Op<'c>, index: usize) -> bool {
+        op.result(index).is_ok_and(|result| self.destinations.contains_key(&key(result.into())))
+    }
+
     /// Where result `index` is to be written: a destination of the kernel, or a new tensor. Ask once per result.
     pub fn destination(&mut self, op: Op<'c>, index: usize) -> Result<Val<'c>, String> {
         let result = op.result(index).map_err(|e| e.to_string())?;

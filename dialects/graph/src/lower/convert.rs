@@ -10,7 +10,7 @@ use super::{
 use crate::{
     dim::Dim,
     op::{self, op_name},
-    types::{ElementType, TensorType, dims_attribute},
+    types::{ElementType, TensorType, dims_attribute, starts_of},
 };
 use std::collections::{BTreeMap, HashMap};
 use winze_mlir::{
@@ -106,8 +106,9 @@ impl<'c> Kernel<'c> {
                 types.push(tensor_type(result.into())?);
             }
         }
+        let starts: Vec<Dim> = walk::operations(block).flat_map(starts_of).collect();
         let mut symbols: Vec<u32> = vec![];
-        for dim in types.iter().flat_map(|r#type| &r#type.dims) {
+        for dim in types.iter().flat_map(|r#type| &r#type.dims).chain(&starts) {
             dim.substitute(&mut |symbol| {
                 symbols.push(symbol);
                 Dim::default()

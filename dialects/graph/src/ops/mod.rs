@@ -9,6 +9,7 @@ pub mod iota;
 pub mod size;
 pub mod weight;
 
+pub mod append;
 pub mod broadcast;
 pub mod concat;
 pub mod dynamic_slice;
@@ -62,6 +63,7 @@ pub fn all() -> Vec<OpDefinition> {
         slice::REVERSE,
         dynamic_slice::SLICE,
         dynamic_slice::UPDATE,
+        append::DEFINITION,
         concat::DEFINITION,
         gather::DEFINITION,
         scatter::DEFINITION,

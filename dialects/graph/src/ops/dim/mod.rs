@@ -10,8 +10,9 @@ use crate::{
     types::{ElementType, TensorType, check_axis},
 };
 use winze_mlir::{
-    melior::ir::{OperationRef, Type},
+    melior::ir::{OperationRef, Type, operation::OperationLike},
     op_hooks::{InferContext, OpHooks},
+    walk,
 };
 
 pub const DEFINITION: OpDefinition = OpDefinition {
@@ -22,6 +23,12 @@ pub const DEFINITION: OpDefinition = OpDefinition {
     lower,
     scalar: None,
 };
+
+/// Whether only extents of what an op makes are asked for, which its types tell.
+pub fn only_measured(op: OperationRef) -> bool {
+    let mut users = op.results().flat_map(|result| walk::users(result.into())).peekable();
+    users.peek().is_some() && users.all(|user| DimOp::cast(user).is_some())
+}
 
 fn infer<'c>(cx: &InferContext<'c, '_>) -> Result<Vec<Type<'c>>, String> {
     check_axis(attribute(cx, "axis")?, operand_type(cx, 0)?.rank())?;

@@ -118,6 +118,11 @@ fn lower_slice<'c>(cx: &mut LowerContext<'c>, op: Op<'c>) -> Result<Vec<Val<'c>>
 fn lower_box<'c>(cx: &mut LowerContext<'c>, op: Op<'c>, offsets: Vec<Dim>, strides: &[i64]) -> Result<Vec<Val<'c>>, String> {
     let (tensor, input) = cx.operand(op, 0)?;
     let result = cx.result_type(op, 0)?;
+    let dense = strides.iter().all(|stride| *stride == 1);
+    // Read by another op of the kernel: a part of the operand, where it is. MLIR refuses slices at the end of a tensor, which empty ones may be.
+    if dense && !cx.is_result(op, 0) && result.dims.iter().all(|dim| dim.as_static() != Some(0)) {
+        return Ok(vec![cx.slice(tensor, None, &offsets, &result.dims, strides)?]);
+    }
     let destination = cx.destination(op, 0)?;
     if result.count().as_static() == Some(0) {
         // tensor.extract_slice refuses every offset in an empty operand; nothing is read.
