@@ -428,7 +428,7 @@ impl<'p, 'c: 'a, 'a> Importer<'p, 'c, 'a> {
         let dims =
             named.into_iter().enumerate().map(|(axis, name)| name.map_or_else(|| static_dim(axis), |name| self.symbol(name))).collect();
         let r#type = TensorType::new(element, dims);
-        if r#type.static_shape().is_some_and(|shape| checked_bytes(&shape, element.bytes()).is_none()) {
+        if !fits(&r#type) {
             return Err(ImportError::model("the number of elements does not fit 64 bits", format!("input `{}`", input.name)));
         }
         Ok(Some(r#type))
@@ -736,6 +736,12 @@ impl<'p, 'c: 'a, 'a> Importer<'p, 'c, 'a> {
 /// `ai.onnx` is the default domain.
 pub(super) fn domain(name: &str) -> &str {
     if name == "ai.onnx" { "" } else { name }
+}
+
+/// Whether the bytes of a tensor, with symbolic extents taken for 1, have a size in 64 bits.
+pub fn fits(r#type: &TensorType) -> bool {
+    let extents: Vec<i64> = r#type.dims.iter().filter_map(Dim::as_static).collect();
+    checked_bytes(&extents, r#type.element.bytes()).is_some()
 }
 
 /// Size in bytes of a static shape; `None` if it does not fit.

@@ -2,7 +2,7 @@
 
 use super::{
     error::{Failure, ImportError},
-    importer::{Frame, Importer, checked_bytes},
+    importer::{Frame, Importer, fits},
     materialize::append,
     proto::{AttributeProto, GraphProto, NodeProto, TensorProto, attribute_type},
     shape_values,
@@ -190,7 +190,7 @@ impl<'p, 'c, 'a> NodeContext<'_, 'p, 'c, 'a> {
     /// A computed value as a tensor of the model. Refuses sizes that do not fit.
     pub fn wrap(&self, value: Value<'c, 'a>) -> Result<Tensor<'c, 'a>, Failure> {
         let r#type = TensorType::of(value).map_err(Failure::Invalid)?;
-        if r#type.static_shape().is_some_and(|shape| checked_bytes(&shape, r#type.element.bytes()).is_none()) {
+        if !fits(&r#type) {
             return Failure::invalid("the number of elements of a result does not fit 64 bits");
         }
         Ok(Tensor { r#type, data: Data::Value(value) })

@@ -18,6 +18,7 @@ use winze_mlir::melior::{
 mod errors;
 mod extents;
 mod externs;
+mod known;
 mod models;
 mod values;
 

@@ -67,6 +67,15 @@ fn broadcasts_that_may_fail_are_left_to_the_run() {
     assert!(text(&model(graph), &["n=1"], false).contains("graph.broadcast"));
 }
 
+#[test]
+fn results_of_symbolic_extents_fit_64_bits_too() {
+    let inputs = vec![info("x", data_type::FLOAT, &["n", "3"])];
+    let nodes = vec![node("Expand", &["x", "w"], &["y"], vec![])];
+    let outputs = vec![info("y", data_type::FLOAT, &["a", "b", "n", "3"])];
+    let message = error(&model(graph(nodes, inputs, outputs, vec![longs("w", &[1 << 40, 1 << 30, 1, 1])])), &[]);
+    assert!(message.starts_with("import: the number of elements of a result does not fit 64 bits at Expand node `y_node`"), "{message}");
+}
+
 /// Damaged files are errors, never panics.
 #[test]
 fn mutated_files_do_not_panic() {
