@@ -29,16 +29,16 @@ pub fn bind_symbols(function: &Function, inputs: &[TensorView<'_>], states: &Sta
             return Err(mismatch(input.shape().to_string()));
         }
         input.check().map_err(|why| mismatch(format!("{} with {why}", input.shape())))?;
-        bind_dims(&port.dims, input.dims, symbols).or_else(|symbol| {
+        bind_dims(&port.dims, input.dims, symbols).map_err(|symbol| {
             let (bound, name, by) = (symbols[symbol], &function.symbols[symbol].name, bound_by(function, symbol as u32));
-            Err(mismatch(format!("{}, but {name} is {bound}{by}", input.shape())))
+            mismatch(format!("{}, but {name} is {bound}{by}", input.shape()))
         })?;
     }
     for (state, dims) in function.states.iter().zip(states.dims()) {
-        bind_dims(&state.input.dims, dims, symbols).or_else(|symbol| {
+        bind_dims(&state.input.dims, dims, symbols).map_err(|symbol| {
             let (bound, name, by) = (symbols[symbol], &function.symbols[symbol].name, bound_by(function, symbol as u32));
             let (state, shape) = (&state.input.name, Shape(state.input.element, dims));
-            Err(Error::Bind(format!("the state \"{state}\" is {shape}, but {name} is {bound}{by}; reset the states")))
+            Error::Bind(format!("the state \"{state}\" is {shape}, but {name} is {bound}{by}; reset the states"))
         })?;
     }
     set_found(function, symbols)?;
