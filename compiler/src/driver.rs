@@ -30,7 +30,7 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     /// Compile a model (.onnx, .mlir) to an artifact (.wz)
-    Compile(CompileArguments),
+    Compile(Box<CompileArguments>),
     /// List everything of a model that is unsupported, at once, per target
     Check(CheckArguments),
     /// Everything mlir-opt does, with Winze's dialects and passes
@@ -178,7 +178,7 @@ fn run(command: Command) -> Result<ExitCode, CompileError> {
     match command {
         Command::Compile(arguments) => {
             report_crashes();
-            compile_command(arguments)?;
+            compile_command(*arguments)?;
         }
         Command::Check(arguments) => {
             report_crashes();
