@@ -43,6 +43,10 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let done = match words.as_slice() {
+        ["help"] | [.., "--help" | "-h"] => {
+            print!("{HELP}");
+            return ExitCode::SUCCESS;
+        }
         ["setup"] => setup::run(),
         ["demo"] => setup::run().and_then(|()| demo::run()),
         ["test", flags @ ..] if flags.iter().all(|flag| *flag == "--quick") => setup::run().and_then(|()| test::run(!flags.is_empty())),
@@ -55,10 +59,6 @@ fn main() -> ExitCode {
         ["new-op", name] => new_op::run(&root(), name),
         ["new-pass", name] => new_pass::run(&root(), name, "graph"),
         ["new-pass", name, "--stage", stage] | ["new-pass", "--stage", stage, name] => new_pass::run(&root(), name, stage),
-        ["help" | "--help" | "-h"] => {
-            print!("{HELP}");
-            return ExitCode::SUCCESS;
-        }
         [] => {
             eprint!("{HELP}");
             return ExitCode::from(2);
