@@ -219,10 +219,7 @@ mod tests {
             name: "main".into(),
             symbols: vec![Symbol { name: "n".into(), min: 0, max: None, upper: None }],
             inputs: vec![port("x", vec![Expr::symbol(0)]), port("y", vec![double])],
-            outputs: Vec::new(),
-            states: Vec::new(),
-            fixed: Vec::new(),
-            specializes: None,
+            ..Function::default()
         }
     }
 

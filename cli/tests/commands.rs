@@ -64,18 +64,7 @@ impl Bench {
                 Instruction::Return,
             ],
         };
-        model.function(
-            Function {
-                name: "spin".into(),
-                symbols: vec![],
-                inputs: vec![],
-                outputs: vec![],
-                states: vec![],
-                fixed: vec![],
-                specializes: None,
-            },
-            spin,
-        );
+        model.function(Function { name: "spin".into(), ..Function::default() }, spin);
         model.write(&bench.path("m.wz")).unwrap();
         bench
     }

@@ -62,15 +62,7 @@ fn in_a_thousand_steps() {
         Return,
     ];
     let ports = |name: &str| vec![port(name, ElementType::I64, &[c(8)])];
-    let function = Function {
-        name: "main".into(),
-        symbols: vec![],
-        inputs: ports("x"),
-        outputs: ports("y"),
-        states: vec![],
-        fixed: vec![],
-        specializes: None,
-    };
+    let function = Function { name: "main".into(), symbols: vec![], inputs: ports("x"), outputs: ports("y"), ..Function::default() };
     let buffers = vec![i64s(Place::Input(0)), i64s(Place::Output(0)), i64s(Place::Arena(c(0)))];
     model.function(function, LaunchProgram { registers: 2, buffers, arena: c(64), code });
     let program = model.artifact().open();

@@ -190,15 +190,7 @@ fn c_kernels_are_called() {
     let ports = |name| vec![port(name, ElementType::F32, &[c(2)])];
     model.external("double", "(f32[n]) -> (f32[n])", ElementType::F32, 0);
     model.function(
-        Function {
-            name: "main".into(),
-            symbols: vec![],
-            inputs: ports("x"),
-            outputs: ports("y"),
-            states: vec![],
-            fixed: vec![],
-            specializes: None,
-        },
+        Function { name: "main".into(), symbols: vec![], inputs: ports("x"), outputs: ports("y"), ..Function::default() },
         LaunchProgram { registers: 1, buffers, arena: c(0), code },
     );
     let artifact = model.artifact();
@@ -232,18 +224,7 @@ fn c_kernels_are_called() {
 fn a_run_is_cancelled_from_another_thread() {
     let mut model = Model::new();
     let endless = LaunchProgram { registers: 0, buffers: vec![], arena: c(0), code: vec![Instruction::Jump { target: 0 }] };
-    model.function(
-        Function {
-            name: "main".into(),
-            symbols: vec![],
-            inputs: vec![],
-            outputs: vec![],
-            states: vec![],
-            fixed: vec![],
-            specializes: None,
-        },
-        endless,
-    );
+    model.function(Function { name: "main".into(), ..Function::default() }, endless);
     let artifact = model.artifact();
     let path = CString::new(artifact.path.to_str().unwrap()).unwrap();
     unsafe {

@@ -58,9 +58,7 @@ fn everything() -> Vec<u8> {
         symbols: vec![symbol("rows", 1, Some(64)), symbol("width", 1, None)],
         inputs: vec![port("x", ElementType::F32, &shape)],
         outputs: vec![port("y", ElementType::F32, &shape)],
-        states: vec![],
-        fixed: vec![],
-        specializes: None,
+        ..Function::default()
     };
     model.function(function, outer);
     std::fs::read(&model.artifact().path).unwrap()

@@ -38,15 +38,7 @@ impl Case {
 
     fn function(name: &str) -> Function {
         let ports = |port_name: &str| -> Vec<Port> { vec![port(port_name, ElementType::I64, &[c(8)])] };
-        Function {
-            name: name.into(),
-            symbols: vec![],
-            inputs: ports("x"),
-            outputs: ports("y"),
-            states: vec![],
-            fixed: vec![],
-            specializes: None,
-        }
+        Function { name: name.into(), symbols: vec![], inputs: ports("x"), outputs: ports("y"), ..Function::default() }
     }
 
     fn program(&self, code: Vec<Instruction>) -> LaunchProgram {
@@ -384,9 +376,7 @@ fn callee(model: &mut Model) -> (Function, LaunchProgram) {
         symbols: vec![symbol("n", 1, Some(8))],
         inputs: vec![port("x", ElementType::I64, &[s(0)])],
         outputs: vec![port("y", ElementType::I64, &[s(0)])],
-        states: vec![],
-        fixed: vec![],
-        specializes: None,
+        ..Function::default()
     };
     let program = LaunchProgram {
         registers: 3,

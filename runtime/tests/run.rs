@@ -323,10 +323,7 @@ fn images_of_both_linkers_load() {
             code: vec![Instruction::Dispatch { dispatch, buffers: vec![0], dims: vec![], scalars: vec![] }, Instruction::Return],
         };
         let outputs = vec![port("y", ElementType::F32, &[c(6000)])];
-        model.function(
-            Function { name: "main".into(), symbols: vec![], inputs: vec![], outputs, states: vec![], fixed: vec![], specializes: None },
-            program,
-        );
+        model.function(Function { name: "main".into(), outputs, ..Function::default() }, program);
         let artifact = model.artifact();
         for program in [artifact.open(), Program::from_bytes(&std::fs::read(&artifact.path).unwrap()).unwrap()] {
             let mut session = session(&program, 1);

@@ -157,15 +157,7 @@ fn artifact(kernel: &VulkanKernel, profile: &VulkanProfile) -> Program {
         externs: vec![],
         programs: vec![program::Program { registers: 0, buffers: vec![], arena: Expr::constant(0), code: vec![Instruction::Return] }],
     };
-    let function = Function {
-        name: "main".into(),
-        symbols: vec![],
-        inputs: vec![],
-        outputs: vec![],
-        states: vec![],
-        fixed: vec![],
-        specializes: None,
-    };
+    let function = Function { name: "main".into(), ..Function::default() };
     let (version, producer) = (MANIFEST_VERSION, "test".into());
     writer.finish(Manifest { version, producer, functions: vec![function], constants: vec![], variants: vec![variant] }).unwrap();
     Program::from_bytes(&std::fs::read(&path).unwrap()).unwrap()

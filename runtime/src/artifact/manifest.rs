@@ -51,7 +51,7 @@ pub struct Manifest {
 }
 
 /// One entry point of the model (`main` for most models).
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Function {
     pub name: String,
     /// Symbolic dims, numbered from 0; `Expr::symbol(i)` in ports, buffers and arena sizes of this function means `symbols[i]`.

@@ -79,6 +79,20 @@ unsafe fn write<T>(pointer: *mut T, what: &str, value: T) -> CResult {
     Ok(())
 }
 
+/// Destroys what a handle stands for; nothing for null.
+///
+/// # Safety
+/// `handle` is null or came from `Box::into_raw`, and is not used again.
+unsafe fn release<T>(handle: *mut T) {
+    if !handle.is_null() {
+        guard(|| {
+            // SAFETY: see above.
+            drop(unsafe { Box::from_raw(handle) });
+            Ok(())
+        });
+    }
+}
+
 /// # Safety
 /// `pointer` is null or a NUL-terminated string.
 unsafe fn text<'a>(pointer: *const c_char, what: &str) -> CResult<&'a str> {

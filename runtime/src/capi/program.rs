@@ -1,6 +1,6 @@
 //! `wz_program_*`: artifacts and what they contain.
 
-use super::{CResult, argument, c_text, element_code, guard, slice, text, write};
+use super::{CResult, argument, c_text, element_code, guard, release, slice, text, write};
 use crate::{
     artifact::manifest::{Function, Port},
     program::Program,
@@ -111,13 +111,8 @@ pub unsafe extern "C" fn wz_program_open_linked(data: *const c_void, bytes: usiz
 /// `program` is null or was returned by an open function and not freed yet.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wz_program_free(program: *mut CProgram) {
-    if !program.is_null() {
-        // SAFETY: see above.
-        guard(|| {
-            drop(unsafe { Box::from_raw(program) });
-            Ok(())
-        });
-    }
+    // SAFETY: see above.
+    unsafe { release(program) }
 }
 
 /// # Safety

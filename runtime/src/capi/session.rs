@@ -1,6 +1,6 @@
 //! `wz_session_*`: sessions, their inputs and outputs, host kernels.
 
-use super::{CProgram, CResult, LAST_ERROR, argument, c_text, element_code, element_of, guard, reference, slice, text, write};
+use super::{CProgram, CResult, LAST_ERROR, argument, c_text, element_code, element_of, guard, reference, release, slice, text, write};
 use crate::{
     artifact::manifest::ElementType,
     backend::HostRegion,
@@ -114,13 +114,8 @@ pub unsafe extern "C" fn wz_session_create(
 /// `session` is null or was returned by `wz_session_create` and not freed yet.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wz_session_free(session: *mut CSession) {
-    if !session.is_null() {
-        // SAFETY: see above.
-        guard(|| {
-            drop(unsafe { Box::from_raw(session) });
-            Ok(())
-        });
-    }
+    // SAFETY: see above.
+    unsafe { release(session) }
 }
 
 /// # Safety

@@ -1,7 +1,7 @@
 //! `wz_session_*state*` and `wz_states_*`: tensors that stay in a session, and further ones that take turns with them.
 
 use super::{
-    element_code, element_of, guard, reference,
+    element_code, element_of, reference, release,
     session::{CSession, CTensor, with_state},
     slice, write,
 };
@@ -90,13 +90,8 @@ pub unsafe extern "C" fn wz_states_create(session: *const CSession, function: u3
 /// `states` is null or was returned by `wz_states_create` and not freed yet.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wz_states_free(states: *mut CStates) {
-    if !states.is_null() {
-        // SAFETY: see above.
-        guard(|| {
-            drop(unsafe { Box::from_raw(states) });
-            Ok(())
-        });
-    }
+    // SAFETY: see above.
+    unsafe { release(states) }
 }
 
 /// # Safety

@@ -10,7 +10,7 @@ use super::{
 use crate::{
     artifact::{
         expr::Expr,
-        manifest::{Function, Growth, State},
+        manifest::{ElementType, Function, Growth, State},
     },
     backend::{HostOutput, PortPlan},
     error::{Error, Result},
@@ -98,10 +98,7 @@ impl States {
     /// Makes room for a run of `form` with these symbols, and appends to `plans` what its memory looks like: all current values, then all next ones.
     pub(super) fn make_room(&mut self, form: &Function, symbols: &[i64], dims: &mut Vec<i64>, plans: &mut Vec<PortPlan>) -> Result<()> {
         for (state, value) in form.states.iter().zip(&mut self.values) {
-            eval_dims(form, &state.input, symbols, dims)?;
-            if let Some(Growth { axis, capacity }) = state.growth {
-                dims[axis as usize] = capacity as i64;
-            }
+            room_dims(form, state, symbols, dims)?;
             // Its extents are other ones than before only where it holds nothing.
             if value.current.dims() != dims {
                 value.current = Tensor::zeros(state.input.element, dims)?;
@@ -228,21 +225,30 @@ fn row_bytes(tensor: &Tensor, dims: &[i64], axis: usize) -> usize {
 /// What the memory of states looks like, before there is any: appended to `plans` as `make_room` does.
 pub(super) fn plan(form: &Function, symbols: &[i64], dims: &mut Vec<i64>, plans: &mut Vec<PortPlan>) -> Result<()> {
     for state in &form.states {
-        eval_dims(form, &state.input, symbols, dims)?;
-        if let Some(Growth { axis, capacity }) = state.growth {
-            dims[axis as usize] = capacity as i64;
-        }
-        plans.push(PortPlan { element: state.input.element, storage: state.input.element, elements: port_elements(dims)? });
+        room_dims(form, state, symbols, dims)?;
+        plans.push(plan_for(state.input.element, port_elements(dims)?));
     }
     for state in &form.states {
         largest_dims(form, &state.output, symbols, dims)?;
         let elements = if state.growth.is_some() { 0 } else { port_elements(dims)? };
-        plans.push(PortPlan { element: state.input.element, storage: state.input.element, elements });
+        plans.push(plan_for(state.input.element, elements));
     }
     Ok(())
 }
 
 fn plan_of(tensor: &Tensor) -> PortPlan {
-    let element = tensor.element();
-    PortPlan { element, storage: element, elements: (tensor.bytes().len() / element.bytes()) as u64 }
+    plan_for(tensor.element(), (tensor.bytes().len() / tensor.element().bytes()) as u64)
+}
+
+fn plan_for(element: ElementType, elements: u64) -> PortPlan {
+    PortPlan { element, storage: element, elements }
+}
+
+/// Extents of a state's buffer: with room for the capacity, if it grows.
+fn room_dims(form: &Function, state: &State, symbols: &[i64], dims: &mut Vec<i64>) -> Result<()> {
+    eval_dims(form, &state.input, symbols, dims)?;
+    if let Some(Growth { axis, capacity }) = state.growth {
+        dims[axis as usize] = capacity as i64;
+    }
+    Ok(())
 }
