@@ -3,7 +3,7 @@
 use super::{CompileError, Target};
 use crate::{
     constants::{ConstantStore, Expression},
-    graph::bind_state::{NAME, STATE_ARGUMENTS, STATE_RESULTS, STATES, SYMBOL_BOUNDS},
+    graph::bind_state::{STATE_ARGUMENTS, STATE_RESULTS, STATES},
     launch::{
         encode::{Resolver, encode, expr_of},
         extents,
@@ -11,13 +11,13 @@ use crate::{
 };
 use melior::ir::{
     Attribute, BlockLike, Module, OperationRef, Value, ValueLike,
-    attribute::{ArrayAttribute, StringAttribute, TypeAttribute},
+    attribute::{ArrayAttribute, TypeAttribute},
     operation::OperationLike,
 };
 use std::collections::{HashMap, HashSet};
 use winze_graph::{
     ops::size::Bound,
-    types::{ElementType, SPECIALIZES, TensorType, symbol_names},
+    types::{ElementType, NAME, SPECIALIZES, SYMBOL_BOUNDS, TensorType, symbol_names},
 };
 use winze_launch as launch;
 use winze_mlir::{attributes, walk};
@@ -77,8 +77,10 @@ fn function(func: OperationRef) -> Result<Function, String> {
     let states = attributes::get::<Attribute>(func, STATES).and_then(|states| ArrayAttribute::try_from(states).ok());
     let states = states.iter().flat_map(|states| (0..states.len()).filter_map(|i| states.element(i).ok()));
     let states = states.map(state).collect::<Result<_, String>>()?;
-    let fixed =
-        arguments.iter().enumerate().filter_map(|(i, argument)| Some((i, argument_attribute(func, "arg_attrs", *argument, VALUE)?)));
+    let fixed = arguments
+        .iter()
+        .enumerate()
+        .filter_map(|(i, argument)| Some((i, attributes::port_entry::<Attribute>(func, "arg_attrs", *argument, VALUE)?)));
     let fixed = fixed.map(|(i, value)| {
         let bytes = winze_graph::ops::constant::read_constant(value)?.to_bytes();
         Ok(FixedInput { input: i as u32, bytes })
@@ -117,16 +119,9 @@ fn state(entry: Attribute) -> Result<State, String> {
     Ok(State { input, output, input_index: index("input_index")?, output_index: index("output_index")?, growth })
 }
 
-/// An entry of the dictionary of argument or result `i`.
-fn argument_attribute<'c>(func: OperationRef<'c, '_>, list: &str, i: usize, name: &str) -> Option<Attribute<'c>> {
-    let list = ArrayAttribute::try_from(attributes::get::<Attribute>(func, list)?).ok()?;
-    attributes::entry(list.element(i).ok()?, name)
-}
-
 fn port(func: OperationRef, list: &str, kind: &str, i: usize, value: Value) -> Result<Port, String> {
     let TensorType { element, dims } = TensorType::of(value)?;
-    let name = argument_attribute(func, list, i, NAME);
-    let name = name.and_then(|name| StringAttribute::try_from(name).ok()).map(|name| name.value().to_string());
+    let name: Option<String> = attributes::port_entry(func, list, i, NAME);
     Ok(Port { name: name.unwrap_or_else(|| format!("{kind}_{i}")), element: storage_of(element), dims: dims.iter().map(expr_of).collect() })
 }
 

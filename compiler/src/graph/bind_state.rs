@@ -7,7 +7,7 @@
 //! Assumes a simplified graph; refuses bindings of different types and growth without a bound.
 
 use super::{chain::producer, prune_branches::erase_unused};
-use crate::kernels::insert::insert;
+use crate::{kernels::insert::insert, vector::build::lasting};
 use melior::{
     Context,
     ir::{
@@ -21,7 +21,7 @@ use melior::{
 use winze_graph::{
     dialect::{AnyOp, Append, SymbolicSlice},
     dim::Dim,
-    types::{TensorType, dims_attribute},
+    types::{NAME, SYMBOL_BOUNDS, TensorType, dims_attribute},
 };
 use winze_mlir::{
     attributes::{self, AttributeValue},
@@ -44,10 +44,6 @@ pub const STATE_OFFSETS: &str = "graph.state_offsets";
 pub const STATE_RESULTS: &str = "graph.state_results";
 /// Attribute of a function: why states are copied as they grow.
 pub const STATE_COPIES: &str = "graph.state_copies";
-/// Attribute of a function: largest values of its symbols, in order; the largest i64 is no bound.
-pub const SYMBOL_BOUNDS: &str = "graph.symbol_bounds";
-/// Attribute of arguments and results: the name of the model's input or output.
-pub const NAME: &str = "graph.name";
 
 /// The pass.
 pub struct BindState;
@@ -205,12 +201,6 @@ fn bind<'c>(func: OperationRef<'c, '_>, pairs: &[i64]) -> Result<(), String> {
         bound.states.push(Attribute::parse(context, &text).ok_or_else(|| format!("bind-state: internal error: {text} does not parse"))?);
     }
     rewrite_signature(func, block, bound)
-}
-
-/// The same value, whose block outlives the pass.
-fn lasting<'c>(value: Value<'c, '_>) -> Value<'c, 'c> {
-    // SAFETY: callers pass values of the function that the pass runs on and erase none that they go on using.
-    unsafe { Value::from_raw(value.to_raw()) }
 }
 
 /// The axis along which a binding grows and the bound there; `None` where it keeps its extents, or changes in several. Refuses what cannot be fed back.

@@ -1,6 +1,6 @@
 //! The `graph` stage: the imported model, simplified; what every target shares.
 
-mod chain;
+pub(crate) mod chain;
 mod constness;
 
 pub mod quantize_products;

@@ -29,7 +29,7 @@ use std::{
 };
 use winze_graph::{
     dim::Dim,
-    types::{SPECIALIZES, TensorType},
+    types::{NAME, SPECIALIZES, SYMBOL_BOUNDS, TensorType},
 };
 use winze_mlir::{
     attributes::AttributeValue,
@@ -320,7 +320,7 @@ impl<'p, 'c: 'a, 'a> Importer<'p, 'c, 'a> {
         ];
         if !self.bounds.is_empty() {
             let bounds: Vec<i64> = self.symbols[..].iter().map(|name| self.bounds.get(name).copied().unwrap_or(i64::MAX)).collect();
-            attributes.push((Identifier::new(cx, "graph.symbol_bounds"), bounds.to_attribute(cx)));
+            attributes.push((Identifier::new(cx, SYMBOL_BOUNDS), bounds.to_attribute(cx)));
         }
         if let Some(values) = &form.values {
             attributes.push((Identifier::new(cx, SPECIALIZES), values.clone().to_attribute(cx)));
@@ -339,7 +339,7 @@ impl<'p, 'c: 'a, 'a> Importer<'p, 'c, 'a> {
     /// Name of an input or output, and more entries of its dictionary.
     fn argument_attribute(&self, name: &str, more: &str) -> Attribute<'c> {
         let quoted = StringAttribute::new(self.context, name).to_string();
-        Attribute::parse(self.context, &format!("{{graph.name = {quoted}{more}}}")).expect("printed attributes parse")
+        Attribute::parse(self.context, &format!("{{{NAME} = {quoted}{more}}}")).expect("printed attributes parse")
     }
 
     fn opsets(&mut self, imports: &'p [OperatorSetIdProto]) -> Result<HashMap<&'p str, i64>, ImportError> {

@@ -9,7 +9,6 @@ use crate::launch::HOST_ATTRIBUTE;
 use melior::ir::{
     Attribute, BlockLike, BlockRef, OperationRef, RegionLike, Value, ValueLike,
     operation::{OperationLike, OperationResult},
-    r#type::{DimSize, RankedTensorType, ShapedTypeLike},
 };
 use std::{
     collections::{BTreeMap, BTreeSet, HashSet},
@@ -122,10 +121,8 @@ fn yielded<'c: 'a, 'a>(op: OperationRef<'c, 'a>, region: usize) -> Result<Vec<Va
 
 /// Whether a register can hold the tensor.
 fn is_scalar(value: Value) -> bool {
-    // Without a look at symbolic extents, which takes long where there are many.
-    RankedTensorType::try_from(value.r#type()).is_ok_and(|tensor| {
-        (0..tensor.rank()).all(|axis| tensor.dim_size(axis) == Ok(DimSize::Static(1)))
-            && matches!(ElementType::from_type(tensor.element()), Ok(ElementType::I64 | ElementType::Bool))
+    TensorType::of(value).is_ok_and(|r#type| {
+        matches!(r#type.element, ElementType::I64 | ElementType::Bool) && r#type.dims.iter().all(|dim| dim.as_static() == Some(1))
     })
 }
 

@@ -10,13 +10,10 @@ use super::{
     insert::{insert, replace},
     pad_inputs::pad,
 };
-use crate::{llvm::CpuTarget, schedule::panel_width};
+use crate::{graph::chain::producer, llvm::CpuTarget, schedule::panel_width};
 use melior::{
     Context,
-    ir::{
-        Location, OperationRef, Value,
-        operation::{OperationLike, OperationResult},
-    },
+    ir::{Location, OperationRef, Value, operation::OperationLike},
 };
 use winze_graph::{
     dialect::{Conv, DotGeneral, PackedConv, PackedDot, Weight},
@@ -70,9 +67,7 @@ impl RustPass for PackWeights {
 
 /// The weight behind a value, if it is one.
 fn weight_of<'c, 'a>(value: Value<'c, 'a>) -> Option<Weight<'c, 'a>> {
-    // SAFETY: the op lives as long as its result.
-    let owner = unsafe { OperationRef::from_raw(OperationResult::try_from(value).ok()?.owner().to_raw()) };
-    Weight::cast(owner)
+    producer(value).and_then(Weight::cast)
 }
 
 impl PackWeights {
@@ -166,13 +161,13 @@ impl PackWeights {
 
     /// How many of `groups` groups of a convolution with `width` outputs become one, so that groups fill panels, and the width of these.
     fn panels_of_groups(&self, groups: i64, width: i64, bits: u32) -> Result<Option<(i64, i64)>, String> {
+        let narrow = panel_width(1, bits, &self.target)?;
         for merged in (1..=groups.min(MOST_MERGED)).filter(|merged| groups % merged == 0) {
             let of_group = width / groups * merged;
+            let fits = |panel: &i64| merged == groups || of_group % panel == 0;
             // Wide panels where they fit, else those of a narrow result.
-            for panel in [panel_width(of_group, bits, &self.target)?, panel_width(1, bits, &self.target)?] {
-                if merged == groups || of_group % panel == 0 {
-                    return Ok(Some((merged, panel)));
-                }
+            if let Some(panel) = [panel_width(of_group, bits, &self.target)?, narrow].into_iter().find(fits) {
+                return Ok(Some((merged, panel)));
             }
         }
         Ok(None)

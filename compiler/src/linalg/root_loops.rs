@@ -190,14 +190,5 @@ fn known_dims(func: OperationRef, mut tensor: Value) -> Result<Option<Vec<Option
 
 /// Dynamic extents of a kernel argument.
 fn argument_dims(func: OperationRef, argument: usize) -> Result<Option<Vec<Dim>>, String> {
-    let Some(list) = attributes::get::<Attribute>(func, "arg_attrs").and_then(|a| ArrayAttribute::try_from(a).ok()) else {
-        return Ok(None);
-    };
-    let dictionary = list.element(argument).map_err(|e| e.to_string())?;
-    // SAFETY: argument attributes are dictionaries; a missing entry is a null attribute.
-    let dims = unsafe {
-        let raw = mlir_sys::mlirDictionaryAttrGetElementByName(dictionary.to_raw(), melior::StringRef::new(DIMS).to_raw());
-        (!raw.ptr.is_null()).then(|| Attribute::from_raw(raw))
-    };
-    dims.map(extents::from_attribute).transpose()
+    attributes::port_entry::<Attribute>(func, "arg_attrs", argument, DIMS).map(extents::from_attribute).transpose()
 }

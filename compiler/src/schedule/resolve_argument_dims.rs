@@ -3,7 +3,6 @@
 //! Afterwards the sizes of the grid, of tiles and of local buffers are expressions over the kernel's dims.
 
 use crate::vector::{
-    argument_attribute,
     build::{Builder, lasting, lasting_op},
     lower_grid::entry_block,
     replace,
@@ -11,12 +10,12 @@ use crate::vector::{
 use melior::{
     dialect::DialectHandle,
     ir::{
-        AffineMap, AttributeLike, BlockLike, OperationRef, TypeLike, ValueLike,
+        AffineMap, Attribute, AttributeLike, BlockLike, OperationRef, TypeLike, ValueLike,
         attribute::IntegerAttribute,
         operation::{OperationLike, OperationResult},
     },
 };
-use winze_mlir::pass::RustPass;
+use winze_mlir::{attributes, pass::RustPass};
 
 pub struct ResolveArgumentDims;
 
@@ -58,7 +57,7 @@ fn rewrite<'c>(func: OperationRef<'c, 'c>, op: OperationRef<'c, 'c>) -> Result<(
         return Ok(());
     }
     let result = (0..dim).filter(|dim| is_dynamic(*dim)).count();
-    let map = argument_attribute(func, position, "winze.dims")
+    let map = attributes::port_entry::<Attribute>(func, "arg_attrs", position, "winze.dims")
         // SAFETY: the attribute is checked to be an affine map.
         .filter(|a| unsafe { mlir_sys::mlirAttributeIsAAffineMap(a.to_raw()) })
         .map(|a| unsafe { AffineMap::from_raw(mlir_sys::mlirAffineMapAttrGetValue(a.to_raw())) });

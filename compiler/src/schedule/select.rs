@@ -3,10 +3,11 @@
 use super::Schedule;
 use crate::llvm::CpuTarget;
 use serde::Deserialize;
-use std::{collections::BTreeMap, fmt};
+use std::{collections::BTreeMap, fmt, sync::LazyLock};
 use winze_runtime::artifact::expr::{Expr, ExprOp};
 
-const TABLE: &str = include_str!("tables/cpu.toml");
+static TABLE: LazyLock<BTreeMap<String, Entry>> =
+    LazyLock::new(|| toml::from_str(include_str!("tables/cpu.toml")).expect("tables/cpu.toml is part of this crate and read by its tests"));
 
 /// What a whole loop of unknown extent is taken for when the other loops are cut.
 const UNKNOWN_EXTENT: i64 = 1024;
@@ -118,8 +119,7 @@ struct LoopsEntry {
 
 /// Chooses how a kernel is computed on `target`.
 pub fn select_schedule(class: OpClass, shapes: &Shapes, target: &CpuTarget) -> Result<Schedule, String> {
-    let mut table: BTreeMap<String, Entry> = toml::from_str(TABLE).expect("tables/cpu.toml is part of this crate and read by its tests");
-    let entry = table.remove(&target.vector_bits.to_string()).ok_or_else(|| {
+    let entry = TABLE.get(&target.vector_bits.to_string()).ok_or_else(|| {
         format!("schedule: tables/cpu.toml has no entry for {}-bit vectors; target '{}' needs one", target.vector_bits, target.name)
     })?;
     let panels = shapes.loops.iter().filter(|l| l.role == LoopRole::Panel).count();

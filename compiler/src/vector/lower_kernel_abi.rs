@@ -207,7 +207,7 @@ fn read_roles<'c>(func: OperationRef<'c, 'c>) -> Result<Vec<Role<'c>>, String> {
                     Err(format!("argument {i} is of type {ty}; kernels take tensors and sizes"))
                 };
             };
-            let attribute = |name: &str| super::argument_attribute(func, i, name);
+            let attribute = |name: &str| attributes::port_entry::<Attribute>(func, "arg_attrs", i, name);
             // SAFETY: the attribute is checked to be an affine map.
             let map = |a: Attribute<'c>| unsafe { AffineMap::from_raw(mlir_sys::mlirAffineMapAttrGetValue(a.to_raw())) };
             let is_map = |a: &Attribute<'c>| unsafe { mlir_sys::mlirAttributeIsAAffineMap(a.to_raw()) };

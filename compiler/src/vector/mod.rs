@@ -41,7 +41,7 @@ use build::{V, lasting_op};
 use melior::{
     dialect::DialectHandle,
     ir::{
-        Attribute, AttributeLike, OperationRef,
+        Attribute, OperationRef,
         attribute::ArrayAttribute,
         operation::{OperationLike, OperationMutLike, OperationRefMut},
     },
@@ -104,17 +104,6 @@ pub fn replace<'c>(op: OperationRef<'c, 'c>, values: &[V<'c>]) {
         walk::replace_all_uses(old.into(), *new);
     }
     walk::erase(op);
-}
-
-/// Attribute `name` of argument `argument` of a function.
-pub fn argument_attribute<'c>(func: OperationRef<'c, 'c>, argument: usize, name: &str) -> Option<Attribute<'c>> {
-    let list = ArrayAttribute::try_from(func.attribute("arg_attrs").ok()?).ok()?;
-    let dictionary = list.element(argument).ok()?;
-    // SAFETY: argument attributes are dictionaries; a missing name gives null.
-    unsafe {
-        let name = melior::StringRef::new(name);
-        Attribute::from_option_raw(mlir_sys::mlirDictionaryAttrGetElementByName(dictionary.to_raw(), name.to_raw()))
-    }
 }
 
 /// Sets the attributes of one of `count` arguments; the others keep theirs.

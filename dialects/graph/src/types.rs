@@ -22,6 +22,10 @@ use winze_mlir::{
 
 /// Attribute of a function: names of its symbols, `s0` first.
 pub const SYMBOLS: &str = "graph.symbols";
+/// Attribute of a function: largest values of its symbols, in order; the largest i64 is no bound.
+pub const SYMBOL_BOUNDS: &str = "graph.symbol_bounds";
+/// Attribute of arguments and results: the name of the model's input or output.
+pub const NAME: &str = "graph.name";
 /// Attribute of a function: values of the symbols of the first function of its module that this one is a form for; the least i64 is any value.
 pub const SPECIALIZES: &str = "graph.specializes";
 

@@ -34,6 +34,12 @@ pub fn entry<'c, T: AttributeValue<'c>>(dictionary: Attribute<'c>, name: &str) -
     if raw.ptr.is_null() { None } else { T::from_attribute(unsafe { Attribute::from_raw(raw) }) }
 }
 
+/// An entry of the dictionary that a function has for argument or result `i`; `list` is `arg_attrs` or `res_attrs`.
+pub fn port_entry<'c, T: AttributeValue<'c>>(func: OperationRef<'c, '_>, list: &str, i: usize, name: &str) -> Option<T> {
+    let list = ArrayAttribute::try_from(get::<Attribute>(func, list)?).ok()?;
+    entry(list.element(i).ok()?, name)
+}
+
 /// Sets or replaces attribute `name`.
 pub fn set<'c>(op: OperationRef<'c, '_>, name: &str, value: Attribute<'c>) {
     // SAFETY: op and value are live; the name is copied.

@@ -23,13 +23,14 @@ use melior::{
     Context,
     dialect::DialectHandle,
     ir::{
-        Attribute, AttributeLike, BlockLike, BlockRef, Operation, OperationRef, Region, Type, ValueLike,
+        Attribute, BlockLike, BlockRef, Operation, OperationRef, Region, Type, ValueLike,
         attribute::{DenseI64ArrayAttribute, StringAttribute, TypeAttribute},
         operation::{OperationBuilder, OperationLike},
         r#type::{FunctionType, MemRefType},
     },
 };
 use winze_mlir::{
+    attributes,
     pass::{PassOption, RustPass},
     walk,
 };
@@ -113,7 +114,10 @@ fn distribute<'c>(function: Op<'c>, module: BlockRef<'c, 'c>) -> Result<(), Stri
     let arg_attrs: Vec<String> = arguments
         .iter()
         .enumerate()
-        .map(|(i, _)| argument_attribute(function, i, "winze.dims").map_or("{}".to_string(), |a| format!("{{winze.dims = {a}}}")))
+        .map(|(i, _)| {
+            attributes::port_entry::<Attribute>(function, "arg_attrs", i, "winze.dims")
+                .map_or("{}".to_string(), |a| format!("{{winze.dims = {a}}}"))
+        })
         .collect();
     let name = function.attribute("sym_name").map_err(|e| e.to_string())?;
     let name = StringAttribute::try_from(name).map_err(|e| e.to_string())?;
@@ -142,18 +146,6 @@ fn memref_of<'c>(tensor: Type<'c>) -> Result<Type<'c>, String> {
     Ok(MemRefType::new(element, &extents, None, None).into())
 }
 
-fn argument_attribute<'c>(function: Op<'c>, argument: usize, name: &str) -> Option<Attribute<'c>> {
-    let list = function.attribute("arg_attrs").ok()?.to_raw();
-    // SAFETY: kind and length are checked first.
-    unsafe {
-        if !mlir_sys::mlirAttributeIsAArray(list) || argument as isize >= mlir_sys::mlirArrayAttrGetNumElements(list) {
-            return None;
-        }
-        let dictionary = mlir_sys::mlirArrayAttrGetElement(list, argument as isize);
-        Attribute::from_option_raw(mlir_sys::mlirDictionaryAttrGetElementByName(dictionary, melior::StringRef::new(name).to_raw()))
-    }
-}
-
 /// Extents of every tensor argument, from its type and `winze.dims`.
 pub fn argument_dims<'c>(function: Op<'c>, arguments: &[Val<'c>]) -> Result<Vec<Option<Vec<Expr>>>, String> {
     let mut all = vec![];
@@ -162,7 +154,7 @@ pub fn argument_dims<'c>(function: Op<'c>, arguments: &[Val<'c>]) -> Result<Vec<
             all.push(None);
             continue;
         };
-        let mut dynamic = match argument_attribute(function, i, "winze.dims").and_then(affine_map) {
+        let mut dynamic = match attributes::port_entry::<Attribute>(function, "arg_attrs", i, "winze.dims").and_then(affine_map) {
             Some(map) => sizes::from_dims_map(map)?,
             None => vec![],
         }

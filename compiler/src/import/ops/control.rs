@@ -527,12 +527,7 @@ impl<'p> Scan<'p> {
         let back = turns.turn(cx, |cx| cx.binary(Sub::create, &last, &turns.counter))?;
         let place = |backwards: bool| if backwards { back.clone() } else { turns.counter.clone() };
         for (x, (axis, backwards)) in inputs.iter().zip(&self.inputs) {
-            arguments.push(turns.turn(cx, |cx| {
-                let part = cx.window(x, *axis, &place(*backwards), Dim::from(1))?;
-                let mut dims = part.dims().to_vec();
-                dims.remove(*axis);
-                cx.reshape(&part, dims)
-            })?);
+            arguments.push(turns.turn(cx, |cx| element_at(cx, x, *axis, &place(*backwards)))?);
         }
         let places: Vec<Tensor<'c, 'a>> = self.outputs.iter().map(|(_, backwards)| place(*backwards)).collect();
         let Some(results) = cx.subgraph(self.body, arguments, turns.block)? else { return Ok(missing()?) };
@@ -582,6 +577,19 @@ impl<'p> Scan<'p> {
     }
 }
 
+/// What stands at a place of an axis, without the axis.
+fn element_at<'c, 'a>(
+    cx: &mut Cx<'_, '_, 'c, 'a>,
+    x: &Tensor<'c, 'a>,
+    axis: usize,
+    at: &Tensor<'c, 'a>,
+) -> Result<Tensor<'c, 'a>, Failure> {
+    let part = cx.window(x, axis, at, Dim::from(1))?;
+    let mut dims = part.dims().to_vec();
+    dims.remove(axis);
+    cx.reshape(&part, dims)
+}
+
 fn scan<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
     let all = cx.all_inputs()?;
     Scan::read(cx, &all)?.run(cx, all)
@@ -610,8 +618,7 @@ fn scan_batch<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
     let results = turns.turn(cx, |cx| {
         let mut parts = vec![];
         for x in &inputs {
-            let part = cx.window(x, 0, &turns.counter, Dim::from(1))?;
-            parts.push(cx.reshape(&part, x.dims()[1..].to_vec())?);
+            parts.push(element_at(cx, x, 0, &turns.counter)?);
         }
         Scan::read(cx, &parts)?.run(cx, parts)
     })?;
