@@ -11,7 +11,7 @@ use winze_runtime::{
     Program,
     artifact::{
         expr::{Expr, ExprOp},
-        manifest::{Code, Device, Function, Manifest, Port, Symbol, Variant},
+        manifest::{Code, Device, Function, Growth, Manifest, Port, Symbol, Variant},
         program::{Instruction, Place},
     },
 };
@@ -133,7 +133,10 @@ fn text(program: &Program, dims: &[(String, i64)]) -> String {
         }
         for state in &function.states {
             let kept = match state.growth {
-                Some(growth) => format!("grows along axis {} in place, up to {}", growth.axis, growth.capacity),
+                Some(Growth { axis, capacity, in_place: true }) => format!("grows along axis {axis} in place, up to {capacity}"),
+                Some(Growth { axis, capacity, in_place: false }) => {
+                    format!("grows along axis {axis}, made anew in every run, up to {capacity}")
+                }
                 None => "exchanged".into(),
             };
             line(2, &format!("state  {} -> {}, {kept}", port_text(function, &state.input), port_text(function, &state.output)));
@@ -209,6 +212,7 @@ fn function_object(function: &Function) -> Value {
             "input": port_object(function, &state.input), "output": port_object(function, &state.output),
             "input_index": state.input_index, "output_index": state.output_index,
             "axis": state.growth.map(|growth| growth.axis), "capacity": state.growth.map(|growth| growth.capacity),
+            "in_place": state.in_place().is_some(),
         })).collect::<Vec<_>>(),
         "specializes": function.specializes.as_ref().map(|form| json!({"function": form.function, "symbols": form.symbols})),
     })

@@ -3,74 +3,20 @@
 #[allow(dead_code)]
 mod pipeline;
 
+use pipeline::onnx::{body, floats, graph, info, ints, node, write};
 use pipeline::{
     CPU, DESKTOP, MIN, compile_at_level, compile_model, difference, evaluate, expect_valid, has_vulkan, run, session, try_compile,
 };
-use prost::Message;
 use winze_compiler::{
     context::new_context,
     import::{
         ImportOptions, import_onnx,
-        proto::{
-            AttributeProto, DimensionProto, DimensionValue, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto,
-            TensorShapeProto, TensorTypeProto, TypeProto, TypeValue, ValueInfoProto, attribute_type, data_type,
-        },
+        proto::{AttributeProto, GraphProto, NodeProto, TensorProto, attribute_type, data_type},
     },
 };
 use winze_graph::tensor::Tensor;
 
 const TARGETS: [&str; 3] = [CPU, MIN, DESKTOP];
-
-/// A dim that is no number is a symbol.
-fn info(name: &str, element: i32, dims: &[&str]) -> ValueInfoProto {
-    let dim = |text: &&str| DimensionProto {
-        value: Some(text.parse().map_or_else(|_| DimensionValue::Param((*text).into()), DimensionValue::Value)),
-    };
-    let shape = Some(TensorShapeProto { dim: dims.iter().map(dim).collect() });
-    let value = Some(TypeValue::Tensor(TensorTypeProto { elem_type: element, shape }));
-    ValueInfoProto { name: name.into(), r#type: Some(TypeProto { value }) }
-}
-
-fn node(op: &str, inputs: &[&str], output: &str, attribute: Vec<AttributeProto>) -> NodeProto {
-    NodeProto {
-        name: format!("{output}_node"),
-        op_type: op.into(),
-        input: inputs.iter().map(ToString::to_string).collect(),
-        output: vec![output.into()],
-        attribute,
-        ..Default::default()
-    }
-}
-
-fn ints(name: &str, values: &[i64]) -> AttributeProto {
-    AttributeProto { name: name.into(), r#type: attribute_type::INTS, ints: values.to_vec(), ..Default::default() }
-}
-
-fn body(name: &str, graph: GraphProto) -> AttributeProto {
-    AttributeProto { name: name.into(), r#type: attribute_type::GRAPH, g: Some(graph), ..Default::default() }
-}
-
-fn floats(name: &str, dims: &[i64], values: &[f32]) -> TensorProto {
-    let raw: Vec<u8> = values.iter().flat_map(|x| x.to_le_bytes()).collect();
-    TensorProto { name: name.into(), dims: dims.to_vec(), data_type: data_type::FLOAT, raw_data: Some(raw.into()), ..Default::default() }
-}
-
-fn graph(nodes: Vec<NodeProto>, inputs: Vec<ValueInfoProto>, outputs: Vec<ValueInfoProto>, initializer: Vec<TensorProto>) -> GraphProto {
-    GraphProto { node: nodes, name: "g".into(), initializer, input: inputs, output: outputs, ..Default::default() }
-}
-
-fn write(graph: GraphProto) -> (tempfile::TempDir, std::path::PathBuf) {
-    let model = ModelProto {
-        ir_version: 10,
-        opset_import: vec![OperatorSetIdProto { domain: String::new(), version: 21 }],
-        graph: Some(graph),
-        functions: vec![],
-    };
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("model.onnx");
-    std::fs::write(&path, model.encode_to_vec()).unwrap();
-    (folder, path)
-}
 
 /// Runs every case on one session per device: 1 and 2 threads, and Vulkan with each profile.
 fn check(test: &str, graph: GraphProto, cases: &[(Vec<Tensor>, Vec<Tensor>)], tolerance: f64) {

@@ -115,13 +115,14 @@ wz_status wz_session_run(wz_session *session, uint32_t function);
 wz_status wz_session_output(const wz_session *session, uint32_t index, wz_tensor *tensor);
 
 /* Makes an output of the last run the input of the next ones (state such as a cache), without a copy; call it after each successful run. The
- * output itself is empty afterwards. A failed run leaves the input as it was. */
+ * output itself is empty afterwards. A failed run leaves the input as it was. It needs nothing of the compiler, serves every device, and lets the host
+ * decide run by run; but every run makes the whole tensor anew. What should stay, above all what grows, is better compiled with --bind: see states. */
 wz_status wz_session_carry(wz_session *session, uint32_t output, uint32_t input);
 
 /* States. A session starts with states that hold nothing: those that grow have no rows, others are zero. A successful run commits their next values; a
  * failed one leaves them as they were. A run that would go beyond a capacity fails with WZ_ERROR_STATE_FULL. */
 
-/* Rows that a growing state holds; -1 for one that does not grow in place. */
+/* Rows that a growing state holds; -1 for one that keeps its extents. */
 wz_status wz_session_state_length(const wz_session *session, uint32_t function, uint32_t index, int64_t *length);
 /* Gives a state a value, which is copied. */
 wz_status wz_session_set_state(wz_session *session, uint32_t function, uint32_t index, const wz_tensor *tensor);

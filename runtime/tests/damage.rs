@@ -306,9 +306,15 @@ fn damaged_states_are_refused() {
     check(&|m| m.functions[0].states.push(state.clone()), "state past shares an input or output with another");
     check(&|m| m.functions[0].states[0].output.element = ElementType::F64, "state past: its next value is of another type");
     check(&|m| m.functions[0].states[0].input.dims[1] = s(2), "state past: a dim: expression uses symbol s2");
-    check(&|m| m.functions[0].states[0].growth = Some(Growth { axis: 3, capacity: 4 }), "state past: axis 3 does not exist, there are 3");
-    check(&|m| m.functions[0].states[0].growth = Some(Growth { axis: 0, capacity: 4 }), "axis 0, along which it grows, is no symbol");
-    check(&|m| m.functions[0].states[0].growth = Some(Growth { axis: 1, capacity: 0 }), "a capacity of 0");
+    check(
+        &|m| m.functions[0].states[0].growth = Some(Growth { axis: 3, capacity: 4, in_place: true }),
+        "state past: axis 3 does not exist, there are 3",
+    );
+    check(
+        &|m| m.functions[0].states[0].growth = Some(Growth { axis: 0, capacity: 4, in_place: true }),
+        "axis 0, along which it grows, is no symbol",
+    );
+    check(&|m| m.functions[0].states[0].growth = Some(Growth { axis: 1, capacity: 0, in_place: true }), "a capacity of 0");
     check(&|m| m.functions[0].states[0].output.dims[2] = c(3), "it changes along axis 2 but grows along axis 1");
     check(&|m| m.functions[0].states[0].growth = None, "function main: buffer 3: it is a part of a state that does not grow in place");
     check(&|m| buffer_of(m, 1).place = Place::State { state: 1, offset: c(0) }, "buffer 1: state 1 does not exist, there are 1");

@@ -114,7 +114,9 @@ fn state(entry: Attribute) -> Result<State, String> {
         Ok(Port { name, element, dims: extents.iter().map(expr_of).collect() })
     };
     let index = |name: &str| number(name).map(|index| index as u32).ok_or_else(|| missing(name));
-    let growth = number("axis").zip(number("capacity")).map(|(axis, capacity)| Growth { axis: axis as u32, capacity: capacity as u64 });
+    let in_place = number("in_place").is_some_and(|in_place| in_place != 0);
+    let growth =
+        number("axis").zip(number("capacity")).map(|(axis, capacity)| Growth { axis: axis as u32, capacity: capacity as u64, in_place });
     let (input, output) = (port("input", "dims")?, port("output", "next")?);
     Ok(State { input, output, input_index: index("input_index")?, output_index: index("output_index")?, growth })
 }

@@ -52,7 +52,9 @@ impl Target {
                     cpu.name
                 )
             }
-            Self::Vulkan(_) => "builtin.module(func.func(mark-host-scalars,form-kernels))".into(),
+            Self::Vulkan(profile) => {
+                format!("builtin.module(func.func(mark-host-scalars,form-kernels{{max-buffers={}}}))", profile.limits.max_storage_buffers)
+            }
         }
     }
 

@@ -1,9 +1,9 @@
 //! `bind-state`: inputs that `graph.bind` ties to results -> states, which stay in the session from one run to the next.
 //!
 //! A state that grows along one axis, whose symbol is bounded, is kept in a buffer with room for the bound. Where the result is put together from parts
-//! of the input with rows appended to each, along any axis (`[layers, 2, batch, heads, past, 64]`), the function takes these parts of the buffer as
-//! arguments, writes the new rows into them (`graph.append`) and reads the old and new rows where they are (`graph.symbolic_slice`): nothing that is held is
-//! copied. Any other state has a buffer for its next value; a warning says so where that means copying what grows.
+//! of the input with rows appended to each, along any axis (`[layers, 2, batch, heads, past, 64]`) and in any order of axes, the function takes these parts of
+//! the buffer as arguments, writes the new rows into them (`graph.append`) and reads the old and new rows where they are (`graph.symbolic_slice`): nothing
+//! that is held is copied. Any other state has a buffer for its next value; a warning says so where that means copying what grows.
 //! Assumes a simplified graph; refuses bindings of different types and growth without a bound.
 
 use super::{chain::producer, prune_branches::erase_unused};
@@ -19,9 +19,9 @@ use melior::{
     },
 };
 use winze_graph::{
-    dialect::{AnyOp, Append, SymbolicSlice},
+    dialect::{AnyOp, Append, Reshape, SymbolicSlice, Transpose},
     dim::Dim,
-    types::{NAME, SYMBOL_BOUNDS, TensorType, dims_attribute},
+    types::{NAME, SYMBOL_BOUNDS, TensorType, dims_attribute, dims_of_attribute},
 };
 use winze_mlir::{
     attributes::{self, AttributeValue},
@@ -34,7 +34,7 @@ use winze_mlir::{
 /// Attribute of a function: pairs of an argument and the result that is its next value.
 pub const BIND: &str = "graph.bind";
 /// Attribute of a function: its states, an array of dictionaries with `input` and `output` (names), `input_index` and `output_index` (where they stood),
-/// `element`, `dims` and `next` (extents before and after a run) and, for those that grow in place, `axis` and `capacity`.
+/// `element`, `dims` and `next` (extents before and after a run) and, for those that grow, `axis` and `capacity`, and `in_place` where nothing is copied.
 pub const STATES: &str = "graph.states";
 /// Attribute of a function: pairs of an argument and the state that it is a part of.
 pub const STATE_ARGUMENTS: &str = "graph.state_arguments";
@@ -143,8 +143,10 @@ struct Leaf<'c> {
     rows: Value<'c, 'c>,
     /// First element and extent along each axis of the state.
     place: Vec<(i64, Dim)>,
-    /// So many leading axes of the state, of which it has one element each, the tensors do not have.
+    /// So many leading axes of the state, of which it has one element each, are an offset.
     left_out: usize,
+    /// The axes of the state that the axes of the tensors are, where these do not have those behind `left_out` as they are.
+    order: Option<Vec<Option<usize>>>,
 }
 
 /// A growing state.
@@ -174,28 +176,30 @@ fn bind<'c>(func: OperationRef<'c, '_>, pairs: &[i64]) -> Result<(), String> {
         let (from, to) = (TensorType::of(past)?, TensorType::of(present)?);
         let (input_name, output_name) = (name(&inputs, "input", input), name(&outputs, "output", output));
         let state = bound.states.len() as i64;
-        let mut in_place = String::new();
+        let (mut growing, mut in_place) = (String::new(), false);
         if let Some((axis, capacity)) = growth_of(func, (&input_name, &from), (&output_name, &to))? {
+            growing = format!("axis = {axis} : i64, capacity = {capacity} : i64, ");
             let growth = Growth { past, dims: from.dims.clone(), next: to.dims.clone(), axis, capacity };
             match leaves(&growth, present) {
                 Ok(leaves) => {
                     append(&mut bound, &growth, leaves, block)?;
                     bound.dropped.push((output, growth, state));
-                    in_place = format!("axis = {axis} : i64, capacity = {capacity} : i64, ");
+                    growing.push_str("in_place = 1 : i64, ");
+                    in_place = true;
                 }
                 Err(why) => bound.copies.push(format!(
                     "the state \"{input_name}\" is copied in every run, up to its bound of {capacity} along axis {axis}: {why}"
                 )),
             }
         }
-        if in_place.is_empty() {
+        if !in_place {
             bound.next.push((output, state));
             bound.arguments.push((past, state, Dim::from(0)));
         }
         let (input_name, output_name) = (StringAttribute::new(context, &input_name), StringAttribute::new(context, &output_name));
         let (dims, next) = (dims_attribute(context, from.dims.iter()), dims_attribute(context, to.dims.iter()));
         let text = format!(
-            "{{{in_place}dims = {dims}, element = {}, input = {input_name}, input_index = {input} : i64, next = {next}, output = {output_name}, output_index = {output} : i64}}",
+            "{{{growing}dims = {dims}, element = {}, input = {input_name}, input_index = {input} : i64, next = {next}, output = {output_name}, output_index = {output} : i64}}",
             from.element
         );
         bound.states.push(Attribute::parse(context, &text).ok_or_else(|| format!("bind-state: internal error: {text} does not parse"))?);
@@ -285,6 +289,11 @@ fn take_apart<'c>(
             let axes = realign(&dims, &axes, &source).ok_or_else(other)?;
             take_apart(growth, reshape.input(), place, axes, found)
         }
+        Some(AnyOp::Transpose(transpose)) => {
+            let mut source = axes.clone();
+            transpose.permutation().into_iter().zip(axes).for_each(|(from, axis)| source[from as usize] = axis);
+            take_apart(growth, transpose.input(), place, source, found)
+        }
         Some(AnyOp::Concat(concat)) => {
             let operands: Vec<Value> = concat.op().operands().collect();
             let axis = axes[concat.axis() as usize].ok_or_else(other)?;
@@ -314,8 +323,10 @@ fn take_apart<'c>(
             }
             let sizes: Vec<Dim> = place.iter().map(|(_, size)| size.clone()).collect();
             let leading = sizes[..growth.axis].iter().take_while(|size| size.as_static() == Some(1)).count();
-            let left_out = (0..=leading).rev().find(|left_out| sizes[*left_out..] == dims[..]).ok_or_else(other)?;
-            found.push(Leaf { all: value, rows, place, left_out });
+            let axes: Vec<Option<usize>> = (0..dims.len()).map(|axis| axes[axis].filter(|_| !unit(axis))).collect();
+            let as_is = axes.iter().flatten().is_sorted();
+            let alike = (0..=leading).rev().find(|left_out| as_is && sizes[*left_out..] == dims[..]);
+            found.push(Leaf { all: value, rows, place, left_out: alike.unwrap_or(leading), order: alike.is_none().then_some(axes) });
             Ok(())
         }
         _ => Err(other()),
@@ -335,6 +346,11 @@ fn part_of<'c>(growth: &Growth<'c>, value: Value<'c, 'c>) -> Option<Part> {
         AnyOp::Reshape(reshape) => {
             let (place, axes) = part_of(growth, reshape.input())?;
             let axes = realign(&TensorType::of(reshape.input()).ok()?.dims, &axes, &dims)?;
+            Some((place, axes))
+        }
+        AnyOp::Transpose(transpose) => {
+            let (place, axes) = part_of(growth, transpose.input())?;
+            let axes = transpose.permutation().into_iter().map(|axis| axes[axis as usize]).collect();
             Some((place, axes))
         }
         AnyOp::Slice(slice) if slice.strides().iter().all(|stride| *stride == 1) => {
@@ -385,7 +401,7 @@ fn part_argument<'c>(
 /// Writes the rows into parts of the state, and lets everything read from there.
 fn append<'c>(bound: &mut Bound<'c>, growth: &Growth<'c>, leaves: Vec<Leaf<'c>>, block: BlockRef<'c, 'c>) -> Result<(), String> {
     let state = bound.states.len() as i64;
-    for Leaf { all, rows, place, left_out } in leaves {
+    for Leaf { all, rows, place, left_out, order } in leaves {
         let selected: Vec<i64> = place[..left_out].iter().map(|(first, _)| *first).collect();
         let argument = part_argument(bound, growth, state, &selected, block)?;
         // Rows that were written into the same part before are in the latest value of it.
@@ -397,20 +413,137 @@ fn append<'c>(bound: &mut Bound<'c>, growth: &Growth<'c>, leaves: Vec<Leaf<'c>>,
         let concat = producer(all).ok_or("bind-state: a leaf is a concatenation")?;
         let context = context_of(concat);
         let starts = dims_attribute(context, firsts(growth.dims[growth.axis].clone()).iter());
+        let rows = match &order {
+            Some(order) => in_state_order(concat, rows, &place[left_out..], order, (growth.axis, left_out))?,
+            None => rows,
+        };
         let written = insert(concat, Append::create(context, concat.location(), latest, rows, starts, &[latest.r#type()]));
-        let read = read(concat, written, &firsts(Dim::from(0)), all.r#type());
+        let firsts = firsts(Dim::from(0));
+        let read = match &order {
+            Some(order) => read_reordered(concat, written, &firsts, &place[left_out..], order, (left_out, all))?,
+            None => read(concat, written, &firsts, &[], all.r#type()),
+        };
         walk::replace_all_uses(all, read);
         bound.appended.push((lasting(written), state, argument));
     }
     Ok(())
 }
 
-/// A box of a state, in front of `before`.
-fn read<'c, 'a>(before: OperationRef<'c, 'a>, state: Value<'c, 'a>, starts: &[Dim], r#type: Type<'c>) -> Value<'c, 'a> {
+/// A box of a state without the axes `dropped`, in front of `before`.
+fn read<'c, 'a>(before: OperationRef<'c, 'a>, state: Value<'c, 'a>, starts: &[Dim], dropped: &[i64], r#type: Type<'c>) -> Value<'c, 'a> {
     let context = context_of(before);
     let strides = vec![1; starts.len()];
     let starts = dims_attribute(context, starts.iter());
-    insert(before, SymbolicSlice::create(context, before.location(), state, starts, strides, &[r#type]))
+    let dropped = (!dropped.is_empty()).then(|| dropped.to_vec());
+    insert(before, SymbolicSlice::create(context, before.location(), state, starts, strides, dropped, &[r#type]))
+}
+
+/// New rows with the axes of the box `place` of a state; `order`: axes of the state that their axes are.
+fn in_state_order<'c: 'a, 'a>(
+    before: OperationRef<'c, 'a>,
+    rows: Value<'c, 'a>,
+    place: &[(i64, Dim)],
+    order: &[Option<usize>],
+    (growing, left_out): (usize, usize),
+) -> Result<Value<'c, 'a>, String> {
+    let (context, r#type) = (context_of(before), TensorType::of(rows)?);
+    let at = order.iter().position(|axis| *axis == Some(growing)).ok_or("bind-state: internal error: rows without a growing axis")?;
+    let mut permutation: Vec<i64> = (0..order.len() as i64).collect();
+    permutation.sort_by_key(|axis| order[*axis as usize]);
+    let moved = match permutation.is_sorted() {
+        true => rows,
+        false => insert(before, Transpose::create(context, before.location(), rows, permutation)?),
+    };
+    let count = |(axis, (_, size)): (usize, &(i64, Dim))| if axis + left_out == growing { r#type.dims[at].clone() } else { size.clone() };
+    let dims = place.iter().enumerate().map(count).collect();
+    reshaped(before, moved, TensorType::new(r#type.element, dims))
+}
+
+/// The box `place` of a state from `starts` on, with the axes of `like`, which are the axes `order` of the state.
+fn read_reordered<'c: 'a, 'a>(
+    before: OperationRef<'c, 'a>,
+    state: Value<'c, 'a>,
+    starts: &[Dim],
+    place: &[(i64, Dim)],
+    order: &[Option<usize>],
+    (left_out, like): (usize, Value<'c, 'a>),
+) -> Result<Value<'c, 'a>, String> {
+    let (context, r#type) = (context_of(before), TensorType::of(like)?);
+    let (dropped, kept): (Vec<usize>, Vec<usize>) = (0..place.len()).partition(|axis| !order.contains(&Some(axis + left_out)));
+    let dropped: Vec<i64> = dropped.into_iter().map(|axis| axis as i64).collect();
+    let sizes: Vec<Dim> = kept.iter().map(|axis| place[*axis].1.clone()).collect();
+    let part = read(before, state, starts, &dropped, TensorType::new(r#type.element, sizes.clone()).to_type(context));
+    // Axes of extent 1 that the state lacks come first, until the transpose puts them where they belong.
+    let added = order.len() - kept.len();
+    let dims = std::iter::repeat_n(Dim::from(1), added).chain(sizes).collect();
+    let whole = reshaped(before, part, TensorType::new(r#type.element, dims))?;
+    let mut units = 0..added;
+    let from = |axis: &Option<usize>| match axis {
+        Some(axis) => kept.iter().position(|kept| kept + left_out == *axis).map(|at| at + added),
+        None => units.next(),
+    };
+    let permutation: Option<Vec<i64>> = order.iter().map(from).map(|axis| axis.map(|axis| axis as i64)).collect();
+    let permutation = permutation.ok_or("bind-state: internal error: an axis of rows is none of their state")?;
+    Ok(if permutation.is_sorted() { whole } else { insert(before, Transpose::create(context, before.location(), whole, permutation)?) })
+}
+
+fn reshaped<'c: 'a, 'a>(before: OperationRef<'c, 'a>, value: Value<'c, 'a>, to: TensorType) -> Result<Value<'c, 'a>, String> {
+    if TensorType::of(value)?.dims == to.dims {
+        return Ok(value);
+    }
+    let context = context_of(before);
+    Ok(insert(before, Reshape::create(context, before.location(), value, &[to.to_type(context)])))
+}
+
+/// Lets reshapes of boxes of states see them as boxes of reshaped states, so that nothing stands between them and what reads them.
+fn reshape_states(block: BlockRef) -> Result<(), String> {
+    for reshape in walk::operations(block).filter_map(Reshape::cast).collect::<Vec<_>>() {
+        let Some(slice) = producer(reshape.input()).and_then(SymbolicSlice::cast).filter(|slice| slice.dropped().is_none()) else {
+            continue;
+        };
+        let (state, part, to) = (TensorType::of(slice.input())?, TensorType::of(slice.result())?, TensorType::of(reshape.result())?);
+        let starts = dims_of_attribute(slice.starts())?;
+        let Some((dims, starts)) = reshaped_box(&state.dims, &part.dims, &starts, &to.dims) else { continue };
+        let op = reshape.op();
+        let whole = reshaped(op, slice.input(), TensorType::new(state.element, dims))?;
+        let read = read(op, whole, &starts, &[], reshape.result().r#type());
+        walk::replace_all_uses(reshape.result(), read);
+    }
+    Ok(())
+}
+
+/// Extents of a tensor `whole`, and the start of a box in it, seen so that the box of extents `part` at `starts` has the extents `to`.
+fn reshaped_box(whole: &[Dim], part: &[Dim], starts: &[Dim], to: &[Dim]) -> Option<(Vec<Dim>, Vec<Dim>)> {
+    let product = |dims: &[Dim]| dims.iter().fold(Dim::from(1), |product, dim| &product * dim);
+    let (mut dims, mut firsts) = (vec![], vec![]);
+    let (mut from, mut at) = (0, 0);
+    while from < part.len() {
+        let cut = part[from] != whole[from];
+        // As few axes as have equally many elements on both sides.
+        let ends = (from + 1..=part.len()).flat_map(|end| (at..=to.len()).map(move |to_end| (end, to_end)));
+        let mut ends =
+            ends.filter(|(end, to_end)| product(&part[from..*end]) == product(&to[at..*to_end]) && (*end == from + 1 || *to_end > at));
+        let (end, to_end) = ends.next()?;
+        if cut {
+            // An axis of which the box is a part stays one axis.
+            let place = (at..to_end).find(|axis| to[*axis] == part[from]).filter(|_| end == from + 1)?;
+            dims.extend((at..to_end).map(|axis| if axis == place { whole[from].clone() } else { to[axis].clone() }));
+            firsts.extend((at..to_end).map(|axis| if axis == place { starts[from].clone() } else { Dim::from(0) }));
+        } else {
+            if (from..end).any(|axis| part[axis] != whole[axis]) {
+                return None;
+            }
+            dims.extend_from_slice(&to[at..to_end]);
+            firsts.extend(std::iter::repeat_n(Dim::from(0), to_end - at));
+        }
+        (from, at) = (end, to_end);
+    }
+    if to[at..].iter().any(|dim| dim.as_static() != Some(1)) {
+        return None;
+    }
+    firsts.extend(to[at..].iter().map(|_| Dim::from(0)));
+    dims.extend_from_slice(&to[at..]);
+    Some((dims, firsts))
 }
 
 /// Gives the function the arguments and results that states leave it, and the attributes that describe them.
@@ -432,10 +565,11 @@ fn rewrite_signature<'c>(func: OperationRef<'c, '_>, block: BlockRef<'c, 'c>, mu
         if walk::users(growth.past).next().is_some() {
             let whole = part_argument(&mut bound, growth, *state, &[], block)?;
             let first = walk::operations(block).next().ok_or("bind-state: an empty function")?;
-            let old = read(first, whole, &vec![Dim::from(0); growth.dims.len()], growth.past.r#type());
+            let old = read(first, whole, &vec![Dim::from(0); growth.dims.len()], &[], growth.past.r#type());
             walk::replace_all_uses(growth.past, old);
         }
     }
+    reshape_states(block)?;
     let mut inputs: Vec<Attribute> = attribute_list(func, "arg_attrs", bound.originals);
     let mut outputs: Vec<Attribute> = attribute_list(func, "res_attrs", old.len());
     let mut erased: Vec<usize> = gone

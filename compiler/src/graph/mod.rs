@@ -31,8 +31,7 @@ use melior::{Context, ir::Module};
 const PIPELINE: &str = "builtin.module(canonicalize,cse,canonicalize,func.func(quantize-products,quantize-softmax,narrow-products),canonicalize,func.func(move-transposes),canonicalize,func.func(fold-scales))";
 
 /// After that.
-const CLEANUP: &str =
-    "builtin.module(canonicalize,func.func(prune-branches),canonicalize,cse,canonicalize,func.func(bind-state),canonicalize,symbol-dce)";
+const CLEANUP: &str = "builtin.module(canonicalize,func.func(prune-branches),canonicalize,cse,canonicalize,func.func(bind-state),canonicalize,func.func(move-transposes),canonicalize,symbol-dce)";
 
 /// Simplifies an imported module.
 pub fn simplify<'c>(context: &'c Context, module: &mut Module<'c>, store: &mut ConstantStore) -> Result<(), String> {

@@ -471,7 +471,7 @@ impl<'p, 'c, 'a> NodeContext<'_, 'p, 'c, 'a> {
         let value = self.value(x)?;
         let starts = dims_attribute(self.context(), starts.iter());
         let result = TensorType::new(x.element(), dims).to_type(self.context());
-        self.emit(SymbolicSlice::create(self.context(), self.location, value, starts, strides, &[result]))
+        self.emit(SymbolicSlice::create(self.context(), self.location, value, starts, strides, None, &[result]))
     }
 
     /// `start..limit` of one axis.

@@ -3,12 +3,12 @@
 //! Grouping is decided here, once. Every group has one result, so a kernel stands where its last op stood and no cycle can arise:
 //! a producer joins its consumer's group only when nothing else uses it. A group holds at most one op that is not elementwise (its root);
 //! elementwise ops of the same shape follow a root (epilogue) or feed it (prologue). Broadcasts and splat constants are cloned into each
-//! group that reads them. Reductions along the last axes and what is elementwise around them are one group where it ends in the rows' shape
+//! group that reads them. No group reads more tensors than the target's kernels may (`max-buffers`). Reductions along the last axes and what is elementwise around them are one group where it ends in the rows' shape
 //! (`row_groups`), whatever their number. Reshapes, weights and other constants stay outside: the planner makes them views and constant buffers.
 //! So do host scalars (`mark-host-scalars`), which the launch program computes in registers.
 //! Assumes canonicalized, CSE'd graph ops with inferred types; refuses ops that have no role in the op registry.
 
-use super::row_groups::row_groups;
+use super::{insert::insert, row_groups::row_groups};
 use crate::{graph::bind_state::STATE_ARGUMENTS, launch::HOST_ATTRIBUTE};
 use melior::ir::{
     AttributeLike, Block, BlockLike, BlockRef, Location, Operation, OperationRef, Region, RegionLike, Type, Value, ValueLike,
@@ -17,28 +17,47 @@ use melior::ir::{
 };
 use std::collections::{BTreeSet, HashMap};
 use winze_graph::{
-    dialect::{Append, Broadcast, Constant, Kernel, Reduce, Reshape, Slice, SymbolicSlice, Yield},
+    dialect::{Append, Broadcast, Concat, Constant, Kernel, Reduce, Reshape, Slice, SymbolicSlice, Yield},
     op::{self, Role},
     ops::dim::only_measured,
     types::TensorType,
 };
-use winze_mlir::{attributes, context::context_of, locations, pass::RustPass, walk};
+use winze_mlir::{
+    attributes,
+    context::context_of,
+    locations,
+    pass::{PassOption, RustPass},
+    walk,
+};
 
 /// The pass.
-pub struct FormKernels;
+pub struct FormKernels {
+    /// Tensors that a kernel may have at most, its result included.
+    max_buffers: usize,
+}
 
 impl RustPass for FormKernels {
     const ARGUMENT: &'static str = "form-kernels";
     const DESCRIPTION: &'static str = "Group graph ops into graph.kernel regions";
     const ANCHOR: &'static str = "func.func";
 
-    fn from_options(_: &[&str]) -> Result<Self, String> {
-        Ok(Self)
+    const OPTIONS: &'static [PassOption] = &[PassOption {
+        name: "max-buffers",
+        description: "tensors that a kernel may have at most, its result included; 0: any number",
+        default: "0",
+    }];
+
+    fn from_options(values: &[&str]) -> Result<Self, String> {
+        match values[0].parse().map_err(|_| format!("option 'max-buffers': '{}' is no number", values[0]))? {
+            0 => Ok(Self { max_buffers: usize::MAX }),
+            max_buffers @ 3.. => Ok(Self { max_buffers }),
+            few => Err(format!("option 'max-buffers': {few} are too few for an op with two operands")),
+        }
     }
 
     fn run(&self, func: OperationRef<'_, '_>) -> Result<(), String> {
         for block in walk::blocks(func) {
-            form_in_block(block)?;
+            form_in_block(block, self.max_buffers)?;
         }
         Ok(())
     }
@@ -64,17 +83,18 @@ struct Group {
     role: Role,
 }
 
-fn form_in_block(block: BlockRef) -> Result<(), String> {
+fn form_in_block(block: BlockRef, max_buffers: usize) -> Result<(), String> {
     for op in walk::operations(block) {
         for inner in walk::blocks(op) {
-            form_in_block(inner)?;
+            form_in_block(inner, max_buffers)?;
         }
     }
+    split_concats(block, max_buffers)?;
     broadcast_row_values(block)?;
     clone_per_user(block, |op| Broadcast::cast(op).is_some());
     clone_per_user(block, is_state_read);
     let ops: Vec<OperationRef> = walk::operations(block).collect();
-    let groups = group(&ops)?;
+    let groups = group(&ops, max_buffers)?;
     for group in groups {
         outline(&ops, &group)?;
     }
@@ -82,7 +102,7 @@ fn form_in_block(block: BlockRef) -> Result<(), String> {
     Ok(())
 }
 
-fn group(ops: &[OperationRef]) -> Result<Vec<Group>, String> {
+fn group(ops: &[OperationRef], max_buffers: usize) -> Result<Vec<Group>, String> {
     let position: HashMap<*mut std::ffi::c_void, usize> = ops.iter().enumerate().map(|(i, op)| (op.to_raw().ptr, i)).collect();
     let producer = |value: Value| {
         let result = OperationResult::try_from(value).ok()?;
@@ -90,7 +110,7 @@ fn group(ops: &[OperationRef]) -> Result<Vec<Group>, String> {
     };
     let mut groups: Vec<Option<Group>> = vec![];
     let mut group_of: HashMap<usize, usize> = HashMap::new();
-    for members in row_groups(ops)? {
+    for members in row_groups(ops)?.into_iter().filter(|members| buffers_of(ops, members) <= max_buffers) {
         group_of.extend(members.iter().map(|op| (*op, groups.len())));
         groups.push(Some(Group { ops: members, role: Role::Softmax }));
     }
@@ -101,7 +121,7 @@ fn group(ops: &[OperationRef]) -> Result<Vec<Group>, String> {
         let Some(role) = kernel_role(*op)? else { continue };
         let mut merged = Group { ops: BTreeSet::from([i]), role };
         // A producer whose users have all joined may join too, so this goes on until nothing joins.
-        while let Some(index) = joining(ops, &merged, &groups, &group_of, producer) {
+        while let Some(index) = joining(ops, &merged, &groups, &group_of, max_buffers, producer) {
             let candidate = groups[index].take().expect("only existing groups join");
             if candidate.role != Role::Elementwise {
                 merged.role = candidate.role;
@@ -170,6 +190,7 @@ fn joining(
     merged: &Group,
     groups: &[Option<Group>],
     group_of: &HashMap<usize, usize>,
+    max_buffers: usize,
     producer: impl Fn(Value) -> Option<usize>,
 ) -> Option<usize> {
     for &member in &merged.ops {
@@ -180,12 +201,45 @@ fn joining(
             let users: Vec<OperationRef> = ops[made_by].results().flat_map(|result| walk::users(result.into())).collect();
             let joined = |user: &OperationRef| merged.ops.iter().any(|&i| ops[i] == *user);
             let last = candidate.ops.last() == Some(&made_by);
-            if last && users.iter().all(joined) && users.iter().all(|user| fuses(candidate, merged, ops[made_by], *user)) {
+            if !last || !users.iter().all(joined) || !users.iter().all(|user| fuses(candidate, merged, ops[made_by], *user)) {
+                continue;
+            }
+            if max_buffers == usize::MAX || buffers_of(ops, &(&candidate.ops | &merged.ops)) <= max_buffers {
                 return Some(index);
             }
         }
     }
     None
+}
+
+/// Tensors of a kernel of these ops: what they read from outside, and the result.
+fn buffers_of(ops: &[OperationRef], members: &BTreeSet<usize>) -> usize {
+    let inside: BTreeSet<_> = members.iter().flat_map(|i| ops[*i].results().map(|result| result.to_raw().ptr)).collect();
+    let operands = members.iter().flat_map(|i| ops[*i].operands());
+    let outside = operands.filter(|operand| !inside.contains(&operand.to_raw().ptr) && splat_constant(*operand).is_none());
+    outside.map(|operand| operand.to_raw().ptr).collect::<BTreeSet<_>>().len() + 1
+}
+
+/// Makes concatenations of more tensors than a kernel may have ones of concatenations.
+fn split_concats(block: BlockRef, max_buffers: usize) -> Result<(), String> {
+    for concat in walk::operations(block).filter_map(Concat::cast).collect::<Vec<_>>() {
+        let op = concat.op();
+        let mut parts: Vec<Value> = op.operands().collect();
+        if parts.len() < max_buffers {
+            continue;
+        }
+        while parts.len() > 1 {
+            let join = |parts: &[Value<'_, '_>]| -> Result<Value, String> {
+                // SAFETY: the new op stands in front of `op`, as long as it.
+                let joined = insert(op, Concat::create(context_of(op), op.location(), parts, concat.axis())?);
+                Ok(unsafe { Value::from_raw(joined.to_raw()) })
+            };
+            parts = parts.chunks(max_buffers - 1).map(join).collect::<Result<_, _>>()?;
+        }
+        walk::replace_all_uses(concat.result(), parts[0]);
+        walk::erase(op);
+    }
+    Ok(())
 }
 
 /// Makes reshapes that only append axes of extent 1 to something computed, for elementwise users, broadcasts: a kernel can hold those.
@@ -226,12 +280,20 @@ fn clone_per_user(block: BlockRef, is: impl Fn(OperationRef) -> bool) {
 /// Whether the op is a box of a state, which kernels read where it is.
 fn is_state_read(op: OperationRef) -> bool {
     let Some(slice) = SymbolicSlice::cast(op).filter(|slice| slice.strides().iter().all(|stride| *stride == 1)) else { return false };
-    if let Ok(argument) = BlockArgument::try_from(slice.input()) {
+    is_state(slice.input())
+}
+
+/// Whether a tensor is a part of a state, or a reshape of one.
+fn is_state(tensor: Value) -> bool {
+    if let Ok(argument) = BlockArgument::try_from(tensor) {
         let pairs: Vec<i64> =
             argument.owner().parent_operation().and_then(|func| attributes::get(func, STATE_ARGUMENTS)).unwrap_or_default();
         return pairs.chunks_exact(2).any(|pair| pair[0] == argument.argument_number() as i64);
     }
-    OperationResult::try_from(slice.input()).is_ok_and(|state| Append::cast(state.owner()).is_some())
+    OperationResult::try_from(tensor).is_ok_and(|state| match Reshape::cast(state.owner()) {
+        Some(reshape) => is_state(reshape.input()),
+        None => Append::cast(state.owner()).is_some(),
+    })
 }
 
 /// Role of an op that is computed in a kernel; `None` for what the host program does itself.

@@ -1,5 +1,7 @@
 //! A model file -> an artifact -> outputs on the CPU and on whatever Vulkan device there is (a software renderer will do).
 
+pub mod onnx;
+
 use std::{io::Write, path::Path, sync::LazyLock};
 use winze_compiler::{
     compile::{CompileOptions, Target, compile},
@@ -30,13 +32,12 @@ pub fn report(what: &str) {
 
 pub fn try_compile(model: &Path, targets: &[&str], jobs: usize, out: &Path) -> Result<(), String> {
     let targets: Vec<Target> = targets.iter().map(|target| target.parse()).collect::<Result<_, _>>()?;
-    compile_for(model, targets, jobs, out)
+    compile_for(model, &CompileOptions { targets, import: Default::default(), bind: vec![], jobs, emit: None }, out).map(drop)
 }
 
-fn compile_for(model: &Path, targets: Vec<Target>, jobs: usize, out: &Path) -> Result<(), String> {
-    compile(model, Some(out), &CompileOptions { targets, import: Default::default(), bind: vec![], jobs, emit: None })
-        .map(|_| ())
-        .map_err(|e| e.to_string())
+/// Returns what the compiler warns of.
+pub fn compile_for(model: &Path, options: &CompileOptions, out: &Path) -> Result<Vec<String>, String> {
+    compile(model, Some(out), options).map_err(|e| e.to_string())
 }
 
 /// The artifact's bytes.
@@ -52,7 +53,9 @@ pub fn compile_at_level(model: &Path, level: u8) -> Vec<u8> {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("model.wz");
     let Target::Cpu(cpu) = CPU.parse().unwrap() else { panic!("{CPU} names a CPU") };
-    compile_for(model, vec![Target::Cpu(CpuTarget { level, ..cpu })], 2, &out).unwrap_or_else(|e| panic!("level {level}: {e}"));
+    let targets = vec![Target::Cpu(CpuTarget { level, ..cpu })];
+    let options = CompileOptions { targets, import: Default::default(), bind: vec![], jobs: 2, emit: None };
+    compile_for(model, &options, &out).unwrap_or_else(|e| panic!("level {level}: {e}"));
     std::fs::read(out).unwrap()
 }
 

@@ -6,7 +6,7 @@ use super::{expr::Expr, program::Program};
 use serde::{Deserialize, Serialize};
 
 /// Version of the manifest, launch-program and kernel-ABI layouts described by these types.
-pub const MANIFEST_VERSION: u32 = 7;
+pub const MANIFEST_VERSION: u32 = 8;
 
 /// Element type of a tensor, as ONNX and the host see it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -120,21 +120,29 @@ pub struct State {
     /// Where the input stood among the inputs of the model and the output among its outputs.
     pub input_index: u32,
     pub output_index: u32,
-    /// `None`: a run makes the next value in a buffer of its own, which takes the place of the old one.
+    /// `None`: it keeps its extents.
     pub growth: Option<Growth>,
 }
 
-/// How a state grows in place: rows are appended along one axis of a buffer that has room for `capacity` of them, so rows never move.
+/// How a state grows: along one axis, up to `capacity` rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Growth {
     pub axis: u32,
     pub capacity: u64,
+    /// Whether rows are appended to a buffer that has room for all of them, so that rows never move. Else, as for a state that keeps its extents, a run makes
+    /// the next value in a buffer of its own, which takes the place of the old one.
+    pub in_place: bool,
 }
 
 impl State {
+    /// The growth of a state that grows in place.
+    pub fn in_place(&self) -> Option<Growth> {
+        self.growth.filter(|growth| growth.in_place)
+    }
+
     /// Extents that strides follow, over the function's symbols.
     pub fn capacities(&self) -> impl Iterator<Item = Expr> {
-        self.input.dims.iter().enumerate().map(|(axis, dim)| match self.growth {
+        self.input.dims.iter().enumerate().map(|(axis, dim)| match self.in_place() {
             Some(growth) if growth.axis as usize == axis => Expr::constant(growth.capacity as i64),
             _ => dim.clone(),
         })

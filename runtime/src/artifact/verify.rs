@@ -131,11 +131,13 @@ fn verify_state(function: &Function, state: &State) -> Check {
     for dim in output.dims.iter() {
         check_expr("a next dim", dim, function.symbols.len())?;
     }
-    let Some(Growth { axis, capacity }) = state.growth else { return Ok(()) };
+    let Some(Growth { axis, capacity, in_place }) = state.growth else { return Ok(()) };
     check_index("axis", axis, input.dims.len())?;
     check(matches!(input.dims[axis as usize].0[..], [ExprOp::Symbol(_)]), || format!("axis {axis}, along which it grows, is no symbol"))?;
     check(i64::try_from(capacity).is_ok_and(|capacity| capacity > 0), || format!("a capacity of {capacity}"))?;
-    output.dims.iter().try_for_each(|dim| check_known(function, "a next dim", dim))?;
+    if in_place {
+        output.dims.iter().try_for_each(|dim| check_known(function, "a next dim", dim))?;
+    }
     let others = input.dims.iter().zip(&output.dims).enumerate().filter(|(at, _)| *at != axis as usize);
     let mut others = others.filter(|(_, (now, next))| now != next);
     others.next().map_or(Ok(()), |(at, _)| Err(format!("it changes along axis {at} but grows along axis {axis}")))
@@ -283,14 +285,14 @@ impl Cx<'_> {
             }
             Place::State { state, offset } => {
                 let state = self.verify_state_storage(*state, buffer.storage)?;
-                check(state.growth.is_some() || offset.as_constant() == Some(0), || {
+                check(state.in_place().is_some() || offset.as_constant() == Some(0), || {
                     "it is a part of a state that does not grow in place".into()
                 })?;
                 check_known(self.function, "offset in a state", offset)
             }
             Place::NextState(state) => {
                 let state = self.verify_state_storage(*state, buffer.storage)?;
-                check(state.growth.is_none(), || "it makes the next value of a state that grows in place".into())
+                check(state.in_place().is_none(), || "it makes the next value of a state that grows in place".into())
             }
             Place::Constant(constant) => {
                 check_index("constant", *constant, self.manifest.constants.len())?;
@@ -344,7 +346,7 @@ impl Cx<'_> {
         let place = &self.program.buffers[buffer as usize].place;
         let writable = match place {
             Place::Output(_) | Place::Arena(_) | Place::NextState(_) => true,
-            Place::State { state, .. } => self.function.states[*state as usize].growth.is_some(),
+            Place::State { state, .. } => self.function.states[*state as usize].in_place().is_some(),
             Place::Input(_) | Place::Constant(_) => false,
         };
         check(writable, || format!("it writes buffer {buffer}, which is read-only"))

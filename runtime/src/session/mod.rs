@@ -339,6 +339,8 @@ impl Session {
     /// session.run(&[state.view(), x])?;       // new state in output 0
     /// session.swap_output(0, 0, &mut state)?; // committed
     /// ```
+    /// That serves artifacts that were compiled without states, and every device, but each run makes the whole tensor anew; a state that grows in place copies
+    /// nothing that it holds (`read_state`, `set_state`).
     pub fn swap_output(&mut self, function: u32, output: usize, tensor: &mut Tensor) -> Result<()> {
         function_of(self.program.manifest(), function)?;
         let outputs = &mut self.owned[function as usize].outputs;
@@ -364,7 +366,7 @@ impl Session {
         Ok(self.states[function as usize].held(state as usize))
     }
 
-    /// Rows that a growing state holds along its axis; `None` for a state that does not grow in place.
+    /// Rows that a growing state holds along its axis; `None` for a state that does not grow.
     pub fn state_length(&self, function: u32, state: u32) -> Result<Option<u64>> {
         let growth = self.state_of(function, state)?.growth;
         Ok(growth.map(|growth| self.states[function as usize].length(state as usize, growth.axis as usize)))
@@ -395,8 +397,7 @@ impl Session {
     /// Makes every growing state of a function hold only its first `length` rows, where it holds more: takes tokens back.
     pub fn truncate_states(&mut self, function: u32, length: u64) -> Result<()> {
         let description = function_of(self.program.manifest(), function)?;
-        self.states[function as usize].truncate(description, length);
-        Ok(())
+        self.states[function as usize].truncate(description, length)
     }
 
     /// States of a function that hold nothing, beside those of the session: one per sequence that takes turns, by `swap_states`.
@@ -449,7 +450,7 @@ impl Session {
             }
             None => function,
         };
-        self.states[function as usize].check_capacity(&manifest.functions[form as usize], &self.symbols)?;
+        self.states[function as usize].check_capacity(&manifest.functions[form as usize], &self.symbols, State::in_place)?;
         self.make_ready(form)?;
         self.host_inputs.clear();
         for (input, staging) in inputs.iter().zip(&mut self.owned[function as usize].staging) {
@@ -517,7 +518,7 @@ impl Session {
         let variant = &manifest.variants[self.variant as usize];
         let (description, program) = (&manifest.functions[function as usize], &variant.programs[function as usize]);
         let full = description.states.iter().filter_map(|state| {
-            let growth = state.growth?;
+            let growth = state.in_place()?;
             match state.input.dims[growth.axis as usize].0[..] {
                 [ExprOp::Symbol(symbol)] => Some((symbol as usize, growth.capacity as i64)),
                 _ => None,

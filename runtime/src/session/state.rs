@@ -1,7 +1,7 @@
 //! Tensors that stay in a session from one run to the next: their memory, extents and commits.
 //!
-//! A growing state has one buffer with room for its capacity; a run writes only behind the rows that are held, so committing it is taking over the new
-//! length. Any other state has two buffers, which a commit exchanges. Without a commit the state is as it was.
+//! A state that grows in place has one buffer with room for its capacity; a run writes only behind the rows that are held, so committing it is taking over
+//! the new length. Any other state has two buffers, which a commit exchanges. Without a commit the state is as it was.
 
 use super::{
     bind::{UNBOUND, eval_dims, largest_dims, port_text},
@@ -28,7 +28,7 @@ pub struct States {
 struct Value {
     /// Extents; `UNBOUND` where they are left to the inputs, because nothing is held.
     dims: Vec<i64>,
-    /// With room for the capacity, if it grows.
+    /// With room for the capacity, if it grows in place.
     current: Tensor,
     /// What a run makes, if it does not.
     next: Tensor,
@@ -66,16 +66,16 @@ impl States {
     pub(super) fn reset(&mut self, function: &Function) {
         for (state, value) in function.states.iter().zip(&mut self.values) {
             value.dims = empty_dims(state);
-            if state.growth.is_none() {
+            if state.in_place().is_none() {
                 value.current.bytes_mut().fill(0);
             }
         }
     }
 
-    /// Fails where a run of `form` with these symbols would take a state beyond its capacity.
-    pub(super) fn check_capacity(&self, form: &Function, symbols: &[i64]) -> Result<()> {
+    /// Fails where a run of `form` with these symbols would take a state of this `growth` beyond its capacity.
+    pub(super) fn check_capacity(&self, form: &Function, symbols: &[i64], growth: impl Fn(&State) -> Option<Growth>) -> Result<()> {
         for (state, value) in form.states.iter().zip(&self.values) {
-            let Some(Growth { axis, capacity }) = state.growth else { continue };
+            let Some(Growth { axis, capacity, .. }) = growth(state) else { continue };
             let wanted = state.output.dims[axis as usize].eval(symbols).unwrap_or(i64::MAX);
             if !u64::try_from(wanted).is_ok_and(|wanted| wanted <= capacity) {
                 let (state, held) = (state.input.name.clone(), value.dims[axis as usize]);
@@ -86,13 +86,18 @@ impl States {
     }
 
     /// Holds only the first rows of what grows.
-    pub(super) fn truncate(&mut self, function: &Function, length: u64) {
+    pub(super) fn truncate(&mut self, function: &Function, length: u64) -> Result<()> {
         for (state, value) in function.states.iter().zip(&mut self.values) {
-            if let Some(Growth { axis, .. }) = state.growth {
-                let rows = &mut value.dims[axis as usize];
-                *rows = (*rows).min(i64::try_from(length).unwrap_or(i64::MAX));
+            let Some(Growth { axis, in_place, .. }) = state.growth else { continue };
+            let (axis, length) = (axis as usize, i64::try_from(length).unwrap_or(i64::MAX));
+            if value.dims[axis] > length {
+                value.dims[axis] = length;
+                if !in_place {
+                    value.current = dense(&value.current, axis, &value.dims)?;
+                }
             }
         }
+        Ok(())
     }
 
     /// Makes room for a run of `form` with these symbols, and appends to `plans` what its memory looks like: all current values, then all next ones.
@@ -106,7 +111,7 @@ impl States {
             plans.push(plan_of(&value.current));
         }
         for (state, value) in form.states.iter().zip(&mut self.values) {
-            if state.growth.is_none() {
+            if state.in_place().is_none() {
                 largest_dims(form, &state.output, symbols, dims)?;
                 value.next.reshape(dims)?;
             }
@@ -127,9 +132,11 @@ impl States {
 
     /// Takes over what a successful run of `form` made; `symbols` are those after the run.
     pub(super) fn commit(&mut self, form: &Function, symbols: &[i64]) -> Result<()> {
+        // Extents of what does not grow in place may be known only now.
+        self.check_capacity(form, symbols, |state| state.growth)?;
         for (state, value) in form.states.iter().zip(&mut self.values) {
             eval_dims(form, &state.output, symbols, &mut value.dims)?;
-            if state.growth.is_none() {
+            if state.in_place().is_none() {
                 std::mem::swap(&mut value.current, &mut value.next);
                 value.current.reshape(&value.dims)?;
             }
@@ -176,16 +183,18 @@ impl States {
             let expected = port_text(function, &state.input);
             return Err(Error::Bind(format!("the state \"{}\" is {expected}, got {got}", state.input.name)));
         }
+        if let Some(Growth { axis, capacity, .. }) = state.growth {
+            let wanted = view.dims[axis as usize];
+            if u64::try_from(wanted).is_ok_and(|rows| rows > capacity) {
+                return Err(Error::StateFull { state: state.input.name.clone(), axis, held: 0, wanted, capacity });
+            }
+        }
         let dense = Tensor::from_view(view)?;
         let value = &mut self.values[index];
-        match state.growth {
+        match state.in_place() {
             None => value.current = dense,
-            Some(Growth { axis, capacity }) => {
+            Some(Growth { axis, capacity, .. }) => {
                 let (axis, mut dims) = (axis as usize, view.dims.to_vec());
-                if u64::try_from(dims[axis]).is_ok_and(|rows| rows > capacity) {
-                    let (state, wanted) = (state.input.name.clone(), dims[axis]);
-                    return Err(Error::StateFull { state, axis: axis as u32, held: 0, wanted, capacity });
-                }
                 dims[axis] = capacity as i64;
                 if value.current.dims() != dims {
                     value.current = Tensor::zeros(state.input.element, &dims)?;
@@ -205,16 +214,20 @@ impl States {
     pub(super) fn read(&self, state: &State, index: usize) -> Result<Tensor> {
         let value = &self.values[index];
         let dims: Vec<i64> = value.dims.iter().map(|extent| (*extent).max(0)).collect();
-        let mut dense = Tensor::zeros(state.input.element, &dims)?;
-        let axis = state.growth.map_or(0, |growth| growth.axis as usize);
-        if dense.bytes().is_empty() {
-            return Ok(dense);
-        }
-        let (from, to) = (row_bytes(&value.current, value.current.dims(), axis), row_bytes(&dense, &dims, axis));
-        let blocks = value.current.bytes().chunks_exact(from).zip(dense.bytes_mut().chunks_exact_mut(to));
-        blocks.for_each(|(from, to)| to.copy_from_slice(&from[..to.len()]));
-        Ok(dense)
+        dense(&value.current, state.growth.map_or(0, |growth| growth.axis as usize), &dims)
     }
+}
+
+/// The first rows along `axis` of a tensor, as many as `dims` says.
+fn dense(tensor: &Tensor, axis: usize, dims: &[i64]) -> Result<Tensor> {
+    let mut dense = Tensor::zeros(tensor.element(), dims)?;
+    if dense.bytes().is_empty() {
+        return Ok(dense);
+    }
+    let (from, to) = (row_bytes(tensor, tensor.dims(), axis), row_bytes(&dense, dims, axis));
+    let blocks = tensor.bytes().chunks_exact(from).zip(dense.bytes_mut().chunks_exact_mut(to));
+    blocks.for_each(|(from, to)| to.copy_from_slice(&from[..to.len()]));
+    Ok(dense)
 }
 
 /// Bytes of all rows along `axis` that lie side by side; the whole tensor where it has no axes.
@@ -230,7 +243,7 @@ pub(super) fn plan(form: &Function, symbols: &[i64], dims: &mut Vec<i64>, plans:
     }
     for state in &form.states {
         largest_dims(form, &state.output, symbols, dims)?;
-        let elements = if state.growth.is_some() { 0 } else { port_elements(dims)? };
+        let elements = if state.in_place().is_some() { 0 } else { port_elements(dims)? };
         plans.push(plan_for(state.input.element, elements));
     }
     Ok(())
@@ -247,7 +260,7 @@ fn plan_for(element: ElementType, elements: u64) -> PortPlan {
 /// Extents of a state's buffer: with room for the capacity, if it grows.
 fn room_dims(form: &Function, state: &State, symbols: &[i64], dims: &mut Vec<i64>) -> Result<()> {
     eval_dims(form, &state.input, symbols, dims)?;
-    if let Some(Growth { axis, capacity }) = state.growth {
+    if let Some(Growth { axis, capacity, .. }) = state.in_place() {
         dims[axis as usize] = capacity as i64;
     }
     Ok(())

@@ -234,6 +234,19 @@ impl<'c> LowerContext<'c> {
         sizes: &[Dim],
         strides: &[i64],
     ) -> Result<Val<'c>, String> {
+        self.slice_without(source, into, offsets, sizes, strides, &[])
+    }
+
+    /// The same, where the box has one element along each of the axes `dropped`, which the part lacks.
+    pub fn slice_without(
+        &self,
+        source: Val<'c>,
+        into: Option<Val<'c>>,
+        offsets: &[Dim],
+        sizes: &[Dim],
+        strides: &[i64],
+        dropped: &[usize],
+    ) -> Result<Val<'c>, String> {
         let b = &self.builder;
         // SAFETY: no arguments.
         let dynamic = unsafe { mlirShapedTypeGetDynamicSize() };
@@ -246,7 +259,9 @@ impl<'c> LowerContext<'c> {
             Some(destination) => ("tensor.insert_slice", destination.r#type(), vec![source, destination]),
             None => {
                 let element = RankedTensorType::try_from(source.r#type()).map_err(|e| e.to_string())?.element();
-                ("tensor.extract_slice", self.tensor_type(element, sizes), vec![source])
+                let part: Vec<Dim> =
+                    sizes.iter().enumerate().filter(|(axis, _)| !dropped.contains(axis)).map(|(_, size)| size.clone()).collect();
+                ("tensor.extract_slice", self.tensor_type(element, &part), vec![source])
             }
         };
         let mut segments = vec![1; first.len()];

@@ -91,20 +91,31 @@ fn canonicalize_slice(patterns: &mut PatternSet) {
 fn eval_slice(cx: &EvalContext, op: OperationRef, inputs: &[Tensor]) -> Result<Vec<Tensor>, String> {
     let slice = Slice(op);
     let bounds = all_bounds(&TensorType::of(slice.input())?, slice.starts(), slice.limits(), slice.strides())?;
-    eval_box(cx, op, &inputs[0], bounds.into_iter().map(|(first, _)| first).collect(), &slice.strides())
+    let kept: Vec<usize> = (0..bounds.len()).collect();
+    eval_box(cx, op, &inputs[0], bounds.into_iter().map(|(first, _)| first).collect(), &slice.strides(), &kept)
 }
 
-fn eval_box(cx: &EvalContext, op: OperationRef, input: &Tensor, firsts: Vec<Dim>, strides: &[i64]) -> Result<Vec<Tensor>, String> {
+/// `kept`: the axis of the input that each axis of the result is.
+fn eval_box(
+    cx: &EvalContext,
+    op: OperationRef,
+    input: &Tensor,
+    firsts: Vec<Dim>,
+    strides: &[i64],
+    kept: &[usize],
+) -> Result<Vec<Tensor>, String> {
     let (result, shape) = cx.result_type(op, 0)?;
     let firsts = firsts.iter().map(|first| first.eval(cx.symbols).and_then(|v| usize::try_from(v).ok())).collect::<Option<Vec<_>>>();
     let firsts = firsts.ok_or_else(|| format!("slice starts before the front of shape {:?}", input.shape))?;
-    for axis in 0..shape.len() {
-        if shape[axis] > 0 && firsts[axis] + (shape[axis] - 1) * strides[axis] as usize >= input.shape[axis] {
+    for axis in 0..firsts.len() {
+        let count = kept.iter().position(|kept| *kept == axis).map_or(1, |at| shape[at]);
+        if count > 0 && firsts[axis] + (count - 1) * strides[axis] as usize >= input.shape[axis] {
             return Err(format!("slice exceeds axis {axis} of extent {}; the model promises a larger extent", input.shape[axis]));
         }
     }
     Ok(vec![Tensor::from_index_fn(result.element, &shape, |index| {
-        let source: Vec<usize> = (0..index.len()).map(|i| firsts[i] + index[i] * strides[i] as usize).collect();
+        let mut source = firsts.clone();
+        kept.iter().zip(index).for_each(|(axis, i)| source[*axis] += i * strides[*axis] as usize);
         input.at(&source)
     })])
 }
@@ -112,11 +123,17 @@ fn eval_box(cx: &EvalContext, op: OperationRef, input: &Tensor, firsts: Vec<Dim>
 fn lower_slice<'c>(cx: &mut LowerContext<'c>, op: Op<'c>) -> Result<Vec<Val<'c>>, String> {
     let (slice, (_, input)) = (Slice(op), cx.operand(op, 0)?);
     let bounds = all_bounds(&input, slice.starts(), slice.limits(), slice.strides())?;
-    lower_box(cx, op, bounds.into_iter().map(|(first, _)| first).collect(), &slice.strides())
+    let source = cx.operand(op, 0)?;
+    lower_box(cx, op, source, bounds.into_iter().map(|(first, _)| first).collect(), &slice.strides())
 }
 
-fn lower_box<'c>(cx: &mut LowerContext<'c>, op: Op<'c>, offsets: Vec<Dim>, strides: &[i64]) -> Result<Vec<Val<'c>>, String> {
-    let (tensor, input) = cx.operand(op, 0)?;
+fn lower_box<'c>(
+    cx: &mut LowerContext<'c>,
+    op: Op<'c>,
+    (tensor, input): (Val<'c>, TensorType),
+    offsets: Vec<Dim>,
+    strides: &[i64],
+) -> Result<Vec<Val<'c>>, String> {
     let result = cx.result_type(op, 0)?;
     let dense = strides.iter().all(|stride| *stride == 1);
     // Read by another op of the kernel: a part of the operand, where it is. MLIR refuses slices at the end of a tensor, which empty ones may be.
@@ -142,16 +159,27 @@ fn lower_box<'c>(cx: &mut LowerContext<'c>, op: Op<'c>, offsets: Vec<Dim>, strid
     Ok(vec![cx.map(&[Part { tensor, element: input.element, map }], destination, input.element, |_, x| x[0])])
 }
 
+/// Axes of the input that the result has.
+fn kept_axes(slice: SymbolicSlice, rank: usize) -> Result<Vec<usize>, String> {
+    let dropped = check_axes(&slice.dropped().unwrap_or_default(), rank)?;
+    Ok((0..rank).filter(|axis| !dropped.contains(axis)).collect())
+}
+
 fn verify_symbolic(op: OperationRef) -> Result<(), String> {
     let (input, result) = unary_types(op)?;
     let slice = SymbolicSlice(op);
     let (starts, strides) = (dims_of_attribute(slice.starts())?, per_axis("strides", slice.strides(), input.rank())?);
     at_least("strides", &strides, 1)?;
-    if starts.len() != input.rank() || result.rank() != input.rank() || result.element != input.element {
-        return Err(format!("{} starts for an input of rank {}; the result has its rank and element type", starts.len(), input.rank()));
+    let kept = kept_axes(slice, input.rank())?;
+    if starts.len() != input.rank() || result.rank() != kept.len() || result.element != input.element {
+        let (count, rank) = (starts.len(), input.rank());
+        return Err(format!(
+            "{count} starts for an input of rank {rank}; the result has its axes but the dropped ones, and its element type"
+        ));
     }
     for (axis, (start, stride)) in starts.iter().zip(&strides).enumerate() {
-        let (extent, count) = (&input.dims[axis], &result.dims[axis]);
+        let one = Dim::from(1);
+        let (extent, count) = (&input.dims[axis], kept.iter().position(|kept| *kept == axis).map_or(&one, |at| &result.dims[at]));
         let last = &(&(count - &Dim::from(1)) * &Dim::from(*stride)) + start;
         let beyond = count.as_static() != Some(0) && (extent - &last).as_static().is_some_and(|rest| rest < 1);
         if beyond || start.as_static().is_some_and(|start| start < 0) || count.as_static().is_some_and(|count| count < 0) {
@@ -162,11 +190,28 @@ fn verify_symbolic(op: OperationRef) -> Result<(), String> {
 }
 
 fn eval_symbolic(cx: &EvalContext, op: OperationRef, inputs: &[Tensor]) -> Result<Vec<Tensor>, String> {
-    eval_box(cx, op, &inputs[0], dims_of_attribute(SymbolicSlice(op).starts())?, &SymbolicSlice(op).strides())
+    let slice = SymbolicSlice(op);
+    let kept = kept_axes(slice, inputs[0].shape.len())?;
+    eval_box(cx, op, &inputs[0], dims_of_attribute(slice.starts())?, &slice.strides(), &kept)
 }
 
 fn lower_symbolic<'c>(cx: &mut LowerContext<'c>, op: Op<'c>) -> Result<Vec<Val<'c>>, String> {
-    lower_box(cx, op, dims_of_attribute(SymbolicSlice(op).starts())?, &SymbolicSlice(op).strides())
+    let (slice, (tensor, input)) = (SymbolicSlice(op), cx.operand(op, 0)?);
+    let (starts, strides, kept) = (dims_of_attribute(slice.starts())?, slice.strides(), kept_axes(slice, input.rank())?);
+    if kept.len() == input.rank() {
+        return lower_box(cx, op, (tensor, input), starts, &strides);
+    }
+    let dropped: Vec<usize> = (0..input.rank()).filter(|axis| !kept.contains(axis)).collect();
+    let mut first = vec![Dim::from(0); input.rank()];
+    let mut sizes = input.dims.clone();
+    for axis in &dropped {
+        (first[*axis], sizes[*axis]) = (starts[*axis].clone(), Dim::from(1));
+    }
+    let part = cx.slice_without(tensor, None, &first, &sizes, &vec![1; input.rank()], &dropped)?;
+    let left = |dims: &[Dim]| kept.iter().map(|axis| dims[*axis].clone()).collect::<Vec<_>>();
+    let strides: Vec<i64> = kept.iter().map(|axis| strides[*axis]).collect();
+    let source = (part, TensorType::new(input.element, left(&input.dims)));
+    lower_box(cx, op, source, left(&starts), &strides)
 }
 
 fn verify_reverse(op: OperationRef) -> Result<(), String> {

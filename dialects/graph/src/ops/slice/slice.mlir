@@ -39,6 +39,23 @@ func.func @at_extents(%a: tensor<?x4xf32, affine_map<()[s0, s1] -> (s0 + s1)>>) 
 
 // -----
 
+// CHECK-LABEL: @one_element
+func.func @one_element(%a: tensor<3x4x5xf32>) -> tensor<3x5xf32> {
+  // CHECK: graph.symbolic_slice %{{.*}} starts #{{.*}} strides [1, 1, 1] dropped [1] : tensor<3x4x5xf32> -> tensor<3x5xf32>
+  %0 = graph.symbolic_slice %a starts affine_map<() -> (0, 2, 0)> strides [1, 1, 1] dropped [1] : tensor<3x4x5xf32> -> tensor<3x5xf32>
+  return %0 : tensor<3x5xf32>
+}
+
+// -----
+
+func.func @dropped_outside(%a: tensor<3x4xf32>) -> tensor<3xf32> {
+  // expected-error @below {{1 elements from 4 on leave axis 1 of extent 4}}
+  %0 = graph.symbolic_slice %a starts affine_map<() -> (0, 4)> strides [1, 1] dropped [1] : tensor<3x4xf32> -> tensor<3xf32>
+  return %0 : tensor<3xf32>
+}
+
+// -----
+
 func.func @symbolic_outside(%a: tensor<4xf32>) -> tensor<2xf32> {
   // expected-error @below {{2 elements from 3 on leave axis 0 of extent 4}}
   %0 = graph.symbolic_slice %a starts affine_map<() -> (3)> strides [1] : tensor<4xf32> -> tensor<2xf32>

@@ -14,11 +14,12 @@ def Graph_SymbolicSliceOp : Graph_Op<"symbolic_slice"> {
   let summary = "a strided box of the input at a position given by extents";
   let description = [{
     Axis i takes result-extent many elements starts[i], starts[i] + strides[i], ...; `starts` is an affine map over the symbols of the function with one
-    result per axis. Whoever makes the op sees to it that the box lies inside the input (`graph.require`). Strides are positive.
+    result per axis. Of the axes in `dropped` it takes the element at the start, and the result lacks them. Whoever makes the op sees to it that the box lies
+    inside the input (`graph.require`). Strides are positive.
   }];
-  let arguments = (ins Graph_Tensor:$input, AffineMapAttr:$starts, DenseI64ArrayAttr:$strides);
+  let arguments = (ins Graph_Tensor:$input, AffineMapAttr:$starts, DenseI64ArrayAttr:$strides, OptionalAttr<DenseI64ArrayAttr>:$dropped);
   let results = (outs Graph_Tensor:$result);
-  let assemblyFormat = "$input `starts` $starts `strides` $strides attr-dict `:` type($input) `->` type($result)";
+  let assemblyFormat = "$input `starts` $starts `strides` $strides (`dropped` $dropped^)? attr-dict `:` type($input) `->` type($result)";
   let hasVerifier = 1;
 }
 def Graph_ReverseOp : Graph_Op<"reverse", [SameOperandsAndResultType]> {
