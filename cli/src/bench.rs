@@ -9,11 +9,11 @@ use crate::{
 };
 use serde_json::json;
 use std::time::{Duration, Instant};
-use winze_runtime::{DeviceChoice, TensorView, cpu::pool};
+use winze_runtime::{DeviceChoice, TensorView, artifact::reader::OpenOptions, cpu::pool};
 
 pub fn bench(options: &BenchOptions, console: &Console) -> Result<(), Failure> {
     let general = &options.model;
-    let opened = model::open(general, console)?;
+    let opened = model::open(general, &OpenOptions::default(), console)?;
     let started = Instant::now();
     let Ready { mut session, function } = session::start(&opened.program, general, console)?;
     let load = opened.time + started.elapsed();

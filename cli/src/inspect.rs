@@ -13,11 +13,12 @@ use winze_runtime::{
         expr::{Expr, ExprOp},
         manifest::{Code, Device, Function, Growth, Manifest, Port, Symbol, Variant},
         program::{Instruction, Place},
+        reader::OpenOptions,
     },
 };
 
 pub fn inspect(options: &InspectOptions, console: &Console) -> Result<(), Failure> {
-    let program = Program::open(&options.artifact)?;
+    let program = Program::open_with(&options.artifact, &OpenOptions::whole())?;
     let dims = options.dim.iter().map(|dim| parse_dim(&program, dim)).collect::<Result<Vec<_>, _>>()?;
     console.result(&if options.json { format!("{:#}\n", object(&program, &dims)) } else { text(&program, &dims) })
 }

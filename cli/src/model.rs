@@ -12,7 +12,10 @@ use std::{
     path::Path,
     time::{Duration, Instant},
 };
-use winze_runtime::{Program, artifact::container::MAGIC};
+use winze_runtime::{
+    Program,
+    artifact::{container::MAGIC, reader::OpenOptions},
+};
 
 /// An open program and how long opening it took.
 pub struct Opened {
@@ -20,7 +23,8 @@ pub struct Opened {
     pub time: Duration,
 }
 
-pub fn open(options: &ModelOptions, console: &Console) -> Result<Opened, Failure> {
+/// `how` is about artifacts that were compiled before.
+pub fn open(options: &ModelOptions, how: &OpenOptions, console: &Console) -> Result<Opened, Failure> {
     let path = &options.model;
     if is_artifact(path)? {
         let flags = [
@@ -36,7 +40,7 @@ pub fn open(options: &ModelOptions, console: &Console) -> Result<Opened, Failure
         if let Some((_, flag)) = flags.into_iter().find(|(given, _)| *given) {
             return Err(Failure::Usage(format!("{flag} is for compiling, but {} is compiled already", path.display())));
         }
-        let opened = timed(path)?;
+        let opened = timed(path, how)?;
         for dim in &options.dim {
             // What follows the name is looked at where it is used.
             let name = dim.split_once("<=").or_else(|| dim.rsplit_once('=')).map_or(dim.as_str(), |(name, _)| name.trim());
@@ -50,7 +54,7 @@ pub fn open(options: &ModelOptions, console: &Console) -> Result<Opened, Failure
     let started = Instant::now();
     compiler::execute("compile", compile_words(options, &artifact, console))?;
     console.note(&format!("compiled in {:.0} ms", started.elapsed().as_secs_f64() * 1e3));
-    timed(&artifact)
+    timed(&artifact, &OpenOptions::default())
 }
 
 /// Refuses `--dim TEXT` about a dim that no function of an artifact has.
@@ -64,9 +68,9 @@ pub fn check_dim(program: &Program, text: &str, name: &str) -> Result<(), Failur
     Err(Failure::Usage(format!("--dim {text}: the artifact has no dim {name}; it has: {has}")))
 }
 
-fn timed(path: &Path) -> Result<Opened, Failure> {
+fn timed(path: &Path, how: &OpenOptions) -> Result<Opened, Failure> {
     let started = Instant::now();
-    let program = Program::open(path)?;
+    let program = Program::open_with(path, how)?;
     Ok(Opened { program, time: started.elapsed() })
 }
 

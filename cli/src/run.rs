@@ -9,13 +9,19 @@ use crate::{
     session::{self, Ready},
 };
 use std::{fmt::Write, fs, path::PathBuf, time::Instant};
-use winze_runtime::{Session, Tensor, TensorView, artifact::manifest::Port, npy, tensor::element_count};
+use winze_runtime::{
+    Session, Tensor, TensorView,
+    artifact::{manifest::Port, reader::OpenOptions},
+    npy,
+    tensor::element_count,
+};
 
 /// More elements than this are shown by their first ones.
 const SHOWN: usize = 12;
 
 pub fn run(options: &RunOptions, console: &Console) -> Result<(), Failure> {
-    let opened = model::open(&options.model, console)?;
+    // One run follows, so that checking the whole file costs nothing that matters.
+    let opened = model::open(&options.model, &OpenOptions::whole(), console)?;
     let Ready { mut session, function } = session::start(&opened.program, &options.model, console)?;
     let description = &opened.program.manifest().functions[function as usize];
     let expected = options.expect.iter().map(|path| npy::Array::open(path).map_err(|why| Failure::Failed(format!("expect: {why}"))));

@@ -166,7 +166,7 @@ impl Cache {
         if !entry.is_file() {
             return false;
         }
-        if Reader::open(&entry, &OpenOptions::default()).is_err() {
+        if Reader::open(&entry, &OpenOptions::whole()).is_err() {
             let _ = fs::remove_file(&entry);
             return false;
         }

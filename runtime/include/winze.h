@@ -74,7 +74,8 @@ uint32_t wz_abi_version(void);
 /* What the last failed call of this thread failed for; empty if none. Valid until the next failing call of this thread. */
 const char *wz_last_error(void);
 
-/* Opens an artifact and checks all of it. Memory is copied. */
+/* Opens an artifact and checks it: a file but for its constants, each of which is checked before it is first used, so that a run may fail with
+ * WZ_ERROR_ARTIFACT; memory, which is copied, as a whole. */
 wz_status wz_program_open(const char *path, wz_program **program);
 wz_status wz_program_open_memory(const void *data, size_t bytes, wz_program **program);
 /* Opens an artifact that is linked into this program; the header that comes with it calls this. Nothing is copied or mapped: the data must live as

@@ -27,6 +27,7 @@ struct Inner {
 }
 
 impl Program {
+    /// Opens a file; constants are checked before they are first used.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         Self::open_with(path, &OpenOptions::default())
     }
@@ -35,9 +36,9 @@ impl Program {
         Ok(Self::new(Reader::open(path.as_ref(), options)?))
     }
 
-    /// Opens an artifact in memory; the bytes are copied once.
+    /// Opens an artifact in memory; the bytes are copied once, and all of them are checked.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
-        Ok(Self::new(Reader::from_bytes(bytes, &OpenOptions::default())?))
+        Ok(Self::new(Reader::from_bytes(bytes, &OpenOptions::whole())?))
     }
 
     /// Opens an artifact that is part of this program (`winze compile --emit static-lib`). Nothing is copied or mapped.

@@ -9,8 +9,10 @@ use winze_runtime::{
         container::{SectionKind, encode_manifest, parse_sections},
         manifest::{Access, ElementType, Function, Growth, Manifest},
         program::{Instruction::*, IntOp, Place, Predicate, Program as LaunchProgram},
+        reader::OpenOptions,
     },
     backend::*,
+    device::DeviceChoice,
     error::{Error, Result},
     program::Program,
     session::{Session, SessionOptions},
@@ -163,6 +165,45 @@ fn any_changed_byte_is_noticed_or_harmless() {
     }
 }
 
+/// Runs a form of `add_scale` for `rows` rows on the CPU.
+fn run_form(session: &mut Session, rows: i64) -> Result<Vec<f32>> {
+    let ones = [1f32; 8];
+    let dims = [rows, 2];
+    let view = TensorView::of(&dims, &ones[..rows as usize * 2]);
+    Ok(session.run(&[view, view])?.get(0).unwrap().as_slice::<f32>().unwrap().to_vec())
+}
+
+#[test]
+fn a_damaged_constant_ends_every_run_that_uses_it() {
+    let mut model = add_scale(symbol("rows", 1, None), symbol("width", 1, None), 3.0);
+    specialize_rows(&mut model, 4);
+    let artifact = model.artifact();
+    let good = artifact.open();
+    let constants = good.reader().sections().iter().find(|s| s.kind == SectionKind::Constants).unwrap().range();
+    let places: Vec<_> = good.manifest().constants.iter().map(|c| constants.start + c.offset as usize).collect();
+    let mut bytes = std::fs::read(&artifact.path).unwrap();
+    // One constant for the general form, one for that of 4 rows; and what stands between them.
+    for (at, broken) in [(places[0], Some(3)), (places[0] + 3, Some(3)), (places[1] + 1, Some(4)), (places[0] + 4, None)] {
+        bytes[at] ^= 0x10;
+        let damaged = artifact.path.with_file_name("damaged.wz");
+        std::fs::write(&damaged, &bytes).unwrap();
+        assert!(matches!(Program::open_with(&damaged, &OpenOptions::whole()), Err(Error::Artifact(_))), "{at}");
+        let program = Program::open(&damaged).unwrap();
+        let mut session = Session::new(&program, &DeviceChoice::Cpu, SessionOptions::default()).unwrap();
+        for (rows, expected) in [(3, 6.0), (4, 800.0), (3, 6.0)] {
+            match run_form(&mut session, rows) {
+                Ok(y) => assert!(broken != Some(rows) && y.iter().all(|y| *y == expected), "{at}: {rows}: {y:?}"),
+                Err(error) => {
+                    assert_eq!(broken, Some(rows), "{at}: {error}");
+                    let index = usize::from(rows == 4);
+                    assert!(error.to_string().starts_with(&format!("artifact: the checksum of constant {index} is wrong; ")), "{error}");
+                }
+            }
+        }
+        bytes[at] ^= 0x10;
+    }
+}
+
 #[test]
 fn any_truncation_or_extension_is_noticed() {
     let good = everything();
@@ -281,8 +322,8 @@ fn foreign_files_and_unknown_versions_are_named() {
         "artifact: container version 2 is unknown, this runtime reads version 1; update winze or recompile the model"
     );
     let manifest = open(&good).unwrap().manifest().clone();
-    let newer = encode_manifest(&Manifest { version: 9, ..manifest }).unwrap();
-    assert!(error(&with_manifest(&good, &newer)).starts_with("artifact: manifest version 9 is unknown"));
+    let newer = encode_manifest(&Manifest { version: 99, ..manifest }).unwrap();
+    assert!(error(&with_manifest(&good, &newer)).starts_with("artifact: manifest version 99 is unknown"));
     assert!(
         error(&with_manifest(&good, &[&encode_manifest(open(&good).unwrap().manifest()).unwrap()[..], &[0]].concat()))
             .contains("1 bytes too many")

@@ -17,7 +17,7 @@ use winze_runtime::{
 
 /// Writes the library to `out` and its header beside it.
 pub fn write(artifact: &Path, out: &Path) -> Result<(), CompileError> {
-    let reader = Reader::open(artifact, &OpenOptions::default())?;
+    let reader = Reader::open(artifact, &OpenOptions::whole())?;
     let [variant] = &reader.manifest().variants[..] else {
         return Err(CompileError::Usage("--emit static-lib takes one --target".into()));
     };

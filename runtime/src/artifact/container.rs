@@ -103,7 +103,7 @@ fn header_checksum(header: &[u8], table: &[u8]) -> u32 {
     hasher.finalize()
 }
 
-fn damaged(what: impl std::fmt::Display) -> Error {
+pub(super) fn damaged(what: impl std::fmt::Display) -> Error {
     Error::Artifact(format!("{what}; the file is damaged or incomplete, compile or copy it again"))
 }
 

@@ -6,7 +6,7 @@ use super::{expr::Expr, program::Program};
 use serde::{Deserialize, Serialize};
 
 /// Version of the manifest, launch-program and kernel-ABI layouts described by these types.
-pub const MANIFEST_VERSION: u32 = 8;
+pub const MANIFEST_VERSION: u32 = 9;
 
 /// Element type of a tensor, as ONNX and the host see it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -159,6 +159,8 @@ pub struct Constant {
     pub bytes: u64,
     /// BLAKE3 of the bytes.
     pub hash: [u8; 32],
+    /// Of the bytes; compared before they are used.
+    pub crc32: u32,
 }
 
 /// Everything compiled for one target.

@@ -1,8 +1,9 @@
-//! A `.wz` file (mapped) or bytes -> a verified manifest and borrowed sections. Everything is checked on opening: offsets, overlaps,
-//! checksums, every index of the manifest. A file that is truncated by others while it is mapped raises SIGBUS, as with any mapping.
+//! A `.wz` file (mapped) or bytes -> a verified manifest and borrowed sections. Everything but the constants is checked on opening: offsets,
+//! overlaps, checksums, every index of the manifest. Constants are checked then or when they are first asked for, never after.
+//! A file that is truncated by others while it is mapped raises SIGBUS, as with any mapping.
 
 use super::{
-    container::{Section, SectionKind, check_section, decode_manifest, parse_sections},
+    container::{Section, SectionKind, check_section, damaged, decode_manifest, parse_sections},
     manifest::{Constant, Manifest},
     verify::verify,
 };
@@ -11,22 +12,38 @@ use crate::{
     memory::AlignedBytes,
 };
 use memmap2::Mmap;
-use std::{fs::File, path::Path};
+use std::{
+    fs::File,
+    path::Path,
+    sync::atomic::{AtomicBool, Ordering},
+};
 
 /// Artifacts that are linked into a program start at multiples of this, as the images in them do in the file.
 pub const LINKED_ALIGNMENT: usize = 4096;
 
-/// What [`Reader`] may leave out.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct OpenOptions {
-    /// Check the checksum of the constants, which reads them all. Worth switching off for files of many gigabytes on trusted storage.
-    pub check_constants: bool,
+/// When the checksums of constants are compared. All else is always checked on opening.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum CheckConstants {
+    /// Each when it is first used, so that opening reads none of them. Damage of what no run uses goes unnoticed.
+    #[default]
+    BeforeUse,
+    /// All of them, which reads the whole file, and what stands between them.
+    OnOpening,
+    /// For trusted storage: damage there gives wrong results.
+    Never,
 }
 
-impl Default for OpenOptions {
-    fn default() -> Self {
-        Self { check_constants: true }
+/// How [`Reader`] opens an artifact.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct OpenOptions {
+    pub check_constants: CheckConstants,
+}
+
+impl OpenOptions {
+    /// Checks the whole file on opening.
+    pub fn whole() -> Self {
+        Self { check_constants: CheckConstants::OnOpening }
     }
 }
 
@@ -37,6 +54,8 @@ pub struct Reader {
     sections: Vec<Section>,
     manifest: Manifest,
     constants: Section,
+    /// Constants that need no check any more.
+    checked: Vec<AtomicBool>,
 }
 
 #[derive(Debug)]
@@ -96,7 +115,7 @@ impl Reader {
         let file = data.bytes();
         let sections = parse_sections(file)?;
         for section in &sections {
-            if section.kind != SectionKind::Constants || options.check_constants {
+            if section.kind != SectionKind::Constants || options.check_constants == CheckConstants::OnOpening {
                 check_section(file, section)?;
             }
         }
@@ -104,7 +123,9 @@ impl Reader {
         let constants = only(SectionKind::Constants);
         let manifest = decode_manifest(&file[only(SectionKind::Manifest).range()])?;
         verify(&manifest, &sections, file)?;
-        Ok(Self { data, sections, manifest, constants })
+        let needs_none = options.check_constants != CheckConstants::BeforeUse;
+        let checked = manifest.constants.iter().map(|_| AtomicBool::new(needs_none)).collect();
+        Ok(Self { data, sections, manifest, constants, checked })
     }
 
     pub fn manifest(&self) -> &Manifest {
@@ -141,20 +162,33 @@ impl Reader {
         matches!(self.data, Data::Linked(_))
     }
 
-    /// Bytes of `manifest().constants[index]`, 64-byte aligned.
+    /// Bytes of `manifest().constants[index]`, 64-byte aligned; an error if they are damaged.
     ///
     /// # Panics
     /// If there is no such constant; numbers in a verified manifest are valid.
-    pub fn constant(&self, index: u32) -> &[u8] {
+    pub fn constant(&self, index: u32) -> Result<&[u8]> {
+        let bytes = self.unchecked(index);
+        let checked = &self.checked[index as usize];
+        // Relaxed: the bytes never change, so whoever sees the flag sees the bytes that were checked.
+        if !checked.load(Ordering::Relaxed) {
+            if crc32fast::hash(bytes) != self.manifest.constants[index as usize].crc32 {
+                return Err(damaged(format_args!("the checksum of constant {index} is wrong")));
+            }
+            checked.store(true, Ordering::Relaxed);
+        }
+        Ok(bytes)
+    }
+
+    fn unchecked(&self, index: u32) -> &[u8] {
         let Constant { offset, bytes, .. } = &self.manifest.constants[index as usize];
         let start = (self.constants.offset + offset) as usize;
         &self.data.bytes()[start..start + *bytes as usize]
     }
 
-    /// Compares every constant with the BLAKE3 hash in the manifest (slower than the checksum that opening checks).
+    /// Compares every constant with the BLAKE3 hash in the manifest (slower than the checksums).
     pub fn check_hashes(&self) -> Result<()> {
         for (index, constant) in self.manifest.constants.iter().enumerate() {
-            if *blake3::hash(self.constant(index as u32)).as_bytes() != constant.hash {
+            if *blake3::hash(self.unchecked(index as u32)).as_bytes() != constant.hash {
                 return Err(Error::Artifact(format!("the hash of constant {index} is wrong; compile or copy the file again")));
             }
         }

@@ -29,7 +29,8 @@ pub struct Writer {
     path: PathBuf,
     temporary: Option<PathBuf>,
     constants: Vec<Constant>,
-    by_hash: HashMap<[u8; 32], (u64, u64)>,
+    /// A constant of each content.
+    by_hash: HashMap<[u8; 32], usize>,
     /// Bytes of the constants section so far.
     length: u64,
     crc: crc32fast::Hasher,
@@ -40,7 +41,7 @@ pub struct Writer {
 /// Counts, hashes and checksums what a constant's producer writes.
 struct Tap<'a> {
     out: &'a mut BufWriter<File>,
-    crc: &'a mut crc32fast::Hasher,
+    crc: crc32fast::Hasher,
     hash: blake3::Hasher,
     bytes: u64,
 }
@@ -97,8 +98,8 @@ impl Writer {
     pub fn constant(&mut self, storage: ElementType, dims: &[u64], bytes: &[u8]) -> Result<u32> {
         self.check_size(storage, dims, bytes.len() as u64)?;
         let hash = *blake3::hash(bytes).as_bytes();
-        if let Some(&(offset, length)) = self.by_hash.get(&hash) {
-            return Ok(self.entry(storage, dims, offset, length, hash));
+        if let Some(&same) = self.by_hash.get(&hash) {
+            return Ok(self.entry(Constant { storage, dims: dims.to_vec(), ..self.constants[same].clone() }));
         }
         self.constant_from(storage, dims, |out| out.write_all(bytes))
     }
@@ -111,25 +112,26 @@ impl Writer {
         produce: impl FnOnce(&mut dyn Write) -> io::Result<()>,
     ) -> Result<u32> {
         let failed = self.failed();
-        let (start, crc) = (self.length, self.crc.clone());
+        let start = self.length;
         let padding = [0; ALIGNMENT];
         let padding = &padding[..(start.next_multiple_of(ALIGNMENT as u64) - start) as usize];
         self.out.write_all(padding).map_err(&failed)?;
-        self.crc.update(padding);
         let offset = start + padding.len() as u64;
-        let mut tap = Tap { out: &mut self.out, crc: &mut self.crc, hash: blake3::Hasher::new(), bytes: 0 };
+        let mut tap = Tap { out: &mut self.out, crc: crc32fast::Hasher::new(), hash: blake3::Hasher::new(), bytes: 0 };
         produce(&mut tap).map_err(&failed)?;
-        let (hash, bytes) = (*tap.hash.finalize().as_bytes(), tap.bytes);
+        let (hash, crc, bytes) = (*tap.hash.finalize().as_bytes(), tap.crc, tap.bytes);
         self.check_size(storage, dims, bytes)?;
-        if let Some(&(offset, length)) = self.by_hash.get(&hash) {
+        if let Some(&same) = self.by_hash.get(&hash) {
             // Known bytes: take them back.
-            self.crc = crc;
             self.out.seek(SeekFrom::Start(PAGE + start)).map_err(&failed)?;
-            return Ok(self.entry(storage, dims, offset, length, hash));
+            return Ok(self.entry(Constant { storage, dims: dims.to_vec(), ..self.constants[same].clone() }));
         }
+        self.crc.update(padding);
+        self.crc.combine(&crc);
         self.length = offset + bytes;
-        self.by_hash.insert(hash, (offset, bytes));
-        Ok(self.entry(storage, dims, offset, bytes, hash))
+        let index = self.entry(Constant { storage, dims: dims.to_vec(), offset, bytes, hash, crc32: crc.finalize() });
+        self.by_hash.insert(hash, index as usize);
+        Ok(index)
     }
 
     fn check_size(&self, storage: ElementType, dims: &[u64], bytes: u64) -> Result<()> {
@@ -140,8 +142,7 @@ impl Writer {
         Ok(())
     }
 
-    fn entry(&mut self, storage: ElementType, dims: &[u64], offset: u64, bytes: u64, hash: [u8; 32]) -> u32 {
-        let constant = Constant { storage, dims: dims.to_vec(), offset, bytes, hash };
+    fn entry(&mut self, constant: Constant) -> u32 {
         let known = self.constants.iter().position(|c| *c == constant);
         known.unwrap_or_else(|| {
             self.constants.push(constant);

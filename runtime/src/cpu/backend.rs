@@ -81,14 +81,14 @@ impl CpuBackend {
         &self.program.manifest().variants[self.variant as usize]
     }
 
-    fn pointer(&mut self, region: Region) -> *mut u8 {
+    fn pointer(&mut self, region: Region) -> Result<*mut u8> {
         let start = match region.location {
             Location::Input(port) => self.inputs[port as usize].data.cast_mut(),
             Location::Output(port) => self.outputs[port as usize].data,
-            Location::Constant(constant) => self.program.reader().constant(constant).as_ptr().cast_mut(),
+            Location::Constant(constant) => self.program.reader().constant(constant)?.as_ptr().cast_mut(),
             Location::Arena => self.arena.as_mut_ptr(),
         };
-        start.wrapping_add(region.offset as usize)
+        Ok(start.wrapping_add(region.offset as usize))
     }
 
     fn grow_workspaces(&mut self, bytes: u64) -> Result<()> {
@@ -129,7 +129,7 @@ impl Backend for CpuBackend {
         self.grow_workspaces(command.workspace)?;
         self.pointers.clear();
         for region in command.buffers {
-            let pointer = self.pointer(*region);
+            let pointer = self.pointer(*region)?;
             self.pointers.push(pointer.cast());
         }
         let cancel = self.cancel.as_deref();
@@ -183,14 +183,14 @@ impl Backend for CpuBackend {
     }
 
     fn copy(&mut self, command: &CopyCommand) -> Result<()> {
-        let (src, dst) = (self.pointer(command.src), self.pointer(command.dst));
+        let (src, dst) = (self.pointer(command.src)?, self.pointer(command.dst)?);
         // SAFETY: both regions are inside their places and of this length; they may overlap.
         unsafe { dst.copy_from(src, command.src.bytes as usize) };
         Ok(())
     }
 
     fn write(&mut self, region: Region, bytes: &[u8]) -> Result<()> {
-        let dst = self.pointer(region);
+        let dst = self.pointer(region)?;
         // SAFETY: the region holds at least these bytes.
         unsafe { dst.copy_from(bytes.as_ptr(), bytes.len()) };
         Ok(())
@@ -201,7 +201,7 @@ impl Backend for CpuBackend {
     }
 
     fn read(&mut self, region: Region, into: &mut [u8]) -> Result<()> {
-        let src = self.pointer(region);
+        let src = self.pointer(region)?;
         // SAFETY: the region holds at least these bytes.
         unsafe { into.as_mut_ptr().copy_from(src, into.len()) };
         Ok(())
@@ -210,12 +210,12 @@ impl Backend for CpuBackend {
     fn call_host(&mut self, regions: &[Region], call: &mut dyn FnMut(&[HostRegion]) -> Result<()>) -> Result<()> {
         let mut host = std::mem::take(&mut self.regions);
         host.clear();
-        host.extend(regions.iter().map(|region| HostRegion {
-            data: self.pointer(*region),
-            bytes: region.bytes as usize,
-            writable: matches!(region.location, Location::Output(_) | Location::Arena),
-        }));
-        let result = call(&host);
+        let resolved = regions.iter().try_for_each(|region| {
+            let writable = matches!(region.location, Location::Output(_) | Location::Arena);
+            host.push(HostRegion { data: self.pointer(*region)?, bytes: region.bytes as usize, writable });
+            Ok(())
+        });
+        let result = resolved.and_then(|()| call(&host));
         self.regions = host;
         result
     }

@@ -82,7 +82,7 @@ impl Loaded {
         for (index, place) in &self.places {
             let block = &self.blocks[place.block as usize];
             let mut offset = place.offset;
-            for piece in program.reader().constant(*index).chunks(PIECE as usize) {
+            for piece in program.reader().constant(*index)?.chunks(PIECE as usize) {
                 let target = match (block.mapped(), &transfer) {
                     // SAFETY: the place lies inside the block.
                     (Some(block), _) => unsafe { block.add(offset as usize) },
