@@ -14,7 +14,7 @@ use crate::{
     },
 };
 use clap::{Args, Parser, Subcommand};
-use std::{io::Write, path::PathBuf, process::ExitCode};
+use std::{ffi::OsString, io::Write, path::PathBuf, process::ExitCode};
 use winze_mlir::melior::dialect::DialectRegistry;
 
 /// Adds dialects to a registry, and ops and passes to the process.
@@ -45,6 +45,9 @@ enum Command {
     /// List the targets
     #[command(after_help = "Examples:\n  winze targets")]
     Targets,
+    /// For each line of stdin, the words of a `compile` command between tabs: compile, and answer with the exit code in a line on stdout
+    #[command(hide = true)]
+    Batch,
 }
 
 #[derive(Args)]
@@ -152,13 +155,17 @@ struct CheckArguments {
 /// The whole program; the exit codes are 0 ok, 1 failed, 2 bad arguments, 3 unsupported.
 pub fn main_with(extensions: &[Extension]) -> ExitCode {
     context::extend(extensions);
-    let cli = match Cli::try_parse() {
+    ExitCode::from(execute(std::env::args_os()))
+}
+
+/// Runs one command line, whose failure is on stderr already when its exit code is returned.
+fn execute(words: impl IntoIterator<Item = OsString>) -> u8 {
+    let cli = match Cli::try_parse_from(words) {
         Ok(cli) => cli,
         Err(error) => {
-            let code = if error.use_stderr() { 2 } else { 0 };
             // Nothing can be done when the terminal is gone.
             let _ = error.print();
-            return ExitCode::from(code);
+            return if error.use_stderr() { 2 } else { 0 };
         }
     };
     let result = std::panic::catch_unwind(|| run(cli.command)).unwrap_or_else(|_| Err(CompileError::internal("the compiler panicked")));
@@ -169,12 +176,12 @@ pub fn main_with(extensions: &[Extension]) -> ExitCode {
                 CompileError::Unsupported(lines) => lines.iter().for_each(|line| eprintln!("{line}")),
                 other => eprintln!("error: {other}"),
             }
-            ExitCode::from(error.exit_code() as u8)
+            error.exit_code()
         }
     }
 }
 
-fn run(command: Command) -> Result<ExitCode, CompileError> {
+fn run(command: Command) -> Result<u8, CompileError> {
     match command {
         Command::Compile(arguments) => {
             report_crashes();
@@ -186,7 +193,7 @@ fn run(command: Command) -> Result<ExitCode, CompileError> {
         }
         Command::Opt { words } => {
             let code = winze_mlir::tools::opt_main("winze opt", &words, &context::registry());
-            return Ok(ExitCode::from(u8::from(code != 0)));
+            return Ok(u8::from(code != 0));
         }
         Command::Passes => {
             context::register_passes();
@@ -195,8 +202,15 @@ fn run(command: Command) -> Result<ExitCode, CompileError> {
             }
         }
         Command::Targets => Target::names().iter().for_each(|name| say(name)),
+        Command::Batch => {
+            for line in std::io::stdin().lines() {
+                let line = line.map_err(|error| CompileError::failed(format!("batch: stdin: {error}")))?;
+                let words = ["winze-compiler", "compile"].into_iter().chain(line.split('\t')).map(OsString::from);
+                say(&execute(words).to_string());
+            }
+        }
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(0)
 }
 
 /// The kernels of all files; those that come first count first.
@@ -283,7 +297,7 @@ fn compile_command(mut arguments: CompileArguments) -> Result<(), CompileError> 
 }
 
 /// Import finds what no target supports; compiling without writing finds what one target lacks.
-fn check(arguments: CheckArguments) -> Result<ExitCode, CompileError> {
+fn check(arguments: CheckArguments) -> Result<u8, CompileError> {
     let targets = or_native(arguments.targets.clone())?;
     let import = ImportOptions {
         dims: arguments.dims.clone(),
@@ -324,7 +338,7 @@ fn check(arguments: CheckArguments) -> Result<ExitCode, CompileError> {
             gaps.iter().for_each(|reason| eprintln!("{reason} [target {target}]"));
         }
     }
-    Ok(ExitCode::from(if supported { 0 } else { 3 }))
+    Ok(if supported { 0 } else { 3 })
 }
 
 /// A line on stdout. A reader that goes away is no failure.

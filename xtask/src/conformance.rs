@@ -1,19 +1,22 @@
 //! ONNX's own cases, and trained models -> pass, unsupported or failure of each on one device, and docs/coverage.md.
 //!
-//! The cases come from the onnx package and from packages with models, all at pinned versions, installed and kept under target/conformance. Every case is a
-//! process of its own with a time limit, so that none can end the others. Known misses stand in xtask/misses-DEVICE.txt, which may only shrink.
+//! The cases come from the onnx package and from packages with models, all at pinned versions, installed and kept under target/conformance. A compiler per
+//! core compiles one case after the other in its process and is replaced when it crashes or hangs; what it made is run by a `winze run` each. So a
+//! case can end none but itself. Known misses stand in xtask/misses-DEVICE.txt, which may only shrink.
 
 use crate::{Result, process, root};
 use std::{
     collections::BTreeMap,
     fmt::{self, Write},
     fs::{self, File},
+    io::{self, BufRead, BufReader},
     os::unix::process::CommandExt,
     path::{Path, PathBuf},
-    process::{Child, Command, ExitStatus, Stdio},
+    process::{Child, Command, Stdio},
     sync::{
         Mutex,
         atomic::{AtomicUsize, Ordering},
+        mpsc::{Receiver, RecvTimeoutError, channel},
     },
     time::{Duration, Instant},
 };
@@ -67,10 +70,10 @@ pub fn run(device: &str, filter: &str) -> Result<()> {
     if wanted.is_empty() {
         return Err(format!("conformance: no case has \"{filter}\" in its name"));
     }
-    let winze = target.join("debug/winze");
-    let verdicts = judge(&wanted, |case| verdict(&winze, &folder.join("cases"), case, device));
-
     let kind = device.split(':').next().unwrap_or(device);
+    let place = |index| Bench::new(&target.join("debug"), &folder, device, index);
+    let verdicts = judge(&wanted, place, |bench, case| bench.verdict(case));
+
     let known = read_misses(kind)?;
     let mut found = Misses::new();
     for (case, verdict) in wanted.iter().zip(&verdicts) {
@@ -170,17 +173,19 @@ fn parse(line: &str) -> Option<Case> {
     })
 }
 
-/// Judges on all cores, in order.
-fn judge(cases: &[&Case], judge: impl Fn(&Case) -> Verdict + Sync) -> Vec<Verdict> {
+/// Judges on all cores, each with a place of its own, in order.
+fn judge<P>(cases: &[&Case], place: impl Fn(usize) -> P + Sync, judge: impl Fn(&mut P, &Case) -> Verdict + Sync) -> Vec<Verdict> {
     let (next, slots) = (AtomicUsize::new(0), Mutex::new(vec![Ok(()); cases.len()]));
     std::thread::scope(|scope| {
-        for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {
-            scope.spawn(|| {
+        for core in 0..std::thread::available_parallelism().map_or(1, usize::from) {
+            let (next, slots, place, judge) = (&next, &slots, &place, &judge);
+            scope.spawn(move || {
+                let mut place = place(core);
                 while let Some((index, case)) = {
                     let index = next.fetch_add(1, Ordering::Relaxed);
                     cases.get(index).map(|case| (index, case))
                 } {
-                    let verdict = judge(case);
+                    let verdict = judge(&mut place, case);
                     slots.lock().unwrap_or_else(|poisoned| poisoned.into_inner())[index] = verdict;
                     if (index + 1).is_multiple_of(100) {
                         eprintln!("{} of {}", index + 1, cases.len());
@@ -192,61 +197,154 @@ fn judge(cases: &[&Case], judge: impl Fn(&Case) -> Verdict + Sync) -> Vec<Verdic
     slots.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner())
 }
 
-fn verdict(winze: &Path, cases: &Path, case: &Case, device: &str) -> Verdict {
-    let (inputs, outputs) = case.counts.ok_or_else(|| (Miss::Unsupported, "values that are no numeric tensors".to_owned()))?;
-    let folder = cases.join(&case.name);
-    let files = |kind: &str, count: usize| (0..count).map(|i| folder.join(format!("{kind}_{i}.npy"))).collect::<Vec<PathBuf>>();
-    let mut command = Command::new(winze);
-    command.args(["--quiet", "run"]).arg(folder.join("model.onnx")).args([
-        "--no-cache",
-        "--jobs",
-        "1",
-        "--threads",
-        "1",
-        "--device",
-        device,
-    ]);
-    if device != "cpu" {
-        command.arg("--require-device");
-    }
-    if inputs > 0 {
-        command.arg("--input").args(files("input", inputs));
-    }
-    if outputs > 0 {
-        command.arg("--expect").args(files("output", outputs));
-        for (flag, value) in ["--rtol", "--atol"].iter().zip(&case.tolerance) {
-            value.iter().for_each(|value| _ = command.args([flag, value.as_str()]));
+/// How a command ended.
+#[derive(Debug, PartialEq, Eq)]
+enum End {
+    Code(i32),
+    /// By a signal, or without an answer.
+    Crash(String),
+    TooLong,
+}
+
+/// Where one core compiles and runs cases.
+struct Bench {
+    programs: PathBuf,
+    cases: PathBuf,
+    device: String,
+    /// What is compiled, and what the commands say about it.
+    artifact: PathBuf,
+    messages: PathBuf,
+    compiler: Option<Compiler>,
+}
+
+impl Drop for Bench {
+    fn drop(&mut self) {
+        for file in [&self.artifact, &self.messages] {
+            // There is none if nothing was compiled.
+            let _ = fs::remove_file(file);
         }
-    }
-    let messages = folder.join(format!("messages-{}.txt", device.replace(['/', ' '], "-")));
-    let failed = |why: &dyn fmt::Display| (Miss::Fails, why.to_string());
-    let status = File::create(&messages).and_then(|file| run_for(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(file), LIMIT));
-    let status = status.map_err(|error| failed(&format!("cannot run {}: {error}", winze.display())))?;
-    let Some(status) = status else { return Err(failed(&format!("took longer than {} s", LIMIT.as_secs()))) };
-    let text = fs::read(&messages).unwrap_or_default();
-    let text = String::from_utf8_lossy(&text);
-    let line = text.lines().find(|line| !line.trim().is_empty()).unwrap_or("no message").to_owned();
-    match status.code() {
-        Some(0) => Ok(()),
-        Some(3) => Err((Miss::Unsupported, line)),
-        _ => Err(failed(&format!("{status}: {line}"))),
     }
 }
 
-/// `None` if the command was ended, with all that it started, because it took too long.
-fn run_for(command: &mut Command, limit: Duration) -> std::io::Result<Option<ExitStatus>> {
+impl Bench {
+    fn new(programs: &Path, folder: &Path, device: &str, core: usize) -> Self {
+        let own = |suffix: &str| folder.join(format!("{}-{core}.{suffix}", std::process::id()));
+        let (artifact, messages, cases) = (own("wz"), own("txt"), folder.join("cases"));
+        Self { programs: programs.to_owned(), cases, device: device.to_owned(), artifact, messages, compiler: None }
+    }
+
+    fn verdict(&mut self, case: &Case) -> Verdict {
+        let (inputs, outputs) = case.counts.ok_or_else(|| (Miss::Unsupported, "values that are no numeric tensors".to_owned()))?;
+        let folder = self.cases.join(&case.name);
+        let files = |kind: &str, count: usize| (0..count).map(|i| folder.join(format!("{kind}_{i}.npy"))).collect::<Vec<PathBuf>>();
+        let (inputs, outputs) = (files("input", inputs), files("output", outputs));
+        let end = self.compile(&folder.join("model.onnx"), &inputs);
+        self.check(end)?;
+        let mut command = Command::new(self.programs.join("winze"));
+        command.args(["--quiet", "run"]).arg(&self.artifact).args(["--threads", "1", "--device", &self.device]);
+        if self.device != "cpu" {
+            command.arg("--require-device");
+        }
+        if !inputs.is_empty() {
+            command.arg("--input").args(inputs);
+        }
+        if !outputs.is_empty() {
+            command.arg("--expect").args(outputs);
+            for (flag, value) in ["--rtol", "--atol"].iter().zip(&case.tolerance) {
+                value.iter().for_each(|value| _ = command.args([flag, value.as_str()]));
+            }
+        }
+        let messages = File::create(&self.messages);
+        let end = messages.and_then(|file| run_for(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(file), LIMIT));
+        self.check(end)
+    }
+
+    fn check(&self, end: io::Result<End>) -> Verdict {
+        let text = fs::read(&self.messages).unwrap_or_default();
+        let text = String::from_utf8_lossy(&text);
+        let line = text.lines().find(|line| !line.trim().is_empty()).unwrap_or("no message");
+        match end {
+            Ok(End::Code(0)) => Ok(()),
+            Ok(End::Code(3)) => Err((Miss::Unsupported, line.to_owned())),
+            Ok(End::Code(code)) => Err((Miss::Fails, format!("exit code {code}: {line}"))),
+            Ok(End::Crash(how)) => Err((Miss::Fails, format!("{how}: {line}"))),
+            Ok(End::TooLong) => Err((Miss::Fails, format!("took longer than {} s", LIMIT.as_secs()))),
+            Err(error) => Err((Miss::Fails, format!("cannot run {}: {error}", self.programs.display()))),
+        }
+    }
+
+    /// As `winze run MODEL` compiles.
+    fn compile(&mut self, model: &Path, inputs: &[PathBuf]) -> io::Result<End> {
+        let target = self.device.split(':').next().unwrap_or_default();
+        let text = |path: &Path| path.to_string_lossy().into_owned();
+        let (model, artifact) = (text(model), text(&self.artifact));
+        let mut words: Vec<String> =
+            [&model, "-o", &artifact, "--target", target, "--no-cache", "--quiet", "--jobs", "1"].map(str::to_owned).into();
+        inputs.iter().for_each(|input| words.extend(["--input".into(), text(input)]));
+        let mut compiler = match self.compiler.take() {
+            Some(compiler) => compiler,
+            None => Compiler::start(&self.programs.join("winze-compiler"), &self.messages)?,
+        };
+        let end = compiler.compile(&words, &self.messages)?;
+        if matches!(end, End::Code(_)) {
+            self.compiler = Some(compiler);
+        }
+        Ok(end)
+    }
+}
+
+/// A process that compiles whatever it is asked for, until it crashes. Ended when dropped.
+struct Compiler {
+    process: Child,
+    answers: Receiver<String>,
+}
+
+impl Drop for Compiler {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+impl Compiler {
+    /// What it says goes to the end of `messages`.
+    fn start(program: &Path, messages: &Path) -> io::Result<Self> {
+        let messages = File::options().append(true).create(true).open(messages)?;
+        let mut command = Command::new(program);
+        let mut process = command.arg("batch").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(messages).spawn()?;
+        let (send, answers) = channel();
+        let lines = BufReader::new(process.stdout.take().expect("it was just piped")).lines();
+        std::thread::spawn(move || lines.map_while(std::result::Result::ok).try_for_each(|line| send.send(line)));
+        Ok(Self { process, answers })
+    }
+
+    /// Afterwards `messages` holds what was said about this compilation.
+    fn compile(&mut self, words: &[String], messages: &Path) -> io::Result<End> {
+        File::options().write(true).open(messages)?.set_len(0)?;
+        let line = words.join("\t") + "\n";
+        let asked = io::Write::write_all(self.process.stdin.as_mut().expect("it was piped"), line.as_bytes());
+        match asked.map_err(|_| RecvTimeoutError::Disconnected).and_then(|()| self.answers.recv_timeout(LIMIT)) {
+            Ok(code) => code.parse().map(End::Code).map_err(|_| io::Error::other(format!("\"{code}\" is no exit code"))),
+            Err(RecvTimeoutError::Timeout) => Ok(End::TooLong),
+            Err(RecvTimeoutError::Disconnected) => Ok(End::Crash(format!("the compiler ended with {}", self.process.wait()?))),
+        }
+    }
+}
+
+/// Runs a command, which is ended with all that it started if it takes too long.
+fn run_for(command: &mut Command, limit: Duration) -> io::Result<End> {
     let mut child: Child = command.process_group(0).spawn()?;
     let started = Instant::now();
     loop {
         if let Some(status) = child.try_wait()? {
-            return Ok(Some(status));
+            return Ok(status.code().map_or_else(|| End::Crash(status.to_string()), End::Code));
         }
         if started.elapsed() > limit {
             process::succeeds(Command::new("kill").args(["-KILL", "--", &format!("-{}", child.id())]));
             child.wait()?;
-            return Ok(None);
+            return Ok(End::TooLong);
         }
-        std::thread::sleep(Duration::from_millis(5));
+        std::thread::sleep(Duration::from_millis(1));
     }
 }
 
@@ -314,7 +412,7 @@ mod tests {
         assert_eq!(parse("test_abs Abs 1"), None);
         let cases: Vec<&Case> = cases.iter().collect();
         let miss = |case: &Case| Err((Miss::Unsupported, case.name.clone()));
-        let verdicts = judge(&cases, |case| if case.name == "test_abs" { Ok(()) } else { miss(case) });
+        let verdicts = judge(&cases, |_| (), |(), case| if case.name == "test_abs" { Ok(()) } else { miss(case) });
         assert_eq!((&verdicts[0], &verdicts[2]), (&Ok(()), &miss(cases[2])));
     }
 
@@ -342,7 +440,28 @@ mod tests {
     #[test]
     fn ends_what_does_not_end() {
         let run = |script: &str, limit| run_for(Command::new("sh").args(["-c", script]), limit).unwrap();
-        assert_eq!(run("sleep 600 & wait", Duration::from_millis(50)), None);
-        assert_eq!(run("exit 3", Duration::from_secs(60)).and_then(|status| status.code()), Some(3));
+        assert_eq!(run("sleep 600 & wait", Duration::from_millis(50)), End::TooLong);
+        assert_eq!(run("exit 3", Duration::from_secs(60)), End::Code(3));
+        assert!(matches!(run("kill -SEGV $$", Duration::from_secs(60)), End::Crash(_)));
+    }
+
+    #[test]
+    fn a_compiler_that_crashes_is_replaced() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = std::env::temp_dir().join(format!("winze-conformance-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        let program = folder.join("winze-compiler");
+        let script = "#!/bin/sh\nwhile read -r line; do case $line in *test_abs/*) echo it hurts >&2; exit 9;; *) echo a reason >&2; echo 3;; esac; done\n";
+        fs::write(&program, script).unwrap();
+        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+        let mut bench = Bench::new(&folder, &folder, "cpu", 0);
+        let cases = cases();
+        let crash = Err((Miss::Fails, "the compiler ended with exit status: 9: it hurts".to_owned()));
+        let refusal = Err((Miss::Unsupported, "a reason".to_owned()));
+        let verdicts = [0, 1, 1, 0, 3].map(|case| bench.verdict(&cases[case]));
+        assert_eq!(verdicts, [crash.clone(), refusal.clone(), refusal.clone(), crash, refusal]);
+        drop(bench);
+        fs::remove_file(&program).unwrap();
+        fs::remove_dir(&folder).unwrap();
     }
 }

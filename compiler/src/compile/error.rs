@@ -25,7 +25,7 @@ impl CompileError {
         Self::Failed(format!("internal error: {message}; this is a fault of the compiler, please report it"))
     }
 
-    pub fn exit_code(&self) -> i32 {
+    pub fn exit_code(&self) -> u8 {
         match self {
             Self::Usage(_) => 2,
             Self::Unsupported(_) => 3,

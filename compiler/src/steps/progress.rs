@@ -61,6 +61,9 @@ pub fn report(reporting: Reporting) -> Result<Reports, String> {
     } else {
         LevelFilter::OFF
     };
+    if level == LevelFilter::OFF {
+        return Ok(Reports { _trace: None, bar: None });
+    }
     let shown = bar.clone().map(Shown);
     let registry = tracing_subscriber::registry().with(level).with(Labelled).with(chrome).with(lines).with(shown);
     tracing::subscriber::set_global_default(registry).map_err(|e| format!("trace: {e}"))?;
