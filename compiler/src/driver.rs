@@ -6,7 +6,9 @@ use crate::{
     cache::{Cache, Key},
     compile::{CompileError, CompileOptions, Emit, Target, compile, static_library},
     context,
-    import::{Declaration, DimSetting, ImportOptions, SizeSetting, Specialization, ValueSetting, import_onnx, read_declarations},
+    import::{
+        Declaration, DimSetting, ImportOptions, SizeSetting, Specialization, Unsupported, ValueSetting, import_onnx, read_declarations,
+    },
     stage::Stage,
     steps::{
         self,
@@ -128,7 +130,9 @@ struct CompileArguments {
   winze check model.onnx
   winze check model.onnx --target cpu --target vulkan --json
 
---json prints {\"supported\": BOOL, \"targets\": [{\"target\": NAME, \"supported\": BOOL, \"gaps\": [REASON, ...]}, ...]}.
+Each gap is a line `unsupported: <op> at <node>: <why> [operator set N, target T]` on stderr.
+--json prints {\"supported\": BOOL, \"targets\": [{\"target\": NAME, \"supported\": BOOL, \"gaps\": [GAP, ...]}, ...]} with
+GAP = {\"op\": NAME, \"opset\": N or null, \"node\": NAME, \"why\": TEXT}.
 Exit codes: 0 every target supports the model, 3 one does not.")]
 struct CheckArguments {
     /// The model: .onnx or .mlir
@@ -173,7 +177,7 @@ fn execute(words: impl IntoIterator<Item = OsString>) -> u8 {
         Ok(code) => code,
         Err(error) => {
             match &error {
-                CompileError::Unsupported(lines) => lines.iter().for_each(|line| eprintln!("{line}")),
+                CompileError::Unsupported(_) => eprintln!("{error}"),
                 other => eprintln!("error: {other}"),
             }
             error.exit_code()
@@ -308,7 +312,7 @@ fn check(arguments: CheckArguments) -> Result<u8, CompileError> {
     };
     let gaps_of = |result: Result<(), CompileError>| match result {
         Ok(()) => Ok(vec![]),
-        Err(CompileError::Unsupported(lines)) => Ok(lines),
+        Err(CompileError::Unsupported(gaps)) => Ok(gaps),
         Err(other) => Err(other),
     };
     let everywhere = if arguments.model.extension().is_some_and(|extension| extension == "mlir") {
@@ -317,7 +321,7 @@ fn check(arguments: CheckArguments) -> Result<u8, CompileError> {
         let options = import.clone();
         gaps_of(import_onnx(&context::new_context(), &arguments.model, &options).map(|_| ()).map_err(CompileError::from))?
     };
-    let gaps = targets.into_iter().map(|target| -> Result<(String, Vec<String>), CompileError> {
+    let gaps = targets.into_iter().map(|target| -> Result<(String, Vec<Unsupported>), CompileError> {
         let name = target.to_string();
         if !everywhere.is_empty() {
             return Ok((name, everywhere.clone()));
@@ -331,11 +335,14 @@ fn check(arguments: CheckArguments) -> Result<u8, CompileError> {
         let targets: Vec<_> =
             gaps.iter().map(|(target, gaps)| serde_json::json!({ "target": target, "supported": gaps.is_empty(), "gaps": gaps })).collect();
         say(&serde_json::json!({ "supported": supported, "targets": targets }).to_string());
-    } else if !everywhere.is_empty() {
-        everywhere.iter().for_each(|reason| eprintln!("{reason}"));
     } else {
-        for (target, gaps) in &gaps {
-            gaps.iter().for_each(|reason| eprintln!("{reason} [target {target}]"));
+        let line = |gap: &Unsupported, where_: &str| {
+            let opset = gap.opset.map_or_else(String::new, |version| format!("operator set {version}, "));
+            eprintln!("{gap} [{opset}{where_}]");
+        };
+        everywhere.iter().for_each(|gap| line(gap, "every target"));
+        for (target, gaps) in gaps.iter().filter(|_| everywhere.is_empty()) {
+            gaps.iter().for_each(|gap| line(gap, &format!("target {target}")));
         }
     }
     Ok(if supported { 0 } else { 3 })

@@ -1,6 +1,6 @@
 //! Why a model was not compiled, with the exit code of the command.
 
-use crate::import::ImportError;
+use crate::import::{ImportError, Unsupported};
 
 #[derive(Debug, thiserror::Error)]
 pub enum CompileError {
@@ -8,8 +8,8 @@ pub enum CompileError {
     #[error("{0}")]
     Usage(String),
     /// What the model needs and Winze lacks, a line each; exit code 3.
-    #[error("{}", .0.join("\n"))]
-    Unsupported(Vec<String>),
+    #[error("{}", .0.iter().map(Unsupported::to_string).collect::<Vec<_>>().join("\n"))]
+    Unsupported(Vec<Unsupported>),
     /// Anything else; exit code 1.
     #[error("{0}")]
     Failed(String),
@@ -37,7 +37,7 @@ impl CompileError {
 impl From<ImportError> for CompileError {
     fn from(error: ImportError) -> Self {
         match error {
-            ImportError::Unsupported(reasons) => Self::Unsupported(reasons.iter().map(ToString::to_string).collect()),
+            ImportError::Unsupported(reasons) => Self::Unsupported(reasons),
             invalid => Self::Failed(invalid.to_string()),
         }
     }

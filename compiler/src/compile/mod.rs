@@ -18,7 +18,7 @@ use crate::{
     constants::ConstantStore,
     context::new_context,
     graph::bind_state::{mark_bindings, state_copies},
-    import::{ImportOptions, import_onnx},
+    import::{ImportOptions, Unsupported, import_onnx},
     kernel_unit::KernelUnit,
     kernels::outline_kernels::outline_kernels,
     linalg::lower_kernels,
@@ -94,9 +94,9 @@ fn compile_stages(model: &Path, out: Option<&Path>, options: &CompileOptions, du
     {
         if matches!(target, Target::Vulkan(_)) {
             let (output, input) = (&state.output.name, &state.input.name);
-            let why =
-                format!("unsupported: --bind {output}={input} for {target}: states are kept in the memory of CPUs only; use --target cpu");
-            return Err(CompileError::Unsupported(vec![why]));
+            let why = "states are kept in the memory of CPUs only; use --target cpu".into();
+            let (op, node) = (format!("--bind {output}={input}"), target.to_string());
+            return Err(CompileError::Unsupported(vec![Unsupported { op, opset: None, node, why }]));
         }
     }
     let mut writer = out.map(Writer::create).transpose()?;

@@ -3,6 +3,7 @@
 use super::{CompileError, artifact::Compiled};
 use crate::{
     gpu::{self, VulkanProfile, compile_kernels_observed},
+    import::Unsupported,
     kernel_unit::{KernelUnit, StageObserver},
     launch::KERNEL_ATTRIBUTE,
 };
@@ -28,8 +29,8 @@ pub fn compile(
     let kernels = match kernels {
         Ok(kernels) if gaps.is_empty() => kernels,
         Ok(_) => return Err(CompileError::Unsupported(gaps)),
-        Err(CompileError::Unsupported(lines)) => {
-            gaps.extend(lines);
+        Err(CompileError::Unsupported(more)) => {
+            gaps.extend(more);
             return Err(CompileError::Unsupported(gaps));
         }
         Err(other) => return Err(other),
@@ -59,18 +60,20 @@ pub fn compile(
     Ok(Compiled { kernels, image: modules, features: features.into_iter().collect() })
 }
 
-/// Calls of the user's kernels, a line each: they take memory of the host.
-fn calls(host: &Module) -> Vec<String> {
-    let line = |call: CallExtern| {
-        let nodes = locations::node_names(call.op().location()).join(", ");
-        format!("unsupported: call_extern at {nodes}: the kernel \"{}\" is the user's, and these run on CPU targets only", call.name())
+/// Calls of the user's kernels: they take memory of the host.
+fn calls(host: &Module) -> Vec<Unsupported> {
+    let gap = |call: CallExtern| Unsupported {
+        op: "call_extern".into(),
+        opset: None,
+        node: locations::node_names(call.op().location()).join(", "),
+        why: format!("the kernel \"{}\" is the user's, and these run on CPU targets only", call.name()),
     };
-    walk::named(host.as_operation(), CallExtern::NAME).into_iter().filter_map(CallExtern::cast).map(line).collect()
+    walk::named(host.as_operation(), CallExtern::NAME).into_iter().filter_map(CallExtern::cast).map(gap).collect()
 }
 
-/// What the profile lacks, a line for each use of a kernel that needs it; all messages where anything else went wrong.
+/// What the profile lacks, for each use of a kernel that needs it; all messages where anything else went wrong.
 fn explain(errors: &[gpu::CompileError], host: &Module) -> CompileError {
-    let mut lines = vec![];
+    let mut gaps = vec![];
     for error in errors {
         let gpu::CompileError::Unsupported { kernel, why, .. } = error else {
             return CompileError::Failed(errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"));
@@ -78,10 +81,10 @@ fn explain(errors: &[gpu::CompileError], host: &Module) -> CompileError {
         let is_use = |op: OperationRef| attributes::get::<String>(op, KERNEL_ATTRIBUTE).as_ref() == Some(kernel);
         for kernel in walk::find(host.as_operation(), is_use) {
             let (ops, nodes) = contents(kernel);
-            lines.push(format!("unsupported: {} at {}: {why}", ops.join(", "), nodes.join(", ")));
+            gaps.push(Unsupported { op: ops.join(", "), opset: None, node: nodes.join(", "), why: why.clone() });
         }
     }
-    CompileError::Unsupported(lines)
+    CompileError::Unsupported(gaps)
 }
 
 /// Operators of the graph dialect that a kernel computes, and the model's nodes that they come from, or the places in the file where nodes have no names.

@@ -1,13 +1,18 @@
 //! What import reports: everything unsupported at once, or the first thing that is wrong with the file.
 
+use serde::Serialize;
 use std::fmt;
 use thiserror::Error;
 
-/// Something a model needs that the compiler lacks.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// Something a model needs that the compiler or a target lacks.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Unsupported {
+    /// The operator as in the model, behind its domain if that is not ONNX's; where a target lacks it, ops of the graph dialect.
     pub op: String,
+    /// Version of the operator set that the model takes the operator from, where it is an operator's.
+    pub opset: Option<i64>,
     pub node: String,
+    /// The attribute, element type, extent or value that is missing, and what to do.
     pub why: String,
 }
 

@@ -346,7 +346,7 @@ impl<'p, 'c: 'a, 'a> Importer<'p, 'c, 'a> {
         let opsets: HashMap<&str, i64> = imports.iter().map(|import| (domain(&import.domain), import.version)).collect();
         if let Some(version) = opsets.get("").copied().filter(|version| !(1..=NEWEST_OPSET).contains(version)) {
             let why = format!("the model uses operator set {version}; 1 to {NEWEST_OPSET} are known");
-            self.unsupported.push(Unsupported { op: "opset".into(), node: self.name.into(), why });
+            self.unsupported.push(Unsupported { op: "opset".into(), opset: Some(version), node: self.name.into(), why });
         }
         Ok(opsets)
     }
@@ -354,14 +354,16 @@ impl<'p, 'c: 'a, 'a> Importer<'p, 'c, 'a> {
     fn invalid(&self, failure: Failure, at: &str) -> ImportError {
         match failure {
             Failure::Invalid(what) => ImportError::model(what, at),
-            Failure::Unsupported(why) => ImportError::Unsupported(vec![Unsupported { op: "graph".into(), node: at.into(), why }]),
+            Failure::Unsupported(why) => {
+                ImportError::Unsupported(vec![Unsupported { op: "graph".into(), opset: None, node: at.into(), why }])
+            }
         }
     }
 
-    fn record(&mut self, op: &str, node: String, failure: Failure) -> Result<(), ImportError> {
+    fn record(&mut self, op: &str, opset: Option<i64>, node: String, failure: Failure) -> Result<(), ImportError> {
         match failure {
             Failure::Unsupported(why) => {
-                self.unsupported.push(Unsupported { op: op.into(), node, why });
+                self.unsupported.push(Unsupported { op: op.into(), opset, node, why });
                 Ok(())
             }
             Failure::Invalid(what) => Err(ImportError::model(what, format!("{op} node `{node}`"))),
@@ -376,14 +378,14 @@ impl<'p, 'c: 'a, 'a> Importer<'p, 'c, 'a> {
             match self.constant(tensor, &tensor.name) {
                 Ok(constant) => frame.define(&tensor.name, Some(constant)),
                 Err(failure) => {
-                    self.record("initializer", tensor.name.clone(), failure)?;
+                    self.record("initializer", None, tensor.name.clone(), failure)?;
                     frame.define(&tensor.name, None);
                 }
             }
         }
         for tensor in &graph.sparse_initializer {
             let name = tensor.values.as_ref().map_or("", |values| &values.name);
-            self.record("initializer", name.into(), Failure::Unsupported("sparse tensors".into()))?;
+            self.record("initializer", None, name.into(), Failure::Unsupported("sparse tensors".into()))?;
             frame.define(name, None);
         }
         Ok(())
@@ -405,7 +407,7 @@ impl<'p, 'c: 'a, 'a> Importer<'p, 'c, 'a> {
         };
         let element = match element {
             Ok(element) => element,
-            Err(failure) => return self.record("input", input.name.clone(), failure).map(|()| None),
+            Err(failure) => return self.record("input", None, input.name.clone(), failure).map(|()| None),
         };
         let rank = match (shape, self.plan.offers.get(&input.name)) {
             (Some(shape), _) => Some(shape.dim.len()),
@@ -413,7 +415,7 @@ impl<'p, 'c: 'a, 'a> Importer<'p, 'c, 'a> {
         };
         let Some(rank) = rank else {
             let failure = Failure::Unsupported("an input of unknown rank; export the model with shapes".into());
-            return self.record("input", input.name.clone(), failure).map(|()| None);
+            return self.record("input", None, input.name.clone(), failure).map(|()| None);
         };
         let impossible = |dim: &DimensionProto| matches!(dim.value, Some(DimensionValue::Value(value)) if value < -1);
         if let Some(axis) = shape.and_then(|shape| shape.dim.iter().position(impossible)) {
@@ -498,7 +500,8 @@ impl<'p, 'c: 'a, 'a> Importer<'p, 'c, 'a> {
                 Err(failure) => {
                     if let Some(failure) = failure {
                         let op = if node.domain.is_empty() { node.op_type.clone() } else { format!("{}.{}", node.domain, node.op_type) };
-                        self.record(&op, name.clone(), failure)?;
+                        let opset = frame.opsets.get(domain(&node.domain)).copied();
+                        self.record(&op, opset, name.clone(), failure)?;
                     }
                     vec![]
                 }

@@ -15,7 +15,7 @@ fn everything_unsupported_is_reported_at_once() {
     let context = new_context();
     let Err(ImportError::Unsupported(list)) = import(&context, &simple(nodes, vec![]), &[]) else { panic!("is unsupported") };
     let why = "the operator is not imported yet".to_string();
-    let expected = |op: &str, node: &str| Unsupported { op: op.into(), node: node.into(), why: why.clone() };
+    let expected = |op: &str, node: &str| Unsupported { op: op.into(), opset: Some(21), node: node.into(), why: why.clone() };
     assert_eq!(list, [expected("NoSuchOp", "a_node"), expected("AlsoMissing", "y_node")]);
     assert_eq!(list[0].to_string(), "unsupported: NoSuchOp at a_node: the operator is not imported yet");
 }
