@@ -105,7 +105,7 @@ Examples:
   winze bench model.wz --input a.npy b.npy --device cpu --require-device --runs 100 --json
 
 --json prints one object: load_ms, first_run_ms, median_ms, min_ms, runs, peak_rss_mb, weights_bytes, arena_bytes, device, threads.
-Compiling a model is not part of load_ms.";
+Compiling a model is no part of load_ms; on the CPU weights are read and checked in the first run.";
 
 const INSPECT_HELP: &str = "\
 Examples:

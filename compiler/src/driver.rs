@@ -130,7 +130,7 @@ struct CompileArguments {
   winze check model.onnx
   winze check model.onnx --target cpu --target vulkan --json
 
-Each gap is a line `unsupported: <op> at <node>: <why> [operator set N, target T]` on stderr.
+Prints a verdict per target; each gap is a line `unsupported: <op> at <node>: <why> [operator set N, target T]` on stderr.
 --json prints {\"supported\": BOOL, \"targets\": [{\"target\": NAME, \"supported\": BOOL, \"gaps\": [GAP, ...]}, ...]} with
 GAP = {\"op\": NAME, \"opset\": N or null, \"node\": NAME, \"why\": TEXT}.
 Exit codes: 0 every target supports the model, 3 one does not.")]
@@ -343,6 +343,10 @@ fn check(arguments: CheckArguments) -> Result<u8, CompileError> {
         everywhere.iter().for_each(|gap| line(gap, "every target"));
         for (target, gaps) in gaps.iter().filter(|_| everywhere.is_empty()) {
             gaps.iter().for_each(|gap| line(gap, &format!("target {target}")));
+        }
+        for (target, gaps) in &gaps {
+            let verdict = if gaps.is_empty() { "supported".to_owned() } else { format!("unsupported (gaps: {})", gaps.len()) };
+            say(&format!("{target}: {verdict}"));
         }
     }
     Ok(if supported { 0 } else { 3 })
