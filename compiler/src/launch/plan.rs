@@ -2,7 +2,8 @@
 //!
 //! Sizes are `coefficient * primitive`: buffers with the same primitive (for most models: the batch size, or 1) are packed together, best fit
 //! by decreasing size over the positions where they live; each primitive gets its own part of the arena, one after the other. So every offset is
-//! known before the dims are, and two buffers that live at the same time never share a byte whatever the dims become.
+//! known before the dims are, and two buffers that live at the same time never share a byte whatever the dims become. An image and its halves have one
+//! primitive: sizes are rounded up to the smallest half there is.
 
 use std::collections::BTreeMap;
 use winze_graph::dim::Dim;
@@ -32,8 +33,9 @@ struct Placed {
 /// Plans buffers whose offsets must be multiples of `align` bytes for any value of the symbols.
 pub fn plan(buffers: &[Lifetime], align: i64) -> Plan {
     let mut classes: BTreeMap<Dim, Vec<(usize, i64)>> = BTreeMap::new();
-    for (i, buffer) in buffers.iter().enumerate() {
-        let (coefficient, primitive) = buffer.bytes.factor();
+    let sizes: Vec<Dim> = buffers.iter().map(|buffer| buffer.bytes.clone()).collect();
+    for (i, bytes) in Dim::over_common_factors(&sizes).iter().enumerate() {
+        let (coefficient, primitive) = bytes.factor();
         classes.entry(primitive).or_default().push((i, (coefficient + align - 1) / align * align));
     }
     let mut offsets = vec![Dim::from(0); buffers.len()];
@@ -87,13 +89,29 @@ mod tests {
         assert_eq!(plan(&chain, 64).arena, &batch * &Dim::from(2048));
     }
 
+    #[test]
+    fn an_image_and_its_halves_share_their_place() {
+        let image = Dim::symbol(0);
+        let half = image.ceil_div(&Dim::from(2));
+        let quarter = half.ceil_div(&Dim::from(2));
+        let sizes = [&image * &Dim::from(64), &half * &Dim::from(128), &quarter * &Dim::from(256), &image * &Dim::from(64)];
+        let chain: Vec<Lifetime> = sizes.into_iter().enumerate().map(|(i, bytes)| lifetime(bytes, i, i + 1)).collect();
+        assert_eq!(plan(&chain, 64).arena, &quarter * &Dim::from(512));
+    }
+
     proptest! {
         #[test]
         fn buffers_alive_together_never_overlap(
-            raw in proptest::collection::vec((1i64..5000, 0u32..3, 0usize..30, 0usize..10), 1..60),
+            raw in proptest::collection::vec((1i64..5000, 0u32..5, 0usize..30, 0usize..10), 1..60),
             symbols in proptest::collection::vec(0i64..7, 2),
         ) {
-            let class = |which| if which == 0 { Dim::from(1) } else { Dim::symbol(which - 1) };
+            let half = |dim: Dim| dim.ceil_div(&Dim::from(2));
+            let class = |which| match which {
+                0 => Dim::from(1),
+                1 | 2 => Dim::symbol(which - 1),
+                3 => half(Dim::symbol(0)),
+                _ => half(half(Dim::symbol(0))),
+            };
             let buffers: Vec<Lifetime> = raw
                 .iter()
                 .map(|&(bytes, which, first, length)| lifetime(&class(which) * &Dim::from(bytes), first, first + length))

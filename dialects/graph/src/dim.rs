@@ -4,7 +4,7 @@
 //! written with floor division, exact divisions are carried out. Symbols are at least 0. Refuses affine dims (`d0`): a type has no loops.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fmt,
     ops::{Add, Mul, Sub},
 };
@@ -253,6 +253,35 @@ impl Dim {
         }
     }
 
+    /// Extents no smaller than `dims`, over fewer different factors: where both `x` and `ceildiv(x, k)` are factors of some, `x` becomes
+    /// `k * ceildiv(x, k)`, with the largest such `k`. Those with negative terms stay.
+    pub fn over_common_factors(dims: &[Dim]) -> Vec<Dim> {
+        let factors: BTreeSet<&Atom> = dims.iter().flat_map(|dim| dim.terms.keys().flatten()).collect();
+        let mut coarsest: BTreeMap<&Atom, (i64, &Atom)> = BTreeMap::new();
+        for coarse in &factors {
+            let (mut k, mut atom) = (1_i64, *coarse);
+            while let Some((divisor, finer)) = atom.ceiling_of() {
+                (k, atom) = (k.saturating_mul(divisor), finer);
+                if factors.contains(finer) && coarsest.get(finer).is_none_or(|(known, _)| *known < k) {
+                    coarsest.insert(finer, (k, coarse));
+                }
+            }
+        }
+        let rewrite = |dim: &Dim| {
+            if dim.is_signed() {
+                return dim.clone();
+            }
+            dim.terms.iter().fold(Dim::default(), |sum, (atoms, coefficient)| {
+                let product = atoms.iter().fold(Dim::from(*coefficient), |product, atom| match coarsest.get(atom) {
+                    Some((k, coarse)) => &(&product * &Dim::from(*k)) * &Self::atom((*coarse).clone()),
+                    None => &product * &Self::atom(atom.clone()),
+                });
+                &sum + &product
+            })
+        };
+        dims.iter().map(rewrite).collect()
+    }
+
     /// The extent as an expression over symbols, built the same way every time.
     pub fn to_affine<'c>(&self, context: &'c Context) -> AffineExpr<'c> {
         let constant = |value| AffineExpr::constant(context, value);
@@ -374,6 +403,20 @@ fn remove_all(atoms: &[Atom], divisor: &[Atom]) -> Option<Vec<Atom>> {
         rest.remove(rest.iter().position(|a| a == atom)?);
     }
     Some(rest)
+}
+
+impl Atom {
+    /// `(k, x)` if this is at least `ceildiv(x, k)`.
+    fn ceiling_of(&self) -> Option<(i64, &Atom)> {
+        let Atom::FloorDiv(dividend, divisor) = self else { return None };
+        let k = divisor.as_static().filter(|k| *k > 0)?;
+        let constant = dividend.terms.get(&vec![]).copied().unwrap_or(0);
+        let mut others = dividend.terms.iter().filter(|(atoms, _)| !atoms.is_empty());
+        match (others.next()?, others.next()) {
+            ((atoms, 1), None) if atoms.len() == 1 && constant >= k - 1 => Some((k, &atoms[0])),
+            _ => None,
+        }
+    }
 }
 
 impl Add for &Dim {
