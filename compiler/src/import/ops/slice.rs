@@ -482,27 +482,45 @@ fn pad_axis<'c, 'a>(
     if low.as_static() == Some(0) && high.as_static() == Some(0) {
         return Ok(x.clone());
     }
-    if let (Some(extent), Some(low), Some(high)) = (x.extent(axis), low.as_static(), high.as_static()) {
-        if extent == 0 {
-            return Failure::invalid(format!("mode `{mode}` on an axis without elements"));
-        }
-        // Reflection repeats there and back, without the elements at the ends twice.
-        let period = (2 * (extent - 1)).max(1);
-        let source = |place: i64| match mode {
-            "edge" => place.clamp(0, extent - 1),
-            "wrap" => place.rem_euclid(extent),
-            _ => place.rem_euclid(period).min(period - place.rem_euclid(period)).min(extent - 1),
-        };
-        let places: Vec<i64> = (-low..extent + high).map(source).collect();
-        return take(cx, x, &constants(&places), axis);
+    if x.extent(axis) == Some(0) {
+        return Failure::invalid(format!("mode `{mode}` on an axis without elements"));
     }
     let extent = x.dims()[axis].clone();
     let x = cx.require_at_most(x, &Dim::from(1), &extent, &format!("an axis with elements for the mode `{mode}`"))?;
-    let places = positions(cx, &(&(&extent + low) + high), ElementType::I64)?;
-    let low = cx.extent(low, ElementType::I64)?;
-    let places = cx.binary(Sub::create, &places, &low)?;
-    let source = own_elements(cx, &extent, mode, &places)?;
-    take(cx, &x, &source, axis)
+    // The elements from place `from` on, wherever they stand.
+    let elements = |cx: &mut Cx<'_, '_, 'c, 'a>, from: &Dim, count: &Dim| -> Result<Tensor<'c, 'a>, Failure> {
+        if let (Some(extent), Some(from), Some(count)) = (x.extent(axis), from.as_static(), count.as_static()) {
+            // Reflection repeats there and back, without the elements at the ends twice.
+            let period = (2 * (extent - 1)).max(1);
+            let source = |place: i64| match mode {
+                "edge" => place.clamp(0, extent - 1),
+                "wrap" => place.rem_euclid(extent),
+                _ => place.rem_euclid(period).min(period - place.rem_euclid(period)).min(extent - 1),
+            };
+            let places: Vec<i64> = (from..from + count).map(source).collect();
+            return take(cx, &x, &constants(&places), axis);
+        }
+        let (places, from) = (positions(cx, count, ElementType::I64)?, cx.extent(from, ElementType::I64)?);
+        let places = cx.binary(Add::create, &places, &from)?;
+        let source = own_elements(cx, &extent, mode, &places)?;
+        take(cx, &x, &source, axis)
+    };
+    let before = &Dim::from(0) - low;
+    match (low.as_static(), high.as_static()) {
+        // Only what is put around the axis is looked up.
+        (Some(low @ 0..), Some(high @ 0..)) => {
+            let mut parts = vec![];
+            if low > 0 {
+                parts.push(elements(cx, &before, &Dim::from(low))?);
+            }
+            parts.push(x.clone());
+            if high > 0 {
+                parts.push(elements(cx, &extent, &Dim::from(high))?);
+            }
+            cx.concat(&parts, axis)
+        }
+        _ => elements(cx, &before, &(&(&extent + low) + high)),
+    }
 }
 
 /// Which element of an axis stands at each place before, on and behind it.
