@@ -12,6 +12,9 @@ static TABLE: LazyLock<BTreeMap<String, Entry>> =
 /// What a whole loop of unknown extent is taken for when the other loops are cut.
 const UNKNOWN_EXTENT: i64 = 1024;
 
+/// Rows of unknown length share their tile with others where it has room for at least this many elements, and are cut into parts no shorter.
+const SHORT_ROW: i64 = 512;
+
 /// What a kernel's root computes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum OpClass {
@@ -113,6 +116,7 @@ struct ContractionEntry {
 
 #[derive(Deserialize)]
 struct LoopsEntry {
+    rows: i64,
     tile_elements: i64,
     row_tile_elements: i64,
 }
@@ -147,7 +151,8 @@ pub fn select_schedule(class: OpClass, shapes: &Shapes, target: &CpuTarget) -> R
     let tile = match class {
         OpClass::Sequential => vec![],
         _ if is_empty => vec![0; shapes.loops.len()],
-        _ => tile(&shapes.loops, panel, budget, unit),
+        OpClass::Contraction => tile(&shapes.loops, panel, budget, unit, 1),
+        _ => tile(&shapes.loops, panel, budget, unit, entry.loops.rows),
     };
     if class == OpClass::Pieces {
         let sizes: Vec<_> = tile.iter().map(i64::to_string).collect();
@@ -175,16 +180,20 @@ pub fn panel_width(width: i64, element_bits: u32, target: &CpuTarget) -> Result<
     Ok(schedule.panel.expect("contractions have panels"))
 }
 
-/// Takes loops whole from the innermost outwards while they fit the budget, cuts the one that does not, and leaves 1 of those outside.
-fn tile(loops: &[RootLoop], panel: Option<i64>, budget: i64, unit: i64) -> Vec<i64> {
+/// Takes loops whole from the innermost outwards while they fit the budget, cuts the one that does not, and leaves 1 of those outside. As an innermost
+/// loop of unknown extent may be short, it shares the budget with `rows` iterations of the loops outside of it.
+fn tile(loops: &[RootLoop], panel: Option<i64>, budget: i64, unit: i64, rows: i64) -> Vec<i64> {
     let whole = loops.iter().filter(|l| l.role == LoopRole::Whole).map(|l| l.extent.as_constant().unwrap_or(UNKNOWN_EXTENT));
     let whole = whole.fold(1, i64::saturating_mul);
     let mut left = (budget / whole.max(1)).max(1);
-    let mut cut = false;
+    let outer =
+        |inner: usize| loops[..loops.len() - 1 - inner].iter().any(|l| l.role == LoopRole::Free && l.extent.as_constant() != Some(1));
+    let (mut cut, mut shared) = (false, false);
     let mut sizes: Vec<_> = loops
         .iter()
         .rev()
-        .map(|root_loop| match root_loop.role {
+        .enumerate()
+        .map(|(inner, root_loop)| match root_loop.role {
             LoopRole::Whole => 0,
             LoopRole::Panel => panel.expect("only contractions have panel loops"),
             LoopRole::Free if cut => 1,
@@ -193,6 +202,12 @@ fn tile(loops: &[RootLoop], panel: Option<i64>, budget: i64, unit: i64) -> Vec<i
                     left /= extent.max(1);
                     // A whole loop is no dim of the grid, unless it is alone.
                     0
+                }
+                None if !shared && rows > 1 && left >= SHORT_ROW && outer(inner) => {
+                    shared = true;
+                    let size = (left / rows).max(SHORT_ROW);
+                    left = rows;
+                    size
                 }
                 known => {
                     cut = true;
@@ -271,6 +286,19 @@ mod tests {
         let row = RootLoop { extent: Expr::constant(1000), role: LoopRole::Whole };
         let schedule = select(OpClass::Normalization, vec![free(Expr::symbol(0)), row]);
         assert_eq!(schedule.tile, [4, 0]);
+    }
+
+    #[test]
+    fn rows_of_unknown_length_share_a_tile() {
+        let [n, h, w] = [0, 1, 2].map(|i| free(Expr::symbol(i)));
+        let image = vec![n.clone(), free(Expr::constant(64)), h, w.clone()];
+        assert_eq!(select(OpClass::Elementwise, image).tile, [1, 1, 8, 2048]);
+        assert_eq!(select(OpClass::Elementwise, vec![n, w]).tile, [8, 2048]);
+        assert_eq!(select(OpClass::Elementwise, vec![free(Expr::symbol(0))]).tile, [16384]);
+        // What a softmax keeps of its rows has no room for more of them.
+        let row = RootLoop { extent: Expr::symbol(2), role: LoopRole::Whole };
+        let heads = free(Expr::constant(12));
+        assert_eq!(select(OpClass::Normalization, vec![heads, free(Expr::symbol(1)), row]).tile, [1, 4, 0]);
     }
 
     #[test]

@@ -6,8 +6,8 @@
 use melior::{
     Context, ContextRef,
     ir::{
-        AffineMap, Attribute, Block, BlockLike, BlockRef, Identifier, Location, Operation, OperationRef, Region, RegionLike, Type, Value,
-        ValueLike,
+        AffineMap, Attribute, Block, BlockLike, BlockRef, Identifier, Location, Operation, OperationRef, Region, RegionLike, Type,
+        TypeLike, Value, ValueLike,
         attribute::IntegerAttribute,
         operation::{OperationBuilder, OperationLike},
     },
@@ -133,9 +133,43 @@ impl<'c> Builder<'c> {
         self.value("affine.apply", operands, self.index_type(), &[("map", map)])
     }
 
+    /// Reads a vector; with a mask the lanes that it leaves out are zero and not read.
+    pub fn load_vector(&self, base: V<'c>, place: &[V<'c>], vector: Type<'c>, mask: Option<V<'c>>) -> Result<V<'c>, String> {
+        let target = [&[base], place].concat();
+        let Some(mask) = mask else { return self.value("vector.load", &target, vector, &[]) };
+        // SAFETY: a live vector type.
+        let element = unsafe { Type::from_raw(mlir_sys::mlirShapedTypeGetElementType(vector.to_raw())) };
+        let zero = self.attribute(&format!("dense<{}> : {vector}", if element.is_float() { "0.0" } else { "0" }))?;
+        let zeros = self.value("arith.constant", &[], vector, &[("value", zero)])?;
+        self.value("vector.maskedload", &[&target[..], &[mask, zeros]].concat(), vector, &[])
+    }
+
+    /// Writes a vector; with a mask the lanes that it leaves out are not written.
+    pub fn store_vector(&self, value: V<'c>, base: V<'c>, place: &[V<'c>], mask: Option<V<'c>>) -> Result<(), String> {
+        match mask {
+            None => self.op("vector.store", &[&[value, base], place].concat(), &[], &[])?,
+            Some(mask) => self.op("vector.maskedstore", &[&[base], place, &[mask, value]].concat(), &[], &[])?,
+        };
+        Ok(())
+    }
+
+    /// A mask of the first `count` of `lanes` lanes; all of them if there are not more, none if it is negative.
+    pub fn first_lanes(&self, count: V<'c>, lanes: i64) -> Result<V<'c>, String> {
+        let mask = self.parse_type(&format!("vector<{lanes}xi1>"))?;
+        self.value("vector.create_mask", &[count], mask, &[])
+    }
+
     /// `lhs op rhs` on index values, e.g. `arith.addi`.
     pub fn binary(&self, name: &str, lhs: V<'c>, rhs: V<'c>) -> Result<V<'c>, String> {
         self.value(name, &[lhs, rhs], lhs.r#type(), &[])
+    }
+
+    /// `arith.cmpi` of index values with a signed or equality predicate as it is written: `slt`, `eq`, ...
+    pub fn compare(&self, predicate: &str, lhs: V<'c>, rhs: V<'c>) -> Result<V<'c>, String> {
+        let names = ["eq", "ne", "slt", "sle", "sgt", "sge"];
+        let number =
+            names.iter().position(|name| *name == predicate).ok_or_else(|| format!("'{predicate}' is no predicate of arith.cmpi"))?;
+        self.value("arith.cmpi", &[lhs, rhs], self.parse_type("i1")?, &[("predicate", self.attribute(&format!("{number} : i64"))?)])
     }
 
     /// `scf.for` from `from` to `to` by `step`; `body` gets the counter and the carried values and returns the next ones.
@@ -156,6 +190,20 @@ impl<'c> Builder<'c> {
         let operands: Vec<_> = [from, to, step].into_iter().chain(init.iter().copied()).collect();
         let op = self.op_with_regions("scf.for", &operands, &types, &[], vec![region])?;
         Ok(op.results().map(|result| lasting(result.into())).collect())
+    }
+
+    /// `scf.if` without results: `body(builder, whether)` for both branches.
+    pub fn branch(&self, condition: V<'c>, mut body: impl FnMut(&Self, bool) -> Result<(), String>) -> Result<(), String> {
+        let mut regions = vec![];
+        for whether in [true, false] {
+            let (region, block) = self.region(&[]);
+            let inner = Self::at_end(block, self.location);
+            body(&inner, whether)?;
+            inner.op("scf.yield", &[], &[], &[])?;
+            regions.push(region);
+        }
+        self.op_with_regions("scf.if", &[condition], &[], &[], regions)?;
+        Ok(())
     }
 
     /// `scf.index_switch` without results: `body(builder, case)` for each of `cases`, nothing otherwise.

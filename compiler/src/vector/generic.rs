@@ -10,7 +10,7 @@ use melior::ir::{
 use mlir_sys::mlirAffineMapAttrGetValue;
 use std::collections::HashMap;
 use winze_mlir::{
-    attributes::{self, segment_sizes},
+    attributes::{self, bit_width, segment_sizes},
     pass::PassOption,
     walk,
 };
@@ -202,6 +202,17 @@ impl<'c> Generic<'c> {
             let known = name == "linalg.yield" || ["arith.", "math."].iter().any(|dialect| name.starts_with(dialect));
             known && op.region_count() == 0 && op.results().all(|result| attributes::bit_width(result.r#type()).is_some())
         })
+    }
+
+    /// Can rests run under a mask? The lanes left out are computed with zeros. In registers below 512 bits only wide elements have masks.
+    pub fn rests_can_be_masked(&self, bits: i64) -> bool {
+        let divides = |op: OperationRef| {
+            let name = op.name();
+            let name = name.as_string_ref().as_str().unwrap_or_default();
+            name.contains("div") && !name.ends_with("divf") || name.starts_with("arith.rem") && name != "arith.remf"
+        };
+        let narrow = (0..self.operands.len()).any(|operand| bit_width(self.element(operand)).is_none_or(|width| width < 32));
+        !(narrow && bits < 512) && !walk::operations(self.body).any(divides)
     }
 
     /// Clones what of the body follows from the given `arguments` alone, as scalars.

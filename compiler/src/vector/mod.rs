@@ -59,7 +59,7 @@ pub const VECTOR_PIPELINE: &str = "builtin.module(\
     fold-memref-alias-ops,canonicalize,cse,\
     func.func(drop-results,place-buffers),\
     func.func(allow-contraction,vectorize-contractions{rows=$rows$ bits=$bits$ vnni=$vnni$}),\
-    func.func(expand-copies),linalg-generalize-named-ops,func.func(vectorize-windows{bits=$bits$},vectorize-elementwise{bits=$bits$},vectorize-reductions{bits=$bits$}),\
+    func.func(expand-copies,vectorize-windows{bits=$bits$}),linalg-generalize-named-ops,func.func(vectorize-elementwise{bits=$bits$},vectorize-reductions{bits=$bits$}),\
     func.func(convert-linalg-to-loops),expand-math,canonicalize,cse,loop-invariant-code-motion)";
 
 /// Gives the kernel its entry.

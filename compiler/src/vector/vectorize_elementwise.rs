@@ -4,7 +4,8 @@
 //! another parallel loop. Transposed inputs are read in square blocks that are transposed in registers. Reduction loops run inside, with a vector of
 //! accumulators. Everything else (gathers, strided inputs, reductions along the contiguous dim, `linalg.index`) is left to loops and LLVM.
 //!
-//! Rests run at the next smaller power of two, down to scalars, so nothing is read or written outside the operands.
+//! Rests of known size run at the next smaller power of two, down to scalars; those of unknown size under a mask, where the target has masks for the
+//! elements and the body divides no integers (lanes left out are zero). Nothing is read or written outside the operands.
 
 use super::{
     build::{Builder, V},
@@ -65,6 +66,21 @@ struct Plan<'a, 'c> {
     block_loop: Option<usize>,
     /// Lanes of one register.
     lanes: i64,
+    /// Whether rests of unknown size run under a mask.
+    masks: bool,
+}
+
+/// A vector of some lanes, or a scalar for one; with a mask only part of it counts.
+#[derive(Clone, Copy)]
+struct Lanes<'c> {
+    count: i64,
+    mask: Option<V<'c>>,
+}
+
+impl Lanes<'_> {
+    fn all(count: i64) -> Self {
+        Self { count, mask: None }
+    }
 }
 
 /// What the vectors of one row share: broadcast operands, and what of the body follows from them alone.
@@ -114,7 +130,8 @@ impl<'a, 'c> Plan<'a, 'c> {
             forms.push(form);
         }
         let width = generic.operands.iter().enumerate().map(|(i, _)| bit_width(generic.element(i))).try_fold(8, |a, b| Some(a.max(b?)))?;
-        Some(Self { generic, forms, lane_loop, block_loop, lanes: bits / i64::from(width) })
+        let masks = generic.rests_can_be_masked(bits);
+        Some(Self { generic, forms, lane_loop, block_loop, lanes: bits / i64::from(width), masks })
     }
 
     fn rewrite(&self) -> Result<(), String> {
@@ -150,32 +167,43 @@ impl<'a, 'c> Plan<'a, 'c> {
         }
         for (operand, value) in operands.iter_mut().enumerate() {
             if self.forms[operand] == Form::Broadcast {
-                *value = Some(self.load(builder, operand, counters, (self.lane_loop, 0), 1)?);
+                *value = Some(self.load(builder, operand, counters, (self.lane_loop, 0), Lanes::all(1))?);
             }
         }
         let known = self.generic.clone_invariant(builder, &operands)?;
         Ok(Row { operands, known })
     }
 
-    /// Vectors of `width` lanes over `range`, then the rest in narrower ones.
-    fn strips(&self, builder: &Builder<'c>, counters: &mut Vec<V<'c>>, row: &Row<'c>, range: Range<'c>, width: i64) -> Result<(), String> {
+    /// Vectors of `width` lanes over `range`, then the rest in narrower ones or under a mask.
+    fn strips(&self, builder: &Builder<'c>, counters: &mut [V<'c>], row: &Row<'c>, range: Range<'c>, width: i64) -> Result<(), String> {
         if range.is_empty() {
             return Ok(());
         }
         let (main, rest) = range.split(builder, width)?;
-        main.for_each(builder, width, |inner, counter| {
-            counters[self.lane_loop] = counter;
-            let mut counters = counters.clone();
-            let initial = self.load_outputs(inner, &counters, width)?;
-            let results = self.reduction_loops(inner, row, 0, &mut counters, width, &initial)?;
-            self.store_outputs(inner, &counters, (self.lane_loop, 0), &results)
-        })?;
-        if width == 1 { Ok(()) } else { self.strips(builder, counters, row, rest, range.next_width(width)) }
+        main.for_each(builder, width, |inner, counter| self.strip(inner, counters, row, counter, Lanes::all(width)))?;
+        match rest.to {
+            _ if width == 1 => Ok(()),
+            Bound::Value(to) if self.masks => rest.for_each(builder, self.lanes, |inner, counter| {
+                let left = inner.binary("arith.subi", to, counter)?;
+                let mask = Some(inner.first_lanes(left, self.lanes)?);
+                self.strip(inner, counters, row, counter, Lanes { count: self.lanes, mask })
+            }),
+            _ => self.strips(builder, counters, row, rest, range.next_width(width)),
+        }
     }
 
-    fn load_outputs(&self, builder: &Builder<'c>, counters: &[V<'c>], width: i64) -> Result<Vec<V<'c>>, String> {
+    /// The vector of a row that starts at `counter`.
+    fn strip(&self, builder: &Builder<'c>, counters: &[V<'c>], row: &Row<'c>, counter: V<'c>, lanes: Lanes<'c>) -> Result<(), String> {
+        let mut counters = counters.to_vec();
+        counters[self.lane_loop] = counter;
+        let initial = self.load_outputs(builder, &counters, lanes)?;
+        let results = self.reduction_loops(builder, row, 0, &mut counters, lanes, &initial)?;
+        self.store_outputs(builder, &counters, (self.lane_loop, 0), &results, lanes.mask)
+    }
+
+    fn load_outputs(&self, builder: &Builder<'c>, counters: &[V<'c>], lanes: Lanes<'c>) -> Result<Vec<V<'c>>, String> {
         (self.generic.inputs..self.generic.operands.len())
-            .map(|operand| self.load(builder, operand, counters, (self.lane_loop, 0), width))
+            .map(|operand| self.load(builder, operand, counters, (self.lane_loop, 0), lanes))
             .collect()
     }
 
@@ -186,7 +214,7 @@ impl<'a, 'c> Plan<'a, 'c> {
         row: &Row<'c>,
         dim: usize,
         counters: &mut Vec<V<'c>>,
-        width: i64,
+        lanes: Lanes<'c>,
         carried: &[V<'c>],
     ) -> Result<Vec<V<'c>>, String> {
         let Some(dim) = (dim..self.generic.loops()).find(|dim| self.generic.reduction[*dim]) else {
@@ -194,16 +222,16 @@ impl<'a, 'c> Plan<'a, 'c> {
             for operand in 0..self.generic.inputs {
                 arguments.push(match row.operands[operand] {
                     Some(value) => value,
-                    None => self.load(builder, operand, counters, (self.lane_loop, 0), width)?,
+                    None => self.load(builder, operand, counters, (self.lane_loop, 0), lanes)?,
                 });
             }
             arguments.extend_from_slice(carried);
-            return self.generic.clone_rest(builder, &row.known, &arguments, (width > 1).then_some(width));
+            return self.generic.clone_rest(builder, &row.known, &arguments, (lanes.count > 1).then_some(lanes.count));
         };
         let (from, to, step) = (builder.index(0)?, self.generic.extent(builder, dim)?, builder.index(1)?);
         builder.for_loop(from, to, step, carried, |inner, counter, carried| {
             counters[dim] = counter;
-            self.reduction_loops(inner, row, dim + 1, counters, width, carried)
+            self.reduction_loops(inner, row, dim + 1, counters, lanes, carried)
         })
     }
 
@@ -235,10 +263,9 @@ impl<'a, 'c> Plan<'a, 'c> {
         for operand in 0..self.generic.inputs {
             columns.push(match self.forms[operand] {
                 Form::Transposed => {
-                    let rows =
-                        (0..size)
-                            .map(|lane| self.load(builder, operand, counters, (self.lane_loop, lane), size))
-                            .collect::<Result<Vec<_>, _>>()?;
+                    let rows = (0..size)
+                        .map(|lane| self.load(builder, operand, counters, (self.lane_loop, lane), Lanes::all(size)))
+                        .collect::<Result<Vec<_>, _>>()?;
                     Some(transpose(builder, rows)?)
                 }
                 _ => None,
@@ -249,35 +276,51 @@ impl<'a, 'c> Plan<'a, 'c> {
             for operand in 0..self.generic.operands.len() {
                 arguments.push(match columns.get(operand).and_then(Option::as_ref) {
                     Some(columns) => columns[row as usize],
-                    None => self.load(builder, operand, counters, (block_loop, row), size)?,
+                    None => self.load(builder, operand, counters, (block_loop, row), Lanes::all(size))?,
                 });
             }
             let results = self.generic.clone_body(builder, &arguments, (size > 1).then_some(size))?;
-            self.store_outputs(builder, counters, (block_loop, row), &results)?;
+            self.store_outputs(builder, counters, (block_loop, row), &results, None)?;
         }
         Ok(())
     }
 
-    /// Reads `width` lanes of an operand, or one element if it is the same for all lanes.
-    fn load(&self, builder: &Builder<'c>, operand: usize, counters: &[V<'c>], shift: (usize, i64), width: i64) -> Result<V<'c>, String> {
+    /// Reads lanes of an operand, or one element if it is the same for all lanes.
+    fn load(
+        &self,
+        builder: &Builder<'c>,
+        operand: usize,
+        counters: &[V<'c>],
+        shift: (usize, i64),
+        lanes: Lanes<'c>,
+    ) -> Result<V<'c>, String> {
+        let (base, element) = (self.generic.operands[operand], self.generic.element(operand));
         if self.generic.memref(operand).is_none() {
-            return Ok(self.generic.operands[operand]);
+            return Ok(base);
         }
         let place = self.generic.indices(builder, operand, counters, shift.0, shift.1)?;
-        let element = self.generic.element(operand);
-        let operands = [&[self.generic.operands[operand]], &place[..]].concat();
-        if width == 1 || self.forms[operand] == Form::Broadcast {
-            return builder.value("memref.load", &operands, element, &[]);
+        if lanes.count == 1 || self.forms[operand] == Form::Broadcast {
+            return builder.value("memref.load", &[&[base], &place[..]].concat(), element, &[]);
         }
-        builder.value("vector.load", &operands, Type::vector(&[width as u64], element), &[])
+        builder.load_vector(base, &place, Type::vector(&[lanes.count as u64], element), lanes.mask)
     }
 
-    fn store_outputs(&self, builder: &Builder<'c>, counters: &[V<'c>], shift: (usize, i64), results: &[V<'c>]) -> Result<(), String> {
+    fn store_outputs(
+        &self,
+        builder: &Builder<'c>,
+        counters: &[V<'c>],
+        shift: (usize, i64),
+        results: &[V<'c>],
+        mask: Option<V<'c>>,
+    ) -> Result<(), String> {
         use melior::ir::{TypeLike, ValueLike};
         for (operand, result) in (self.generic.inputs..).zip(results) {
-            let place = self.generic.indices(builder, operand, counters, shift.0, shift.1)?;
-            let name = if result.r#type().is_vector() { "vector.store" } else { "memref.store" };
-            builder.op(name, &[&[*result, self.generic.operands[operand]], &place[..]].concat(), &[], &[])?;
+            let (base, place) = (self.generic.operands[operand], self.generic.indices(builder, operand, counters, shift.0, shift.1)?);
+            if result.r#type().is_vector() {
+                builder.store_vector(*result, base, &place, mask)?;
+            } else {
+                builder.op("memref.store", &[&[*result, base], &place[..]].concat(), &[], &[])?;
+            }
         }
         Ok(())
     }

@@ -12,7 +12,7 @@ use super::{
 use melior::{
     dialect::DialectHandle,
     ir::{
-        AffineExpr, AffineMap, BlockLike, OperationRef, Type,
+        AffineExpr, AffineMap, BlockLike, OperationRef, Type, ValueLike,
         operation::{OperationLike, OperationResult},
     },
 };
@@ -93,6 +93,8 @@ struct Reduction<'a, 'c> {
     kind: &'static str,
     neutral: String,
     lanes: i64,
+    /// Whether the rest of a run is a vector under a mask.
+    masks: bool,
 }
 
 impl<'a, 'c> Reduction<'a, 'c> {
@@ -134,14 +136,15 @@ impl<'a, 'c> Reduction<'a, 'c> {
         };
         let (kind, neutral) = combiner(&combine, generic.element(output))?;
         let width = (0..generic.operands.len()).map(|i| bit_width(generic.element(i))).try_fold(8, |a, b| Some(a.max(b?)))?;
-        Some(Self { generic, lane_loop, combine, kind, neutral, lanes: bits / i64::from(width) })
+        let masks = generic.rests_can_be_masked(bits);
+        Some(Self { generic, lane_loop, combine, kind, neutral, lanes: bits / i64::from(width), masks })
     }
 
     fn rewrite(&self) -> Result<(), String> {
         self.generic.replace_by_loops(|dim| dim == self.lane_loop, None, &mut |builder, counters| self.run(builder, counters))
     }
 
-    /// One run along the contiguous dim: wide vectors, single vectors, scalars.
+    /// One run along the contiguous dim: wide vectors, single vectors, then a masked one or scalars.
     fn run(&self, builder: &Builder<'c>, counters: &[V<'c>]) -> Result<(), String> {
         let output = self.generic.inputs;
         let element = self.generic.element(output);
@@ -152,10 +155,12 @@ impl<'a, 'c> Reduction<'a, 'c> {
         let known = self.generic.static_extent(self.lane_loop);
         let mut from = (builder.index(0)?, Some(0));
         for width in [self.lanes * UNROLL, self.lanes, 1] {
-            if known.is_some_and(|known| from.1.is_some_and(|from| known - from < width)) {
+            let masked = self.masks && width == self.lanes && known.is_none_or(|known| known % width != 0);
+            if !masked && known.is_some_and(|known| from.1.is_some_and(|from| known - from < width)) {
                 continue;
             }
             let to = match known {
+                _ if masked => (extent, known),
                 Some(known) => (builder.index(known / width * width)?, Some(known / width * width)),
                 None if width == 1 => (extent, None),
                 None => {
@@ -170,15 +175,24 @@ impl<'a, 'c> Reduction<'a, 'c> {
             let partial = builder.for_loop(from.0, to.0, step, &[start], |inner, counter, carried| {
                 let mut counters = counters.to_vec();
                 counters[self.lane_loop] = counter;
+                let mask = match masked {
+                    true => Some(inner.first_lanes(inner.binary("arith.subi", extent, counter)?, width)?),
+                    false => None,
+                };
                 let mut arguments = vec![];
                 for operand in 0..self.generic.inputs {
-                    arguments.push(self.load(inner, operand, &counters, width)?);
+                    arguments.push(self.load(inner, operand, &counters, width, mask)?);
                 }
                 arguments.push(carried[0]);
-                self.generic.clone_body(inner, &arguments, (width > 1).then_some(width))
+                let next = self.generic.clone_body(inner, &arguments, (width > 1).then_some(width))?;
+                let Some(mask) = mask else { return Ok(next) };
+                Ok(vec![inner.value("arith.select", &[mask, next[0], carried[0]], carried[0].r#type(), &[])?])
             })?;
             total = if width == 1 { partial[0] } else { self.fold(builder, total, partial[0], element)? };
             from = to;
+            if masked {
+                break;
+            }
         }
         builder.op("memref.store", &[&[total], &target[..]].concat(), &[], &[])?;
         Ok(())
@@ -201,16 +215,16 @@ impl<'a, 'c> Reduction<'a, 'c> {
         builder.value(&self.combine, &[total, folded], element, &attributes)
     }
 
-    fn load(&self, builder: &Builder<'c>, operand: usize, counters: &[V<'c>], width: i64) -> Result<V<'c>, String> {
+    fn load(&self, builder: &Builder<'c>, operand: usize, counters: &[V<'c>], width: i64, mask: Option<V<'c>>) -> Result<V<'c>, String> {
+        let base = self.generic.operands[operand];
         if self.generic.memref(operand).is_none() {
-            return Ok(self.generic.operands[operand]);
+            return Ok(base);
         }
         let element = self.generic.element(operand);
         let place = self.generic.indices(builder, operand, counters, self.lane_loop, 0)?;
-        let operands = [&[self.generic.operands[operand]], &place[..]].concat();
         if width == 1 || !self.generic.uses(operand, self.lane_loop) {
-            return builder.value("memref.load", &operands, element, &[]);
+            return builder.value("memref.load", &[&[base], &place[..]].concat(), element, &[]);
         }
-        builder.value("vector.load", &operands, vector_of(element, Some(width))?, &[])
+        builder.load_vector(base, &place, vector_of(element, Some(width))?, mask)
     }
 }

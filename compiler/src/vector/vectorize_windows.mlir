@@ -40,3 +40,32 @@ func.func @wide_steps(%in: memref<96xf32>, %tap: memref<3xf32>, %out: memref<32x
   }
   return
 }
+
+// -----
+
+// Rows and columns of unknown number: rows that fit one vector go eight to a tile, others four, and the last tile reaches back. Nothing follows a row
+// but one masked tile, and the fill becomes the start of the accumulators.
+// CHECK-LABEL: func.func @unknown(
+// CHECK-NOT: linalg.fill
+// CHECK: arith.cmpi sle
+// CHECK: scf.if
+// CHECK: arith.cmpi sge
+// CHECK: arith.minsi
+// CHECK-COUNT-8: vector.maskedstore
+// CHECK: } else {
+// CHECK: vector.store
+// CHECK-COUNT-8: vector.maskedstore
+#in = affine_map<(y, x, k) -> (y, x + k)>
+#tap = affine_map<(y, x, k) -> (k)>
+#out = affine_map<(y, x, k) -> (y, x)>
+func.func @unknown(%in: memref<?x?xf32>, %tap: memref<3xf32>, %out: memref<?x?xf32>) {
+  %zero = arith.constant 0.0 : f32
+  linalg.fill ins(%zero : f32) outs(%out : memref<?x?xf32>)
+  linalg.generic {indexing_maps = [#in, #tap, #out], iterator_types = ["parallel", "parallel", "reduction"]}
+    ins(%in, %tap : memref<?x?xf32>, memref<3xf32>) outs(%out : memref<?x?xf32>) {
+  ^bb0(%a: f32, %b: f32, %sum: f32):
+    %s = math.fma %a, %b, %sum : f32
+    linalg.yield %s : f32
+  }
+  return
+}

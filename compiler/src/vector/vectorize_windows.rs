@@ -2,7 +2,8 @@
 //!
 //! The vector loop is the last dim of the output; inputs are the same along it, or walk it with a step of one or two. A tile is a few rows of one or two
 //! vectors, whose accumulators stay in registers over all taps; taps are unrolled, so that rows share what they load. With step two every second lane of
-//! two overlapping vectors is taken, which reads nothing beyond the last tap. What is left of a row runs under a mask.
+//! two overlapping vectors is taken, which reads nothing beyond the last tap. What is left of a row runs under a mask. Of an unknown number
+//! of rows the last tile reaches back into the one before, and where rows of unknown length fit one vector, tiles have more rows.
 //! Leaves alone: windows along the vector loop that are wider apart, narrow elements where the target masks only wide ones, rows shorter than four.
 
 use super::{
@@ -12,7 +13,7 @@ use super::{
 };
 use melior::{
     dialect::DialectHandle,
-    ir::{AffineExpr, AffineMap, BlockLike, OperationRef, Type, TypeLike, ValueLike, attribute::DenseI64ArrayAttribute},
+    ir::{AffineExpr, AffineMap, BlockLike, OperationRef, Type, ValueLike, attribute::DenseI64ArrayAttribute},
 };
 use winze_mlir::{
     attributes::bit_width,
@@ -138,13 +139,23 @@ impl<'a, 'c> Windows<'a, 'c> {
         )
     }
 
-    /// Full tiles of rows; then a rest of known size in one tile, of unknown size row by row.
+    /// Full tiles of rows; then a rest of known size in one tile.
     fn rows(&self, builder: &Builder<'c>, counters: &mut Vec<V<'c>>) -> Result<(), String> {
-        let Some(row) = self.row else { return self.lanes(builder, counters, 1) };
-        let vectors =
-            self.generic.static_extent(self.lane_loop).map_or(VECTORS, |extent| (extent as u64).div_ceil(self.lanes as u64) as i64);
-        let most = ACCUMULATORS / vectors.clamp(1, VECTORS);
-        let (from, one) = (builder.index(0)?, builder.index(1)?);
+        let Some(row) = self.row else { return self.lanes(builder, counters, 1, VECTORS) };
+        if let Some(extent) = self.generic.static_extent(self.lane_loop) {
+            return self.tiles_of_rows(builder, counters, row, (extent as u64).div_ceil(self.lanes as u64).clamp(1, VECTORS as u64) as i64);
+        }
+        // A row of unknown length may fit one vector: then a tile has more rows.
+        let length = self.generic.extent(builder, self.lane_loop)?;
+        let is_short = builder.compare("sle", length, builder.index(self.lanes)?)?;
+        builder
+            .branch(is_short, |inner, is_short| self.tiles_of_rows(inner, &mut counters.clone(), row, if is_short { 1 } else { VECTORS }))
+    }
+
+    /// The rows in tiles of up to `vectors` vectors along a row.
+    fn tiles_of_rows(&self, builder: &Builder<'c>, counters: &mut [V<'c>], row: usize, vectors: i64) -> Result<(), String> {
+        let most = ACCUMULATORS / vectors;
+        let from = builder.index(0)?;
         match self.generic.static_extent(row) {
             Some(extent) => {
                 let tiles = (extent.max(1) as u64).div_ceil(most as u64);
@@ -153,21 +164,47 @@ impl<'a, 'c> Windows<'a, 'c> {
                 let (to, step) = (builder.index(full)?, builder.index(rows)?);
                 if full == rows {
                     counters[row] = from;
-                    self.lanes(builder, counters, rows)?;
+                    self.lanes(builder, counters, rows, vectors)?;
                 } else {
-                    self.row_loop(builder, counters, row, (from, to, step), rows)?;
+                    self.row_loop(builder, counters, row, (from, to, step), rows, vectors)?;
                 }
                 counters[row] = to;
-                if extent > full { self.lanes(builder, counters, extent - full) } else { Ok(()) }
+                if extent > full { self.lanes(builder, counters, extent - full, vectors) } else { Ok(()) }
             }
             None => {
                 let to = self.generic.extent(builder, row)?;
-                let full = multiple_below(builder, to, most)?;
-                let step = builder.index(most)?;
-                self.row_loop(builder, counters, row, (from, full, step), most)?;
-                self.row_loop(builder, counters, row, (full, to, one), 1)
+                // Only what starts from a fill may be computed twice.
+                self.overlapping_rows(builder, counters, row, (to, if self.start.is_some() { most } else { 1 }, vectors))
             }
         }
+    }
+
+    /// An unknown number of rows: in tiles of `rows`, of which the last reaches back into the one before; fewer than that in smaller tiles.
+    fn overlapping_rows(
+        &self,
+        builder: &Builder<'c>,
+        counters: &mut [V<'c>],
+        row: usize,
+        (to, rows, vectors): (V<'c>, i64, i64),
+    ) -> Result<(), String> {
+        let (from, step) = (builder.index(0)?, builder.index(rows)?);
+        if rows == 1 {
+            return self.row_loop(builder, counters, row, (from, to, step), 1, vectors);
+        }
+        let fits = builder.compare("sge", to, step)?;
+        builder.branch(fits, |builder, fits| {
+            if !fits {
+                return self.overlapping_rows(builder, counters, row, (to, rows / 2, vectors));
+            }
+            let last = add(builder, to, -rows)?;
+            builder.for_loop(from, to, step, &[], |inner, counter, _| {
+                let mut counters = counters.to_vec();
+                counters[row] = inner.binary("arith.minsi", counter, last)?;
+                self.lanes(inner, &mut counters, rows, vectors)?;
+                Ok(vec![])
+            })?;
+            Ok(())
+        })
     }
 
     fn row_loop(
@@ -177,18 +214,19 @@ impl<'a, 'c> Windows<'a, 'c> {
         row: usize,
         (from, to, step): (V<'c>, V<'c>, V<'c>),
         rows: i64,
+        vectors: i64,
     ) -> Result<(), String> {
         builder.for_loop(from, to, step, &[], |inner, counter, _| {
             let mut counters = counters.to_vec();
             counters[row] = counter;
-            self.lanes(inner, &mut counters, rows)?;
+            self.lanes(inner, &mut counters, rows, vectors)?;
             Ok(vec![])
         })?;
         Ok(())
     }
 
-    /// Groups of full vectors along the row, then what is left.
-    fn lanes(&self, builder: &Builder<'c>, counters: &mut [V<'c>], rows: i64) -> Result<(), String> {
+    /// Groups of `vectors` full vectors along the row, then what is left.
+    fn lanes(&self, builder: &Builder<'c>, counters: &mut [V<'c>], rows: i64, vectors: i64) -> Result<(), String> {
         let group = self.lanes * VECTORS;
         let all = [Lanes::All; VECTORS as usize];
         match self.generic.static_extent(self.lane_loop) {
@@ -205,13 +243,21 @@ impl<'a, 'c> Windows<'a, 'c> {
                 if left.is_empty() { Ok(()) } else { self.tile(builder, counters, rows, &left) }
             }
             None => {
-                let (from, to) = (builder.index(0)?, self.generic.extent(builder, self.lane_loop)?);
-                let (full, single) = (multiple_below(builder, to, group)?, multiple_below(builder, to, self.lanes)?);
-                self.lane_loop(builder, counters, (from, full), i64::MAX, rows, &all)?;
-                self.lane_loop(builder, counters, (full, single), i64::MAX, rows, &all[..1])?;
-                counters[self.lane_loop] = single;
-                let left = builder.binary("arith.subi", to, single)?;
-                self.tile(builder, counters, rows, &[Lanes::Value(left)])
+                let (mut from, to) = (builder.index(0)?, self.generic.extent(builder, self.lane_loop)?);
+                if vectors > 1 {
+                    let full = multiple_below(builder, to, group)?;
+                    self.lane_loop(builder, counters, (from, full), i64::MAX, rows, &all)?;
+                    from = full;
+                }
+                // No loop, in front of which what all taps share would be collected.
+                let left = builder.binary("arith.subi", to, from)?;
+                let is_left = builder.compare("sgt", left, builder.index(0)?)?;
+                counters[self.lane_loop] = from;
+                builder.branch(is_left, |inner, is_left| {
+                    let rest = |i: i64| Ok(Lanes::Value(add(inner, left, -i * self.lanes)?));
+                    let rests = (0..vectors).map(rest).collect::<Result<Vec<_>, String>>()?;
+                    if is_left { self.tile(inner, counters, rows, &rests) } else { Ok(()) }
+                })
             }
         }
     }
@@ -264,11 +310,7 @@ impl<'a, 'c> Windows<'a, 'c> {
         let sums = self.taps(builder, &reductions, &vec![None; self.generic.loops()], &places, &accumulators)?;
         for (sum, (row, counters, lanes)) in sums.into_iter().zip(&places) {
             let place = self.place(builder, output, counters, *row)?;
-            let target = [&[self.generic.operands[output]], &place[..]].concat();
-            match self.mask(builder, *lanes)? {
-                None => builder.op("vector.store", &[&[sum], &target[..]].concat(), &[], &[])?,
-                Some(mask) => builder.op("vector.maskedstore", &[&target[..], &[mask, sum]].concat(), &[], &[])?,
-            };
+            builder.store_vector(sum, self.generic.operands[output], &place, self.mask(builder, *lanes)?)?;
         }
         Ok(())
     }
@@ -397,13 +439,7 @@ impl<'a, 'c> Windows<'a, 'c> {
     }
 
     fn vector(&self, builder: &Builder<'c>, base: V<'c>, element: Type<'c>, place: &[V<'c>], lanes: Lanes<'c>) -> Result<V<'c>, String> {
-        let r#type = vector_of(element, Some(self.lanes))?;
-        let target = [&[base], place].concat();
-        let Some(mask) = self.mask(builder, lanes)? else { return builder.value("vector.load", &target, r#type, &[]) };
-        let zero = if element.is_float() { "0.0" } else { "0" };
-        let zero = builder.attribute(&format!("dense<{zero}> : {}", r#type))?;
-        let other = builder.value("arith.constant", &[], r#type, &[("value", zero)])?;
-        builder.value("vector.maskedload", &[&target[..], &[mask, other]].concat(), r#type, &[])
+        builder.load_vector(base, place, vector_of(element, Some(self.lanes))?, self.mask(builder, lanes)?)
     }
 
     fn mask(&self, builder: &Builder<'c>, lanes: Lanes<'c>) -> Result<Option<V<'c>>, String> {
@@ -412,8 +448,7 @@ impl<'a, 'c> Windows<'a, 'c> {
             Lanes::First(count) => builder.index(count)?,
             Lanes::Value(count) => count,
         };
-        let r#type = builder.parse_type(&format!("vector<{}xi1>", self.lanes))?;
-        builder.value("vector.create_mask", &[count], r#type, &[]).map(Some)
+        builder.first_lanes(count, self.lanes).map(Some)
     }
 }
 
