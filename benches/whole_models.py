@@ -1,14 +1,10 @@
 """Whole models, ours and ONNX Runtime in turns in one run: least time of all turns.
 
     python benches/whole_models.py --winze target/release/winze --threads 1 --threads 2 MODEL.onnx[:INPUT.npy...] ...
-    python benches/whole_models.py --winze target/release/winze --forms --dim batch=8 MODEL.onnx ...
 
-The first form compiles each model (for the dims given with --dim and the shapes of the input files), then in every turn runs `winze bench --json` and ONNX
+Compiles each model (for the dims given with --dim and the shapes of the input files), then in every turn runs `winze bench --json` and ONNX
 Runtime on the same inputs, per number of threads. It prints both times and ORT's over ours (above 1 we are faster), loading beside ORT's creation of a
 session, and the peak memory of a process that loads and runs.
-
-`--forms` compares two of our own: an artifact compiled once for all sizes with one specialised by --dim, run at these dims in turns; above 1 the general one
-is slower. Dims given as --keep are fixed in both.
 
 Without files floats are random, integers 1, and dims that nothing fixes 1.
 """
@@ -99,28 +95,6 @@ def beside_onnxruntime(arguments, model, given, folder):
         yield threads, ratio
 
 
-def general_beside_specialised(arguments, model, given, folder):
-    keep = [word for pair in arguments.keep for word in ("--dim", pair)]
-    dims = dict(pair.split("=") for pair in arguments.dim + arguments.keep)
-    inputs = inputs_of(session_of(model, 1)[0], given, {name: int(value) for name, value in dims.items()})
-    files = save_inputs(inputs, folder)
-    programs = [folder / "general.wz", folder / "special.wz"]
-    for program, more in zip(programs, ([], [word for pair in arguments.dim for word in ("--dim", pair)])):
-        compile_model(arguments.winze, model, program, keep + more)
-    for threads in arguments.threads:
-        times = [[], []]
-        for _ in range(arguments.turns):
-            for program, found in zip(programs, times):
-                found.append(bench(arguments.winze, program, files, arguments.runs, threads)["min_ms"])
-        general, special = map(min, times)
-        print(
-            f"{model} {' '.join(arguments.dim)}, {threads} threads: general {general:.3f} ms, specialised {special:.3f} ms, "
-            f"ratio {general / special:.2f}",
-            flush=True,
-        )
-        yield threads, general / special
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("models", nargs="+", metavar="MODEL.onnx[:INPUT.npy...]")
@@ -128,17 +102,14 @@ def main():
     parser.add_argument("--turns", type=int, default=4)
     parser.add_argument("--runs", type=int, default=10, help="runs per turn")
     parser.add_argument("--threads", type=int, action="append", help="may be repeated; 1 without it")
-    parser.add_argument("--forms", action="store_true", help="compare the general form with the specialised one")
     parser.add_argument("--dim", action="append", default=[], metavar="NAME=N", help="may be repeated")
-    parser.add_argument("--keep", action="append", default=[], metavar="NAME=N", help="fixed in both forms; may be repeated")
     arguments = parser.parse_args()
     arguments.threads = arguments.threads or [1]
-    compare = general_beside_specialised if arguments.forms else beside_onnxruntime
     ratios = {}
     for entry in arguments.models:
         model, *files = entry.split(":")
         with tempfile.TemporaryDirectory() as folder:
-            for threads, ratio in compare(arguments, model, files, pathlib.Path(folder)):
+            for threads, ratio in beside_onnxruntime(arguments, model, files, pathlib.Path(folder)):
                 ratios.setdefault(threads, []).append(ratio)
     for threads, found in ratios.items():
         mean = math.exp(sum(map(math.log, found)) / len(found))

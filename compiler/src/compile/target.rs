@@ -48,7 +48,7 @@ impl Target {
         match self {
             Self::Cpu(cpu) => {
                 format!(
-                    "builtin.module(func.func(pad-inputs,pack-weights{{target={}}}),canonicalize,cse,func.func(mark-host-scalars,form-kernels))",
+                    "builtin.module(func.func(pad-inputs,pack-weights{{target={}}}),canonicalize,cse,func.func(mark-host-scalars,form-kernels,merge-axes))",
                     cpu.name
                 )
             }

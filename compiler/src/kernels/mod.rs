@@ -3,6 +3,7 @@
 pub mod form_kernels;
 pub(crate) mod insert;
 pub mod mark_host_scalars;
+pub mod merge_axes;
 pub mod outline_kernels;
 pub mod pack_weights;
 pub mod pad_inputs;
@@ -15,4 +16,5 @@ pub fn register_passes() {
     winze_mlir::pass::register::<pack_weights::PackWeights>();
     winze_mlir::pass::register::<mark_host_scalars::MarkHostScalars>();
     winze_mlir::pass::register::<form_kernels::FormKernels>();
+    winze_mlir::pass::register::<merge_axes::MergeAxes>();
 }
