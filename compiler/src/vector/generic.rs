@@ -211,8 +211,8 @@ impl<'c> Generic<'c> {
             let name = name.as_string_ref().as_str().unwrap_or_default();
             name.contains("div") && !name.ends_with("divf") || name.starts_with("arith.rem") && name != "arith.remf"
         };
-        let narrow = (0..self.operands.len()).any(|operand| bit_width(self.element(operand)).is_none_or(|width| width < 32));
-        !(narrow && bits < 512) && !walk::operations(self.body).any(divides)
+        let is_wide = |operand| bit_width(self.element(operand)).is_some_and(|width| width >= 32);
+        (bits >= 512 || (0..self.operands.len()).all(is_wide)) && !walk::operations(self.body).any(divides)
     }
 
     /// Clones what of the body follows from the given `arguments` alone, as scalars.
