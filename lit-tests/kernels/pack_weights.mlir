@@ -112,3 +112,30 @@ func.func @one_row(%q: tensor<2x1x8xf32>, %k: tensor<2x64x8xf32>) -> tensor<2x1x
   %0 = graph.dot_general %q, %k batch [0] x [0] contract [2] x [2] : tensor<2x1x8xf32>, tensor<2x64x8xf32>
   return %0 : tensor<2x1x64xf32>
 }
+
+// A matrix that meets a vector is read once: packing it would cost more than the product. Without axes of extent 1, what is summed up is contiguous.
+// CHECK-LABEL: func.func @with_a_column(
+// CHECK: %[[V:.*]] = graph.reshape %arg1 : tensor<1024x1xf32> -> tensor<1024xf32>
+// CHECK: graph.dot_general %arg0, %[[V]] batch [] x [] contract [1] x [0] : tensor<?x1024xf32, #{{.*}}>, tensor<1024xf32>
+func.func @with_a_column(%x: tensor<?x1024xf32, #n>, %v: tensor<1024x1xf32>) -> tensor<?x1xf32, #n> attributes {graph.symbols = ["n"]} {
+  %0 = graph.dot_general %x, %v batch [] x [] contract [1] x [0] : tensor<?x1024xf32, #n>, tensor<1024x1xf32>
+  return %0 : tensor<?x1xf32, #n>
+}
+
+// CHECK-LABEL: func.func @row_with(
+// CHECK: %[[V:.*]] = graph.reshape %arg0 : tensor<1x1024xf32> -> tensor<1024xf32>
+// CHECK: graph.dot_general %[[V]], %arg1 batch [] x [] contract [0] x [0]
+func.func @row_with(%v: tensor<1x1024xf32>, %x: tensor<1024x512xf32>) -> tensor<1x512xf32> {
+  %0 = graph.dot_general %v, %x batch [] x [] contract [1] x [0] : tensor<1x1024xf32>, tensor<1024x512xf32>
+  return %0 : tensor<1x512xf32>
+}
+
+// CHECK-LABEL: func.func @with_a_stored_column(
+// CHECK: graph.weight "v" : tensor<1024x1xf32>
+// CHECK-NOT: packed_dot
+// CHECK: return
+func.func @with_a_stored_column(%x: tensor<8x1024xf32>) -> tensor<8x1xf32> {
+  %v = graph.weight "v" : tensor<1024x1xf32>
+  %0 = graph.dot_general %x, %v batch [] x [] contract [1] x [0] : tensor<8x1024xf32>, tensor<1024x1xf32>
+  return %0 : tensor<8x1xf32>
+}

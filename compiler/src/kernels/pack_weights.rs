@@ -2,7 +2,7 @@
 //!
 //! The packed weight is a `graph.weight` whose id ends in the steps that make it (`fc1.weight|transpose:1,0|panels:32`); the constant store carries
 //! them out when the artifact is written. Panel widths come from the target's schedules. Other products of floats are marked `graph.panel`: their
-//! kernels pack the right side tile by tile. Signed bytes that meet unsigned ones stand in fours of adjacent steps. Groups of a convolution that are
+//! kernels pack the right side tile by tile. Products with a vector, which read a matrix once, lose their axes of extent 1 instead. Signed bytes that meet unsigned ones stand in fours of adjacent steps. Groups of a convolution that are
 //! narrower than a register are merged: products with zeros cost less than idle lanes. Leaves everything else as it is: other integer products, depthwise,
 //! transposed and padded convolutions (`pad-inputs` comes first), weights that are small constants.
 
@@ -13,10 +13,10 @@ use super::{
 use crate::{graph::chain::producer, llvm::CpuTarget, schedule::panel_width};
 use melior::{
     Context,
-    ir::{Location, OperationRef, Value, operation::OperationLike},
+    ir::{Location, OperationRef, Value, ValueLike, operation::OperationLike},
 };
 use winze_graph::{
-    dialect::{Conv, DotGeneral, PackedConv, PackedDot, Weight},
+    dialect::{Conv, DotGeneral, PackedConv, PackedDot, Reshape, Weight},
     ops::{
         dot_general::{Axes, PANEL},
         packed_dot::FOUR,
@@ -33,6 +33,9 @@ use winze_mlir::{
 
 /// Fewest rows of a left side for which a right side is packed while running.
 const MIN_ROWS: i64 = 4;
+
+/// Fewest panels of steps for which a product with one column is summed up along registers instead of across panels.
+const MIN_DEPTH: i64 = 4;
 
 /// Most groups of a convolution that become one.
 const MOST_MERGED: i64 = 16;
@@ -88,6 +91,9 @@ impl PackWeights {
             return Ok(());
         }
         let panel = panel_width(width, form.accumulator_bits(&rhs), &self.target)?;
+        if form == Form::Single && width == 1 && depth >= MIN_DEPTH * panel {
+            return drop_unit_axes(dot, &lhs, &rhs);
+        }
         let panels = (width + panel - 1) / panel;
         let (steps, dims) = match form {
             Form::Single => (format!("{steps}|panels:{panel}"), vec![panels, depth, panel]),
@@ -111,7 +117,7 @@ impl PackWeights {
         let width = rhs.dims[*packed].as_static();
         let empty = lhs.dims.iter().chain(&rhs.dims).any(|dim| dim.as_static() == Some(0));
         if axes.free[0].is_empty() || axes.contract[0].is_empty() || rows.is_some_and(|rows| rows < MIN_ROWS) || width == Some(1) || empty {
-            return Ok(());
+            return drop_unit_axes(dot, lhs, rhs);
         }
         let panel = panel_width(width.unwrap_or(i64::MAX), rhs.element.bits(), &self.target)?;
         attributes::set(dot.op(), PANEL, panel.to_attribute(context_of(dot.op())));
@@ -172,6 +178,32 @@ impl PackWeights {
         }
         Ok(None)
     }
+}
+
+/// Reads a side whose free axes have extent 1 as if it had none, so that its elements stand one behind the other along what is left.
+fn drop_unit_axes(dot: DotGeneral, lhs: &TensorType, rhs: &TensorType) -> Result<(), String> {
+    let (op, context) = (dot.op(), context_of(dot.op()));
+    let axes = Axes::of(op)?;
+    let side = |side: usize, value, of: &TensorType| {
+        let kept = |axis: &usize| of.dims[*axis].as_static() != Some(1) || !axes.free[side].contains(axis);
+        let kept: Vec<usize> = (0..of.rank()).filter(kept).collect();
+        let place = |axis: &usize| kept.iter().position(|k| k == axis).map(|axis| axis as i64).expect("paired axes are kept");
+        let places = [&axes.batch, &axes.contract].map(|axes| axes[side].iter().map(place).collect::<Vec<i64>>());
+        let narrow = TensorType::new(of.element, kept.iter().map(|axis| of.dims[*axis].clone()).collect::<Vec<_>>());
+        let drops = kept.len() < of.rank();
+        let value = if drops { insert(op, Reshape::create(context, op.location(), value, &[narrow.to_type(context)])) } else { value };
+        (drops, value, places)
+    };
+    let (left_drops, left, [left_batch, left_contract]) = side(0, dot.lhs(), lhs);
+    let (right_drops, right, [right_batch, right_contract]) = side(1, dot.rhs(), rhs);
+    if !left_drops && !right_drops {
+        return Ok(());
+    }
+    let result = dot.result().r#type();
+    let narrow =
+        DotGeneral::create(context, op.location(), left, right, left_batch, right_batch, left_contract, right_contract, dot.accumulate())?;
+    let narrow = insert(op, narrow);
+    replace(PackWeights::ARGUMENT, op, Reshape::create(context, op.location(), narrow, &[result]))
 }
 
 /// How the steps of a contraction stand in its panels.

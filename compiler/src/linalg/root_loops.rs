@@ -20,6 +20,8 @@ use winze_runtime::artifact::expr::Expr;
 pub struct RootInfo {
     pub class: OpClass,
     pub loops: Vec<RootLoop>,
+    /// The loop along which the root writes and its largest input is read, element by element.
+    pub run: Option<usize>,
     /// Bits of the widest element among the kernel's tensors.
     pub element_bits: u32,
     /// Lanes of the panels that are unpacked.
@@ -40,9 +42,9 @@ pub fn read_root(module: &Module, class: &str) -> Result<RootInfo, String> {
         }
     }
     let ops: Vec<OperationRef> = walk::operations(block).collect();
-    let sequential = RootInfo { class: OpClass::Sequential, loops: vec![], element_bits, panel: None, packs: false };
+    let sequential = RootInfo { class: OpClass::Sequential, loops: vec![], run: None, element_bits, panel: None, packs: false };
     if let Some(loops) = pieces(func, &ops)? {
-        return Ok(RootInfo { class: OpClass::Pieces, loops, ..sequential });
+        return Ok(RootInfo { class: OpClass::Pieces, run: Some(loops.len() - 1), loops, ..sequential });
     }
     let Some(root) = ops.iter().copied().find(|op| op.has_attribute(ROOT)) else { return Ok(sequential) };
     let Some((extents, reductions)) = loops_of(func, root)? else { return Ok(sequential) };
@@ -93,7 +95,7 @@ pub fn read_root(module: &Module, class: &str) -> Result<RootInfo, String> {
             RootLoop { extent, role }
         })
         .collect();
-    Ok(RootInfo { class, loops, element_bits, panel, packs })
+    Ok(RootInfo { class, loops, run: run_of(root)?, element_bits, panel, packs })
 }
 
 /// Dims of a result that is put together from pieces, if it has any and they are known.
@@ -123,6 +125,28 @@ fn iterators(op: OperationRef) -> Vec<bool> {
     (0..array.len()).map(|i| array.element(i).is_ok_and(|iterator| iterator.to_string().contains("reduction"))).collect()
 }
 
+/// The loop that both the result of a `linalg.generic` and its input of the highest rank have as their last dim.
+fn run_of(root: OperationRef) -> Result<Option<usize>, String> {
+    let last = |map: AffineMap| Some(map.result(map.result_count().checked_sub(1)?).ok().filter(|e| e.is_dim())?.dim_position());
+    let maps = indexing_maps(root)?;
+    let Some((output, inputs)) = maps.split_last() else { return Ok(None) };
+    // The first of equals.
+    let largest = inputs.iter().rev().max_by_key(|map| map.result_count());
+    Ok(last(*output).filter(|run| largest.is_none_or(|map| last(*map) == Some(*run))))
+}
+
+fn indexing_maps<'c>(op: OperationRef<'c, '_>) -> Result<Vec<AffineMap<'c>>, String> {
+    let Some(maps) = attributes::get::<Attribute>(op, "indexing_maps").and_then(|a| ArrayAttribute::try_from(a).ok()) else {
+        return Ok(vec![]);
+    };
+    let map = |i| {
+        let attribute = maps.element(i).map_err(|e| e.to_string())?;
+        // SAFETY: indexing maps are affine maps.
+        Ok(unsafe { AffineMap::from_raw(mlir_sys::mlirAffineMapAttrGetValue(attribute.to_raw())) })
+    };
+    (0..maps.len()).map(map).collect()
+}
+
 /// Extents and reductions of the root's loops; `None` if it is no op with loops or an extent is not known from the arguments.
 fn loops_of(func: OperationRef, root: OperationRef) -> Result<Option<(Vec<Expr>, Vec<bool>)>, String> {
     if name_of(root) == "linalg.unpack" {
@@ -132,14 +156,12 @@ fn loops_of(func: OperationRef, root: OperationRef) -> Result<Option<(Vec<Expr>,
         return Ok(extents.map(|extents| (vec![false; extents.len()], extents)).map(|(reductions, extents)| (extents, reductions)));
     }
     let reductions = iterators(root);
-    let Some(maps) = attributes::get::<Attribute>(root, "indexing_maps").and_then(|a| ArrayAttribute::try_from(a).ok()) else {
+    let maps = indexing_maps(root)?;
+    if maps.is_empty() {
         return Ok(None);
-    };
+    }
     let mut extents: Vec<Option<Expr>> = vec![None; reductions.len()];
-    for i in (0..maps.len()).rev() {
-        let attribute = maps.element(i).map_err(|e| e.to_string())?;
-        // SAFETY: indexing maps are affine maps.
-        let map = unsafe { AffineMap::from_raw(mlir_sys::mlirAffineMapAttrGetValue(attribute.to_raw())) };
+    for (i, map) in maps.into_iter().enumerate().rev() {
         let Some(dims) = known_dims(func, root.operand(i).map_err(|e| e.to_string())?)? else { continue };
         for (axis, dim) in dims.iter().enumerate() {
             let expr = map.result(axis).map_err(|e| e.to_string())?;

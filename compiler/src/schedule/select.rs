@@ -91,6 +91,8 @@ pub enum LoopRole {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Shapes {
     pub loops: Vec<RootLoop>,
+    /// The loop along which elements are contiguous in what is read and written.
+    pub run: Option<usize>,
     /// Bits of the widest element that the kernel computes with.
     pub element_bits: u32,
     /// Lanes of a contraction's panels where the kernel says so; the table's otherwise.
@@ -119,6 +121,7 @@ struct LoopsEntry {
     rows: i64,
     tile_elements: i64,
     row_tile_elements: i64,
+    run_elements: i64,
 }
 
 /// Chooses how a kernel is computed on `target`.
@@ -151,8 +154,12 @@ pub fn select_schedule(class: OpClass, shapes: &Shapes, target: &CpuTarget) -> R
     let tile = match class {
         OpClass::Sequential => vec![],
         _ if is_empty => vec![0; shapes.loops.len()],
-        OpClass::Contraction => tile(&shapes.loops, panel, budget, unit, 1),
-        _ => tile(&shapes.loops, panel, budget, unit, entry.loops.rows),
+        OpClass::Contraction => tile(&shapes.loops, panel, (budget, 1), unit, 1),
+        _ => {
+            let runs = shapes.run.is_some_and(|run| shapes.loops[run].role == LoopRole::Free);
+            let least = if runs { entry.loops.run_elements } else { 1 };
+            tile(&shapes.loops, panel, (budget, least), unit, entry.loops.rows)
+        }
     };
     if class == OpClass::Pieces {
         let sizes: Vec<_> = tile.iter().map(i64::to_string).collect();
@@ -181,11 +188,12 @@ pub fn panel_width(width: i64, element_bits: u32, target: &CpuTarget) -> Result<
 }
 
 /// Takes loops whole from the innermost outwards while they fit the budget, cuts the one that does not, and leaves 1 of those outside. As an innermost
-/// loop of unknown extent may be short, it shares the budget with `rows` iterations of the loops outside of it.
-fn tile(loops: &[RootLoop], panel: Option<i64>, budget: i64, unit: i64, rows: i64) -> Vec<i64> {
+/// loop of unknown extent may be short, it shares the budget with `rows` iterations of the loops outside of it. However much of the budget whole loops
+/// use up, `least` iterations of the others are taken.
+fn tile(loops: &[RootLoop], panel: Option<i64>, (budget, least): (i64, i64), unit: i64, rows: i64) -> Vec<i64> {
     let whole = loops.iter().filter(|l| l.role == LoopRole::Whole).map(|l| l.extent.as_constant().unwrap_or(UNKNOWN_EXTENT));
     let whole = whole.fold(1, i64::saturating_mul);
-    let mut left = (budget / whole.max(1)).max(1);
+    let mut left = (budget / whole.max(1)).max(least);
     let outer =
         |inner: usize| loops[..loops.len() - 1 - inner].iter().any(|l| l.role == LoopRole::Free && l.extent.as_constant() != Some(1));
     let (mut cut, mut shared) = (false, false);
@@ -299,6 +307,18 @@ mod tests {
         let row = RootLoop { extent: Expr::symbol(2), role: LoopRole::Whole };
         let heads = free(Expr::constant(12));
         assert_eq!(select(OpClass::Normalization, vec![heads, free(Expr::symbol(1)), row]).tile, [1, 4, 0]);
+    }
+
+    #[test]
+    fn runs_beside_whole_loops_stay_long() {
+        let whole = RootLoop { extent: Expr::constant(1024), role: LoopRole::Whole };
+        let tile_of = |class, loops, run| {
+            let shapes = Shapes { loops, run, element_bits: 32, ..Shapes::default() };
+            select_schedule(class, &shapes, &CpuTarget::named("x86-64-v4").unwrap()).unwrap().tile
+        };
+        assert_eq!(tile_of(OpClass::Reduction, [vec![whole.clone()], known(&[1000])].concat(), Some(1)), [0, 128]);
+        assert_eq!(tile_of(OpClass::Reduction, [known(&[1000]), vec![whole.clone()]].concat(), None), [16, 0]);
+        assert_eq!(tile_of(OpClass::Normalization, [known(&[1]), vec![whole], known(&[56, 56])].concat(), Some(3)), [1, 0, 2, 0]);
     }
 
     #[test]

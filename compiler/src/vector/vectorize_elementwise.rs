@@ -23,6 +23,9 @@ use winze_mlir::{
 /// Widest block that is transposed in registers.
 const MAX_BLOCK: i64 = 16;
 
+/// Registers of accumulators in reductions, to hide the latency of the combining operation and read long runs.
+const ACCUMULATORS: i64 = 8;
+
 pub struct VectorizeElementwise {
     bits: i64,
 }
@@ -141,7 +144,8 @@ impl<'a, 'c> Plan<'a, 'c> {
             match self.block_loop {
                 None => {
                     let row = self.row(builder, counters)?;
-                    self.strips(builder, counters, &row, lanes, self.lanes * 2)
+                    let registers = if self.generic.reduction.contains(&true) { ACCUMULATORS } else { 2 };
+                    self.strips(builder, counters, &row, lanes, self.lanes * registers)
                 }
                 Some(block_loop) => {
                     let blocks = self.whole(builder, block_loop)?;

@@ -119,5 +119,6 @@ pub fn register(registry: &DialectRegistry) {
         }
         winze_mlir::pass::register::<crate::lower::ConvertGraphToLinalg>();
         winze_mlir::pass::register::<crate::lower::PlaceInDestinations>();
+        winze_mlir::pass::register::<crate::lower::CopySlices>();
     });
 }

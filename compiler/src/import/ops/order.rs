@@ -1,7 +1,7 @@
 //! Operators along an axis in which order counts: CumSum, CumProd, TopK.
 //!
 //! Sums and products are masked reductions over pairs of positions, which fuse into one kernel: an element's running sum folds those before it.
-//! Long axes are scanned in blocks. The best few of many are found by `graph.top_k`; of others, each counts those that come before it.
+//! Long axes are scanned in blocks. `graph.top_k` finds the best of a row, and sorts.
 
 use super::{
     OpResult, Row,
@@ -17,9 +17,9 @@ use crate::{
     },
 };
 use winze_graph::{
-    dialect::{Add, And, Bitcast, Eq, Ge, Gt, Le, Lt, Mul, Or, Shr, TopK, Xor},
+    dialect::{Add, And, Bitcast, Ge, Gt, Le, Lt, Mul, Shr, TopK, Xor},
     dim::Dim,
-    types::ElementType,
+    types::{ElementType, TensorType},
 };
 
 pub const OPS: &[Row] = &[row("CumSum", |cx| cumulate(cx, "add")), row("CumProd", |cx| cumulate(cx, "mul")), row("TopK", top_k)];
@@ -171,31 +171,15 @@ pub fn bitcast<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>, x: &Tensor<'c, 'a>, element:
     cx.emit(op)
 }
 
-/// How many elements come before each along an axis, by size; the first of equals comes first.
-pub fn ranks<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>, x: &Tensor<'c, 'a>, axis: usize, largest: bool) -> Result<Tensor<'c, 'a>, Failure> {
-    let extent = x.dims()[axis].clone();
+/// The positions of the `k` largest or smallest elements along the last axis, best first; the first of equals comes first.
+pub fn best<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>, x: &Tensor<'c, 'a>, k: &Dim, largest: bool) -> Result<Tensor<'c, 'a>, Failure> {
     let key = sort_keys(cx, x)?;
-    // Axis `axis` is the element that is ranked, the one after it those that it is compared with.
-    let mut pairs = x.dims().to_vec();
-    pairs.insert(axis, extent.clone());
-    let without = |axis: usize| -> Vec<usize> { (0..pairs.len()).filter(|i| *i != axis).collect() };
-    let this = cx.broadcast_along(&key, &without(axis + 1), &pairs)?;
-    let other = cx.broadcast_along(&key, &without(axis), &pairs)?;
-    let position = positions(cx, &extent, ElementType::I32)?;
-    let this_position = cx.broadcast_along(&position, &[axis], &pairs)?;
-    let other_position = cx.broadcast_along(&position, &[axis + 1], &pairs)?;
-    let better: Compare<'c> = if largest { Gt::create } else { Lt::create };
-    let before = cx.compare(better, &other, &this)?;
-    let equal = cx.compare(Eq::create, &other, &this)?;
-    let first = cx.compare(Lt::create, &other_position, &this_position)?;
-    let tie = cx.binary(And::create, &equal, &first)?;
-    let counts = cx.binary(Or::create, &before, &tie)?;
-    let counts = cx.convert(&counts, ElementType::I32)?;
-    cx.reduce("add", &counts, &[axis + 1])
+    let mut dims = x.dims().to_vec();
+    *dims.last_mut().ok_or_else(|| Failure::Invalid("a scalar has no order".into()))? = k.clone();
+    let value = cx.value(&key)?;
+    let op = TopK::create(cx.context(), cx.location, value, !largest, &[TensorType::new(ElementType::I32, dims).to_type(cx.context())]);
+    cx.emit(op)
 }
-
-/// Best of so few that reading a row once, and keeping them in order, costs less than comparing all pairs.
-const FEW: i64 = 8;
 
 fn top_k<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
     let x = cx.input(0)?;
@@ -211,45 +195,13 @@ fn top_k<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
         return Ok(Failure::invalid(format!("k {k} of an axis of extent {}", x.dims()[axis]))?);
     }
     let largest = cx.int_or("largest", 1)? != 0;
-    match (k.as_static(), x.extent(axis)) {
-        (Some(k), Some(extent)) if k <= extent / FEW => best_few(cx, &x, axis, k, largest),
-        _ => by_rank(cx, &x, axis, &k, largest),
-    }
-}
-
-/// The positions of the best elements, and the elements.
-fn best_few<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>, x: &Tensor<'c, 'a>, axis: usize, k: i64, largest: bool) -> OpResult<'c, 'a> {
     let last = x.rank() - 1;
     let swapped: Vec<i64> = (0..=last as i64).filter(|i| *i != axis as i64).chain([axis as i64]).collect();
     let back: Vec<i64> = (0..=last).map(|i| if i < axis { i } else if i == axis { last } else { i - 1 } as i64).collect();
-    let rows = cx.transpose(x, swapped)?;
-    let key = sort_keys(cx, &rows)?;
-    let value = cx.value(&key)?;
-    let index = cx.infer(|c, l| TopK::create(c, l, value, k, !largest))?;
+    let rows = cx.transpose(&x, swapped)?;
+    let index = best(cx, &rows, &k, largest)?;
     let places = single(cx, &index)?;
     let values = gather_places(cx, &rows, &places, &all_but(last, x.rank()))?;
     let (values, index) = (cx.transpose(&values, back.clone())?, cx.transpose(&index, back)?);
     Ok(vec![values, cx.convert(&index, ElementType::I64)?])
-}
-
-/// Ranks each element among all of its row; the first of equals comes first. Result `r` is the element of rank `r`.
-fn by_rank<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>, x: &Tensor<'c, 'a>, axis: usize, k: &Dim, largest: bool) -> OpResult<'c, 'a> {
-    let extent = x.dims()[axis].clone();
-    let rank = ranks(cx, x, axis, largest)?;
-    let position = positions(cx, &extent, ElementType::I32)?;
-    let mut dims = x.dims().to_vec();
-    dims.insert(axis, k.clone());
-    let axes: Vec<usize> = (0..dims.len()).filter(|i| *i != axis).collect();
-    let wanted = positions(cx, k, ElementType::I32)?;
-    let wanted = cx.broadcast_along(&wanted, &[axis], &dims)?;
-    let rank = cx.broadcast_along(&rank, &axes, &dims)?;
-    let hit = cx.compare(Eq::create, &rank, &wanted)?;
-    let mut pick = |elements: &Tensor<'c, 'a>, axes: &[usize]| -> Result<Tensor<'c, 'a>, Failure> {
-        let elements = cx.broadcast_along(elements, axes, &dims)?;
-        let zero = cx.scalar(elements.element(), 0.0)?;
-        let picked = cx.select(&hit, &elements, &zero)?;
-        cx.reduce("add", &picked, &[axis + 1])
-    };
-    let (values, indices) = (pick(x, &axes)?, pick(&position, &[axis + 1])?);
-    Ok(vec![values, cx.convert(&indices, ElementType::I64)?])
 }

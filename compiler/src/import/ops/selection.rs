@@ -5,17 +5,20 @@
 use super::{
     OpResult, Row,
     index::{Places, gather_places, positions, scatter_places, single, take},
-    order::{ranks, scan, sort_keys},
+    order::{best, scan, sort_keys},
     row,
 };
-use crate::import::{
-    error::Failure,
-    node::{Binary, NodeContext, normalize_axis},
-    repeat::Turns,
-    value::Tensor,
+use crate::{
+    constants::Scalar,
+    import::{
+        error::Failure,
+        node::{Binary, NodeContext, normalize_axis},
+        repeat::Turns,
+        value::Tensor,
+    },
 };
 use winze_graph::{
-    dialect::{Add, And, Div, Eq, Gt, Le, Lt, Maximum, Minimum, Mod, Mul, Ne, Not, Sub, Xor},
+    dialect::{Add, And, Div, Eq, Gt, Lt, Maximum, Minimum, Mod, Mul, Ne, Not, Or, Sub},
     dim::Dim,
     types::ElementType,
 };
@@ -123,7 +126,7 @@ fn compress<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
     Ok(vec![take(cx, &x, &kept, axis)?])
 }
 
-/// Rows are compared with each other: each has the number of its group, in order of the groups' first rows or of their values.
+/// Rows are sorted; where one differs from the one before it a group begins, which the first of its rows leads.
 fn unique<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
     let x = cx.input(0)?;
     // The axis in front, and all others as one: rows of elements.
@@ -139,56 +142,45 @@ fn unique<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
     let rows = cx.reshape(&front, vec![count.clone(), width.clone()])?;
     let key = if x.element() == ElementType::Bool { cx.convert(&rows, ElementType::I32)? } else { sort_keys(cx, &rows)? };
 
-    let cube = [count.clone(), count.clone(), width.clone()];
-    let (this, other) = (cx.broadcast_along(&key, &[0, 2], &cube)?, cx.broadcast_along(&key, &[1, 2], &cube)?);
-    let differs = cx.compare(Ne::create, &this, &other)?;
-    let column = positions(cx, &width, ElementType::I64)?;
-    let column = cx.broadcast_along(&column, &[2], &cube)?;
-    let beyond = cx.extent(&width, ElementType::I64)?;
-    let at = cx.select(&differs, &column, &beyond)?;
-    let first_difference = cx.reduce("min", &at, &[2])?;
-    let deciding = cx.broadcast_along(&first_difference, &[0, 1], &cube)?;
-    let deciding = cx.compare(Eq::create, &deciding, &column)?;
-    let smaller = cx.compare(Lt::create, &other, &this)?;
-    let smaller = cx.binary(And::create, &smaller, &deciding)?;
-    let other_is_smaller = cx.reduce("or", &smaller, &[2])?;
-    let differs = cx.reduce("or", &differs, &[2])?;
-    let equal = cx.unary(Not::create, &differs)?;
-
-    // The first row of each group leads it.
-    let square = [count.clone(), count.clone()];
     let place = positions(cx, &count, ElementType::I64)?;
-    let other_place = cx.broadcast_along(&place, &[1], &square)?;
-    let outside = cx.extent(&count, ElementType::I64)?;
-    let leader = cx.select(&equal, &other_place, &outside)?;
-    let leader = cx.reduce("min", &leader, &[1])?;
-    let leads = cx.compare(Eq::create, &leader, &place)?;
-    let other_leads = cx.broadcast_along(&leads, &[1], &square)?;
-    let before = if cx.int_or("sorted", 1)? != 0 {
-        other_is_smaller
-    } else {
-        let leader = cx.broadcast_along(&leader, &[0], &square)?;
-        cx.compare(Lt::create, &other_place, &leader)?
-    };
-    let before = cx.binary(And::create, &before, &other_leads)?;
-    let before = cx.convert(&before, ElementType::I64)?;
-    let group = cx.reduce("add", &before, &[1])?;
-
+    let order = sorted_rows(cx, &key, &place)?;
+    let sorted = take(cx, &key, &order, 0)?;
+    let (zero, one) = (cx.scalar(ElementType::I64, 0.0)?, cx.scalar(ElementType::I64, 1.0)?);
+    let before = cx.binary(Sub::create, &place, &one)?;
+    let before = cx.binary(Maximum::create, &before, &zero)?;
+    let previous = take(cx, &sorted, &before, 0)?;
+    let differs = cx.compare(Ne::create, &sorted, &previous)?;
+    let differs = cx.reduce("or", &differs, &[1])?;
+    let first = cx.compare(Eq::create, &place, &zero)?;
+    let leads = cx.binary(Or::create, &differs, &first)?;
     let ones = cx.convert(&leads, ElementType::I64)?;
     let groups = cx.reduce("add", &ones, &[0])?;
-    let groups = cx.size(&groups, "different elements", "", Some(count))?;
-    let own = cx.select(&leads, &group, &outside)?;
-    let (own, all) = (single(cx, &own)?, single(cx, &group)?);
+    let groups = cx.size(&groups, "different elements", "", Some(count.clone()))?;
+    let running = scan(cx, "add", &ones, 0, false, false)?;
+    let mut group = cx.binary(Sub::create, &running, &one)?;
+
     let places = Places { axes: vec![0], batch: vec![], position: 0, checked: false };
-    let empty = cx.scalar(x.element(), 0.0)?;
-    let empty = cx.broadcast_to(&empty, &[groups.clone(), width])?;
-    let picked = scatter_places(cx, "set", &empty, &own, &rows, &places)?;
-    let none = cx.scalar(ElementType::I64, 0.0)?;
-    let none = cx.broadcast_to(&none, std::slice::from_ref(&groups))?;
-    let indices = scatter_places(cx, "set", &none, &own, &place, &places)?;
-    let one = cx.scalar(ElementType::I64, 1.0)?;
-    let one = cx.broadcast_to(&one, place.dims())?;
-    let counts = scatter_places(cx, "add", &none, &all, &one, &places)?;
+    let outside = cx.extent(&count, ElementType::I64)?;
+    let none = cx.broadcast_to(&zero, std::slice::from_ref(&groups))?;
+    let own = cx.select(&leads, &group, &outside)?;
+    let own = single(cx, &own)?;
+    let mut indices = scatter_places(cx, "set", &none, &own, &order, &places)?;
+    if cx.int_or("sorted", 1)? == 0 {
+        // Groups in order of the rows that lead them.
+        let by_row = best(cx, &indices, &groups, false)?;
+        let by_row = cx.convert(&by_row, ElementType::I64)?;
+        let number = positions(cx, &groups, ElementType::I64)?;
+        let to = single(cx, &by_row)?;
+        let renumbered = scatter_places(cx, "set", &none, &to, &number, &places)?;
+        (group, indices) = (take(cx, &renumbered, &group, 0)?, take(cx, &indices, &by_row, 0)?);
+    }
+    let picked = take(cx, &rows, &indices, 0)?;
+    let all = single(cx, &group)?;
+    let ones = cx.broadcast_to(&one, place.dims())?;
+    let counts = scatter_places(cx, "add", &none, &all, &ones, &places)?;
+    let empty = cx.broadcast_to(&zero, place.dims())?;
+    let to = single(cx, &order)?;
+    let group = scatter_places(cx, "set", &empty, &to, &group, &places)?;
 
     let dims = [&[groups], &front.dims()[1..]].concat();
     let picked = cx.reshape(&picked, dims)?;
@@ -212,6 +204,23 @@ fn unique<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
     Ok(vec![picked, indices, group, counts])
 }
 
+/// Positions of rows of integers in ascending order, equal ones in the order in which they stand: sorted by each column from the last to the first.
+fn sorted_rows<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>, rows: &Tensor<'c, 'a>, place: &Tensor<'c, 'a>) -> Result<Tensor<'c, 'a>, Failure> {
+    let (count, width) = (rows.dims()[0].clone(), rows.dims()[1].clone());
+    let rows = cx.value(rows)?;
+    let rows = cx.wrap(rows)?;
+    let last = cx.extent(&(&width - &Dim::from(1)), ElementType::I64)?;
+    let order = cx.repeat(&width, std::slice::from_ref(place), |cx, step, order| {
+        let column = cx.binary(Sub::create, &last, step)?;
+        let column = cx.window(&rows, 1, &column, Dim::from(1))?;
+        let column = cx.reshape(&column, vec![count.clone()])?;
+        let column = take(cx, &column, &order[0], 0)?;
+        let ascending = best(cx, &column, &count, false)?;
+        Ok(vec![take(cx, &order[0], &ascending, 0)?])
+    })?;
+    Ok(order[0].clone())
+}
+
 /// A scalar operand, or a default.
 fn scalar_or<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>, i: usize, element: ElementType, default: f64) -> Result<Tensor<'c, 'a>, Failure> {
     match cx.optional(i) {
@@ -223,7 +232,7 @@ fn scalar_or<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>, i: usize, element: ElementType
     }
 }
 
-/// Corners and area of boxes `[batch, class, box, 4]`, each `[batch, class, box]`.
+/// Ends and areas of boxes, without the axis of their four numbers.
 struct Boxes<'c, 'a> {
     /// Lower and upper end along each of the two directions.
     ends: [[Tensor<'c, 'a>; 2]; 2],
@@ -232,9 +241,10 @@ struct Boxes<'c, 'a> {
 
 impl<'c, 'a> Boxes<'c, 'a> {
     fn new(cx: &mut Cx<'_, '_, 'c, 'a>, boxes: &Tensor<'c, 'a>, centered: bool) -> Result<Self, Failure> {
+        let last = boxes.rank() - 1;
         let mut column = |i: i64| {
-            let column = cx.slice_axis(boxes, 3, i, i + 1)?;
-            cx.reshape(&column, boxes.dims()[..3].to_vec())
+            let column = cx.slice_axis(boxes, last, i, i + 1)?;
+            cx.reshape(&column, boxes.dims()[..last].to_vec())
         };
         let (a, b, c, d) = (column(0)?, column(1)?, column(2)?, column(3)?);
         let ends = if centered {
@@ -258,19 +268,24 @@ impl<'c, 'a> Boxes<'c, 'a> {
         Ok([cx.binary(Minimum::create, a, b)?, cx.binary(Maximum::create, a, b)?])
     }
 
-    /// Where the overlap of boxes i (axis 2) and j (axis 3), over their union, is above a threshold.
-    fn overlap(&self, cx: &mut Cx<'_, '_, 'c, 'a>, pairs: &[Dim], threshold: &Tensor<'c, 'a>) -> Result<Tensor<'c, 'a>, Failure> {
-        let (i, j) = (&[0, 1, 2][..], &[0, 1, 3][..]);
-        let mut meet = |create: Binary<'c>, x: &Tensor<'c, 'a>| {
-            let (a, b) = (cx.broadcast_along(x, i, pairs)?, cx.broadcast_along(x, j, pairs)?);
+    /// Where the overlap of these boxes `[batch, class]` and others `[batch, box]`, over their union, is above a threshold: `[batch, class, box]`.
+    fn overlap(
+        &self,
+        cx: &mut Cx<'_, '_, 'c, 'a>,
+        others: &Self,
+        dims: &[Dim],
+        threshold: &Tensor<'c, 'a>,
+    ) -> Result<Tensor<'c, 'a>, Failure> {
+        let mut meet = |create: Binary<'c>, x: &Tensor<'c, 'a>, y: &Tensor<'c, 'a>| {
+            let (a, b) = (cx.broadcast_along(x, &[0, 1], dims)?, cx.broadcast_along(y, &[0, 2], dims)?);
             cx.binary(create, &a, &b)
         };
         let mut sides = vec![];
-        for [low, high] in &self.ends {
-            sides.push((meet(Maximum::create, low)?, meet(Minimum::create, high)?));
+        for (own, other) in self.ends.iter().zip(&others.ends) {
+            sides.push((meet(Maximum::create, &own[0], &other[0])?, meet(Minimum::create, &own[1], &other[1])?));
         }
-        let total = meet(Add::create, &self.area)?;
-        let smaller = meet(Minimum::create, &self.area)?;
+        let total = meet(Add::create, &self.area, &others.area)?;
+        let smaller = meet(Minimum::create, &self.area, &others.area)?;
         let mut common: Option<Tensor<'c, 'a>> = None;
         for (low, high) in &sides {
             let side = cx.binary(Sub::create, high, low)?;
@@ -291,8 +306,7 @@ impl<'c, 'a> Boxes<'c, 'a> {
     }
 }
 
-/// Boxes in order of their scores; one is kept if no kept one before it overlaps it too much. That recurrence has one solution, and repeating it from any
-/// start reaches it: after n rounds at least the first n boxes are right. Rounds end when nothing changes.
+/// Turn by turn each class picks the best box that is left, and drops those that overlap it too much; all classes at once, until none has any left.
 fn non_max_suppression<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
     let (boxes, scores) = (cx.input(0)?, cx.input(1)?);
     let ([batch, count, _], [_, classes, _]) = (boxes.dims(), scores.dims()) else {
@@ -303,21 +317,16 @@ fn non_max_suppression<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> 
         return Ok(Failure::invalid(format!("boxes of shape {:?} and scores of shape {:?}", boxes.dims(), scores.dims()))?);
     }
     let most = scalar_or(cx, 2, ElementType::I64, 0.0)?;
+    let known = cx.integers(&most).and_then(|most| most.first()?.as_static());
+    // No class picks more boxes than there are.
+    let room = match (known, count.as_static()) {
+        (Some(most), Some(count)) => Dim::from(most.clamp(0, count)),
+        _ => count.clone(),
+    };
     let threshold = scalar_or(cx, 3, boxes.element(), 0.0)?;
-
-    let rank = ranks(cx, &scores, 2, true)?;
-    let rank = single(cx, &rank)?;
-    let last = Places { axes: vec![2], batch: vec![(0, 0), (1, 1)], position: 0, checked: false };
-    let index = positions(cx, count, ElementType::I64)?;
-    let index = cx.broadcast_along(&index, &[2], &dims)?;
-    let order = scatter_places(cx, "set", &index, &rank, &index, &last)?;
-    let by_order = single(cx, &order)?;
-    let sorted = gather_places(cx, &boxes, &by_order, &Places { axes: vec![1], batch: vec![(0, 0)], position: 0, checked: false })?;
-    let sorted = Boxes::new(cx, &sorted, cx.int_or("center_point_box", 0)? != 0)?;
-    let valid = match cx.optional(4) {
+    let left = match cx.optional(4) {
         Some(least) => {
             let least = cx.reshape(&least, vec![])?;
-            let scores = gather_places(cx, &scores, &by_order, &last)?;
             cx.compare(Gt::create, &scores, &least)?
         }
         None => {
@@ -325,51 +334,76 @@ fn non_max_suppression<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> 
             cx.broadcast_to(&all, &dims)?
         }
     };
+    let picks = picks(cx, (&boxes, &scores), &left, &room, [&most, &threshold])?;
 
-    let kept = settle(cx, &sorted, &valid, &dims, &threshold)?;
-    let ones = cx.convert(&kept, ElementType::I64)?;
-    let running = scan(cx, "add", &ones, 2, false, false)?;
-    let first = cx.compare(Le::create, &running, &most)?;
-    let kept = cx.binary(And::create, &kept, &first)?;
-    let kept = flat(cx, &kept)?;
-    let found = chosen(cx, &kept, "selected boxes")?;
-    let mut columns = coordinates(cx, &found, &dims)?;
-    let order = flat(cx, &order)?;
-    columns[2] = take(cx, &order, &found, 0)?;
+    let picks = flat(cx, &picks)?;
+    let zero = cx.scalar(ElementType::I64, 0.0)?;
+    let picked = cx.compare(Gt::create, &picks, &zero)?;
+    let found = chosen(cx, &picked, "selected boxes")?;
+    let mut columns = coordinates(cx, &found, &[batch.clone(), classes.clone(), room])?;
+    let number = take(cx, &picks, &found, 0)?;
+    let one = cx.scalar(ElementType::I64, 1.0)?;
+    columns[2] = cx.binary(Sub::create, &number, &one)?;
     Ok(vec![line_up(cx, &columns, 1)?])
 }
 
-/// The boxes that are kept, in order of the scores.
-fn settle<'c, 'a>(
+/// What each class picks of the boxes that are `left`, `[batch, class, room]`: numbers of boxes from 1 on in the order in which they are picked, then zeros.
+fn picks<'c, 'a>(
     cx: &mut Cx<'_, '_, 'c, 'a>,
-    boxes: &Boxes<'c, 'a>,
-    valid: &Tensor<'c, 'a>,
-    dims: &[Dim],
-    threshold: &Tensor<'c, 'a>,
+    (boxes, scores): (&Tensor<'c, 'a>, &Tensor<'c, 'a>),
+    left: &Tensor<'c, 'a>,
+    room: &Dim,
+    [most, threshold]: [&Tensor<'c, 'a>; 2],
 ) -> Result<Tensor<'c, 'a>, Failure> {
-    let pairs = [dims, &dims[2..]].concat();
-    let changed = cx.scalar(ElementType::Bool, 1.0)?;
-    // Made in front of the loop, which uses it.
-    let threshold = cx.value(threshold)?;
-    let threshold = cx.wrap(threshold)?;
+    let (dims, centered) = (scores.dims().to_vec(), cx.int_or("center_point_box", 0)? != 0);
+    let all = Boxes::new(cx, boxes, centered)?;
+    let key = sort_keys(cx, scores)?;
+    let lowest = cx.scalar_of(key.element(), Scalar::Signed(i64::MIN >> (64 - key.element().bits())))?;
+    // Made in front of the loop, which uses them.
+    let mut outside = |x: &Tensor<'c, 'a>| {
+        let value = cx.value(x)?;
+        cx.wrap(value)
+    };
+    let (boxes, most, threshold) = (outside(boxes)?, outside(most)?, outside(threshold)?);
+    let index = positions(cx, &dims[2], ElementType::I64)?;
+    let index = cx.broadcast_along(&index, &[2], &dims)?;
+    let (none, one) = (cx.extent(&dims[2], ElementType::I64)?, cx.scalar(ElementType::I64, 1.0)?);
+    let any = cx.reduce("or", left, &[0, 1, 2])?;
+
     let mut turns = Turns::begin(cx)?;
-    let kept = turns.carry(cx, valid)?;
-    turns.carry(cx, &changed)?;
-    let next = turns.turn(cx, |cx| {
-        let overlaps = boxes.overlap(cx, &pairs, &threshold)?;
-        let index = positions(cx, &pairs[2], ElementType::I32)?;
-        let (this, other) = (cx.broadcast_along(&index, &[2], &pairs)?, cx.broadcast_along(&index, &[3], &pairs)?);
-        let earlier = cx.compare(Lt::create, &other, &this)?;
-        let suppresses = cx.broadcast_along(&kept, &[0, 1, 3], &pairs)?;
-        let hit = cx.binary(And::create, &overlaps, &earlier)?;
-        let hit = cx.binary(And::create, &hit, &suppresses)?;
-        let hit = cx.reduce("or", &hit, &[3])?;
-        let free = cx.unary(Not::create, &hit)?;
-        let next = cx.binary(And::create, &free, valid)?;
-        let differs = cx.binary(Xor::create, &next, &kept)?;
-        let changed = cx.reduce("or", &differs, &[0, 1, 2])?;
-        Ok::<_, Failure>([next, changed])
+    let left = turns.carry(cx, left)?;
+    turns.carry(cx, &any)?;
+    let (next, any, number) = turns.turn(cx, |cx| {
+        let keys = cx.select(&left, &key, &lowest)?;
+        let best = cx.reduce("max", &keys, &[2])?;
+        let best = cx.broadcast_along(&best, &[0, 1], &dims)?;
+        let is_best = cx.compare(Eq::create, &key, &best)?;
+        let is_best = cx.binary(And::create, &is_best, &left)?;
+        let place = cx.select(&is_best, &index, &none)?;
+        let pick = cx.reduce("min", &place, &[2])?;
+        // A class that has none left takes any box, which changes nothing.
+        let last = cx.binary(Sub::create, &none, &one)?;
+        let inside = cx.binary(Minimum::create, &pick, &last)?;
+        let inside = single(cx, &inside)?;
+        let picked = gather_places(cx, &boxes, &inside, &Places { axes: vec![1], batch: vec![(0, 0)], position: 0, checked: false })?;
+        let picked = Boxes::new(cx, &picked, centered)?;
+        let drops = picked.overlap(cx, &all, &dims, &threshold)?;
+        let spread = cx.broadcast_along(&pick, &[0, 1], &dims)?;
+        let own = cx.compare(Eq::create, &index, &spread)?;
+        let drops = cx.binary(Or::create, &drops, &own)?;
+        let stays = cx.unary(Not::create, &drops)?;
+        let next = cx.binary(And::create, &left, &stays)?;
+        let any = cx.reduce("or", &next, &[0, 1, 2])?;
+        let number = cx.binary(Add::create, &pick, &one)?;
+        let has_picked = cx.compare(Lt::create, &pick, &none)?;
+        let zero = cx.scalar(ElementType::I64, 0.0)?;
+        Ok::<_, Failure>((next, any, cx.select(&has_picked, &number, &zero)?))
     })?;
-    let results = turns.end(cx, &next, |_, carried| Ok(carried[2].clone()))?;
-    Ok(results[1].clone())
+    let counter = turns.counter.clone();
+    let picks = turns.collect(cx, &number, (2, room), &counter)?;
+    let results = turns.end(cx, &[next, any, picks], |cx, carried| {
+        let more = cx.compare(Lt::create, &carried[0], &most)?;
+        cx.binary(And::create, &carried[2], &more)
+    })?;
+    Ok(results[3].clone())
 }

@@ -108,6 +108,62 @@ fn the_best_few_of_many_are_found_along_any_axis() {
     check(node, &[("x", f32s(&[20, 2], &items))], vec![longs("k", &[2])], &expected);
 }
 
+/// Numbers from 0 to 1 that look random.
+fn noise(count: usize) -> Vec<f32> {
+    let mut state = 1u32;
+    let mut next = || {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 8) as f32 / (1 << 24) as f32
+    };
+    (0..count).map(|_| next()).collect()
+}
+
+/// One box after the other, as the operator is defined.
+fn greedy(boxes: &[[f32; 4]], scores: &[f32], most: usize, threshold: f32, least: f32) -> Vec<i64> {
+    let area = |b: &[f32; 4]| (b[2] - b[0]) * (b[3] - b[1]);
+    let overlap = |a: &[f32; 4], b: &[f32; 4]| {
+        let common = (a[2].min(b[2]) - a[0].max(b[0])).max(0.0) * (a[3].min(b[3]) - a[1].max(b[1])).max(0.0);
+        common / (area(a) + area(b) - common)
+    };
+    let mut order: Vec<usize> = (0..boxes.len()).filter(|i| scores[*i] > least).collect();
+    order.sort_by(|i, j| scores[*j].total_cmp(&scores[*i]));
+    let mut kept: Vec<usize> = vec![];
+    for i in order {
+        if kept.len() < most && kept.iter().all(|k| overlap(&boxes[*k], &boxes[i]) <= threshold) {
+            kept.push(i);
+        }
+    }
+    kept.into_iter().map(|i| i as i64).collect()
+}
+
+#[test]
+fn boxes_are_picked_as_one_after_the_other() {
+    let (count, classes) = (30, 3);
+    let (corners, scores) = (noise(count * 4), noise(count * classes));
+    let boxes: Vec<[f32; 4]> = corners.chunks(4).map(|c| [c[0], c[1], c[0] + 0.1 + c[2], c[1] + 0.1 + c[3]]).collect();
+    for (most, threshold, least) in [(4, 0.3, 0.2), (100, 0.5, 0.0), (2, 0.1, 0.9)] {
+        let expected: Vec<i64> = (0..classes)
+            .flat_map(|class| {
+                let picked = greedy(&boxes, &scores[class * count..][..count], most, threshold, least);
+                picked.into_iter().flat_map(move |i| [0, class as i64, i])
+            })
+            .collect();
+        let inputs = [("boxes", f32s(&[1, count, 4], &boxes.concat())), ("scores", f32s(&[1, classes, count], &scores))];
+        let node = node("NonMaxSuppression", &["boxes", "scores", "most", "threshold", "least"], &["y"], vec![]);
+        let constants = vec![longs("most", &[most as i64]), floats("threshold", &[1], &[threshold]), floats("least", &[1], &[least])];
+        check(node, &inputs, constants, &[i64s(&[expected.len() / 3, 3], &expected)]);
+    }
+}
+
+#[test]
+fn groups_stand_in_the_order_of_their_first_rows() {
+    let rows = [3i64, 1, 2, 2, 3, 1, 0, 5, 2, 2, 3, 0];
+    let node = node("Unique", &["x"], &["y", "first", "group", "count"], vec![int("sorted", 0), int("axis", 0)]);
+    let expected =
+        [i64s(&[4, 2], &[3, 1, 2, 2, 0, 5, 3, 0]), i64s(&[4], &[0, 1, 3, 5]), i64s(&[6], &[0, 1, 0, 2, 1, 3]), i64s(&[4], &[2, 2, 1, 1])];
+    check(node, &[("x", i64s(&[6, 2], &rows))], vec![], &expected);
+}
+
 #[test]
 fn a_nan_is_the_largest() {
     let attributes = vec![int("axis", 0), int("keepdims", 0)];

@@ -390,17 +390,17 @@ fn a_remainder_of_zero_has_the_sign_of_the_divisor() {
 fn the_best_of_rows_are_found() {
     for element in [ElementType::I8, ElementType::U8, ElementType::I32, ElementType::I64, ElementType::U64] {
         let name = element.name();
-        for smallest in ["", " smallest"] {
+        for (smallest, k) in ["", " smallest"].into_iter().flat_map(|smallest| [0, 1, 4, 8, 9].map(|k| (smallest, k))) {
             let text = format!(
-                "func.func @k(%x: tensor<2x?x{name}, affine_map<()[s0] -> (s0)>>) -> tensor<2x4xi32> {{
-                    %0 = graph.top_k %x of 4{smallest} : tensor<2x?x{name}, affine_map<()[s0] -> (s0)>>
-                    return %0 : tensor<2x4xi32> }}"
+                "func.func @k(%x: tensor<2x?x{name}, affine_map<()[s0] -> (s0)>>) -> tensor<2x{k}xi32> {{
+                    %0 = graph.top_k %x{smallest} : tensor<2x?x{name}, affine_map<()[s0] -> (s0)>> -> tensor<2x{k}xi32>
+                    return %0 : tensor<2x{k}xi32> }}"
             );
             let x = Tensor::from_fn(element, &[2, 9], |i| {
                 Scalar::of(element, [3, -7, 3, 120, 0, -7, 5, 120, 1][i % 9] * (1 - 2 * (i as i64 / 9)))
             });
             let r = checked(&text, &[x], &[9]);
-            if element == ElementType::I32 {
+            if element == ElementType::I32 && k == 4 {
                 let expected = if smallest.is_empty() { [3i32, 7, 6, 0, 1, 5, 4, 8] } else { [1, 5, 4, 8, 3, 7, 6, 0] };
                 assert_eq!(r[0], Tensor::new(&[2, 4], &expected));
             }

@@ -56,21 +56,18 @@ fn lower<'c>(cx: &mut LowerContext<'c>, op: Op<'c>) -> Result<Vec<Val<'c>>, Stri
     let outer: Vec<usize> = (0..input.rank()).filter(|i| *i != axis).collect();
     let outer_dims: Vec<_> = outer.iter().map(|i| input.dims[*i].clone()).collect();
 
-    // Rows are the outer loops, the axis is the innermost.
-    let mut map = cx.identity(input.rank());
-    outer.iter().chain([&axis]).enumerate().for_each(|(position, i)| map[*i] = cx.loop_dim(position));
-    let part = Part { tensor, element: input.element, map: map.clone() };
-    let mut reduction = vec![false; outer.len()];
-    reduction.push(true);
+    // All passes have the same loops, in the order of the axes.
+    let row_map: Vec<_> = outer.iter().map(|i| cx.loop_dim(*i)).collect();
+    let part = Part { tensor, element: input.element, map: cx.identity(input.rank()) };
+    let reduction: Vec<bool> = (0..input.rank()).map(|i| i == axis).collect();
     let start = |fold: Fold| -> Result<Part<'c>, String> {
         let neutral = constant(&cx.builder, element, fold.neutral(element));
         let tensor = cx.fill(neutral, cx.empty(storage, &outer_dims)?);
-        Ok(Part { tensor, element, map: cx.identity(outer.len()) })
+        Ok(Part { tensor, element, map: row_map.clone() })
     };
 
     let maximum = start(Fold::Max)?;
     let max = cx.generic(&[part], &[maximum], &reduction, |b, x| vec![Fold::Max.lower(b, element, x[1], b.widen(input.element, x[0]))])[0];
-    let row_map: Vec<_> = outer.iter().map(|i| cx.loop_dim(*i)).collect();
     let whole = Part { tensor, element: input.element, map: cx.identity(input.rank()) };
     let max = Part { tensor: max, element, map: row_map.clone() };
     let exponentials = cx.map(&[whole, max], cx.empty(storage, &input.dims)?, element, |b, x| {
@@ -78,10 +75,10 @@ fn lower<'c>(cx: &mut LowerContext<'c>, op: Op<'c>) -> Result<Vec<Val<'c>>, Stri
     });
 
     let total = start(Fold::Add)?;
-    let part = Part { tensor: exponentials, element, map };
+    let part = Part { tensor: exponentials, element, map: cx.identity(input.rank()) };
     let sum = cx.generic(&[part], &[total], &reduction, |b, x| vec![Fold::Add.lower(b, element, x[1], x[0])])[0];
     let whole = Part { tensor: exponentials, element, map: cx.identity(input.rank()) };
-    let sum = Part { tensor: sum, element, map: row_map };
+    let sum = Part { tensor: sum, element, map: row_map.clone() };
     let destination = cx.destination(op, 0)?;
     let value = cx.map(&[whole, sum], destination, input.element, |b, x| {
         // The reciprocal is one per row.

@@ -2,35 +2,42 @@
 
 use crate::{
     dialect::TopK,
-    dim::Dim,
     eval::EvalContext,
-    infer::{attribute, operand_type},
+    infer::unary_types,
     lower::{Builder, LowerContext, Op, Val},
     op::{OpDefinition, Role},
     tensor::{Scalar, Tensor},
-    types::{Class, ElementType, TensorType},
+    types::{Class, ElementType},
 };
 use winze_mlir::{
-    melior::ir::{OperationRef, Type, ValueLike},
-    op_hooks::{InferContext, OpHooks},
+    melior::ir::{OperationRef, ValueLike},
+    op_hooks::OpHooks,
 };
 
 pub const DEFINITION: OpDefinition = OpDefinition {
     name: "graph.top_k",
     role: Role::DataMovement,
-    hooks: OpHooks { verify: None, infer: Some(infer), canonicalize: None },
+    hooks: OpHooks { verify: Some(verify), infer: None, canonicalize: None },
     eval,
     lower,
     scalar: None,
 };
 
-fn infer<'c>(cx: &InferContext<'c, '_>) -> Result<Vec<Type<'c>>, String> {
-    let (input, k) = (operand_type(cx, 0)?, attribute::<i64>(cx, "k")?);
-    let Some((last, rows)) = input.dims.split_last() else { return Err("a 0-d input has no rows".into()) };
-    if k < 0 || last.as_static().is_some_and(|extent| extent < k) {
-        return Err(format!("{k} of {last} elements"));
+fn verify(op: OperationRef) -> Result<(), String> {
+    let (input, result) = unary_types(op)?;
+    let (Some((count, rows)), Some((k, result_rows))) = (input.dims.split_last(), result.dims.split_last()) else {
+        return Err("a 0-d input has no rows".into());
+    };
+    if result.element != ElementType::I32 || result_rows != rows {
+        return Err(format!(
+            "the result of {:?} is {} {:?}; positions of k are i32 {rows:?} and k",
+            input.dims, result.element, result.dims
+        ));
     }
-    Ok(vec![TensorType::new(ElementType::I32, [rows, &[Dim::from(k)]].concat()).to_type(cx.context)])
+    match (k.as_static(), count.as_static()) {
+        (Some(k), Some(count)) if k > count => Err(format!("{k} of {count} elements")),
+        _ => Ok(()),
+    }
 }
 
 fn eval(cx: &EvalContext, op: OperationRef, inputs: &[Tensor]) -> Result<Vec<Tensor>, String> {
@@ -57,12 +64,12 @@ struct Search<'c> {
     input: Val<'c>,
     element: ElementType,
     count: Val<'c>,
-    k: i64,
+    k: Val<'c>,
     smallest: bool,
 }
 
 impl<'c> Search<'c> {
-    /// Whether `a` comes before `b`, which stands in front of it.
+    /// Whether element `x` is better than `y`.
     fn better(&self, b: &Builder<'c>, x: Val<'c>, y: Val<'c>) -> Val<'c> {
         let predicate = match (self.element.class(), self.smallest) {
             (Class::Unsigned, false) => "ugt",
@@ -82,7 +89,8 @@ fn lower<'c>(cx: &mut LowerContext<'c>, op: Op<'c>) -> Result<Vec<Val<'c>>, Stri
     let (input, of_input) = cx.operand(op, 0)?;
     let extents = of_input.dims.iter().map(|dim| cx.extent(dim)).collect::<Result<Vec<_>, _>>()?;
     let (count, rows) = extents.split_last().expect("inference refuses a 0-d input");
-    let search = Search { input, element: of_input.element, count: *count, k: TopK(op).k(), smallest: TopK(op).smallest() };
+    let k = cx.extent(cx.result_type(op, 0)?.dims.last().expect("as many axes as the input"))?;
+    let search = Search { input, element: of_input.element, count: *count, k, smallest: TopK(op).smallest() };
     let destination = cx.destination(op, 0)?;
     let value = if cx.has_tensor_loops() {
         rows_in_order(&cx.builder, &search, rows, &mut vec![], destination)
@@ -105,49 +113,88 @@ fn rows_in_order<'c>(b: &Builder<'c>, search: &Search<'c>, extents: &[Val<'c>], 
             row.pop();
             vec![next]
         })[0],
-        None => b.count_to(search.count, &[result], |b, i, result| vec![insert(b, search, row, i, result[0])])[0],
+        None => Heap { search, row }.best(b, result),
     }
 }
 
-/// Puts position `i` among the best of those before it, if it belongs there.
-fn insert<'c>(b: &Builder<'c>, search: &Search<'c>, row: &[Val<'c>], i: Val<'c>, result: Val<'c>) -> Val<'c> {
-    if search.k == 0 {
-        return result;
+/// The best positions so far as a binary heap in a row of the result: the children of place `j` stand at `2j + 1` and `2j + 2`, the worst of all at 0.
+struct Heap<'a, 'c> {
+    search: &'a Search<'c>,
+    row: &'a [Val<'c>],
+}
+
+impl<'c> Heap<'_, 'c> {
+    /// The first `k` positions become a heap, better ones replace its worst, and what is left is put in order from the worst to the best.
+    fn best(&self, b: &Builder<'c>, result: Val<'c>) -> Val<'c> {
+        let (k, zero, one) = (self.search.k, b.index(0), b.index(1));
+        let result = b.count_to(k, &[result], |b, j, result| vec![self.set(b, result[0], j, j)])[0];
+        let half = b.same("arith.shrui", &[k, one]);
+        let result = b.count_to(half, &[result], |b, step, result| {
+            let j = b.same("arith.subi", &[b.same("arith.subi", &[half, one]), step]);
+            vec![self.sift(b, result[0], j, self.get(b, result[0], j), k)]
+        })[0];
+        let rest = b.same("arith.subi", &[self.search.count, k]);
+        // Nothing is better than the worst of none.
+        let rest = b.select(b.cmpi("eq", k, zero), zero, rest);
+        let result = b.count_to(rest, &[result], |b, step, result| {
+            let i = b.same("arith.addi", &[k, step]);
+            let key = self.search.at(b, self.row, i);
+            let worst = self.search.at(b, self.row, self.get(b, result[0], zero));
+            let better = self.search.better(b, key, worst);
+            vec![b.if_else(better, result[0].r#type(), |b| self.sift(b, result[0], zero, i, k), |_| result[0])]
+        })[0];
+        b.count_to(k, &[result], |b, step, result| {
+            let last = b.same("arith.subi", &[b.same("arith.subi", &[k, one]), step]);
+            let moved = self.get(b, result[0], last);
+            let result = self.set(b, result[0], last, self.get(b, result[0], zero));
+            vec![self.sift(b, result, zero, moved, last)]
+        })[0]
     }
-    let k = b.index(search.k);
-    let place = |j: Val<'c>| [row, &[j]].concat();
-    let kept = |b: &Builder<'c>, tensor: Val<'c>, j: Val<'c>| {
-        let stored = b.extract(tensor, &place(j));
-        b.value("arith.index_cast", &[stored], b.index_type(), &[])
-    };
-    let set = |b: &Builder<'c>, tensor: Val<'c>, j: Val<'c>, position: Val<'c>| {
-        let stored = b.value("arith.index_cast", &[position], ElementType::I32.to_scalar_type(b.context), &[]);
-        b.value("tensor.insert", &[&[stored, tensor], &place(j)[..]].concat(), tensor.r#type(), &[])
-    };
-    let own = search.at(b, row, i);
-    let filled = b.same("arith.minsi", &[i, k]);
-    let last = b.same("arith.subi", &[k, b.index(1)]);
-    let open = b.cmpi("slt", i, k);
-    // The last of the best is compared where there is one.
-    let bit = b.integer(1);
-    let accepted = b.if_else(open, bit, |b| b.constant_int(bit, 1), |b| search.better(b, own, search.at(b, row, kept(b, result, last))));
-    let put = |b: &Builder<'c>| {
-        let end = b.same("arith.minsi", &[filled, last]);
-        // From the end: worse ones move back by one, until a better one stands in front.
-        let moved = b.count_to(end, &[result, end], |b, step, carried| {
-            let (tensor, at) = (carried[0], carried[1]);
-            let j = b.same("arith.subi", &[end, step]);
-            let here = b.cmpi("eq", j, at);
-            let before = b.same("arith.subi", &[j, b.index(1)]);
-            let position = kept(b, tensor, before);
-            let worse = search.better(b, own, search.at(b, row, position));
-            let moves = b.same("arith.andi", &[here, worse]);
-            let tensor = b.if_else(moves, tensor.r#type(), |b| set(b, tensor, j, position), |_| tensor);
-            vec![tensor, b.select(moves, before, at)]
+
+    /// Puts `position` at place `hole` of the first `size` places, or further down: worse children move up.
+    fn sift(&self, b: &Builder<'c>, result: Val<'c>, hole: Val<'c>, position: Val<'c>, size: Val<'c>) -> Val<'c> {
+        let (one, bit, tensor) = (b.index(1), b.integer(1), result.r#type());
+        let moved = b.count_to(self.levels(b, size), &[result, hole], |b, _, carried| {
+            let (result, hole) = (carried[0], carried[1]);
+            let left = b.same("arith.addi", &[b.same("arith.addi", &[hole, hole]), one]);
+            let right = b.same("arith.addi", &[left, one]);
+            let has_right = b.cmpi("slt", right, size);
+            let is_right = |b: &Builder<'c>| self.comes_before(b, self.get(b, result, left), self.get(b, result, right));
+            let is_right = b.if_else(has_right, bit, is_right, |b| b.constant_int(bit, 0));
+            let child = b.select(is_right, right, left);
+            let has_child = b.cmpi("slt", child, size);
+            let moves = |b: &Builder<'c>| self.comes_before(b, position, self.get(b, result, child));
+            let moves = b.if_else(has_child, bit, moves, |b| b.constant_int(bit, 0));
+            let result = b.if_else(moves, tensor, |b| self.set(b, result, hole, self.get(b, result, child)), |_| result);
+            vec![result, b.select(moves, child, hole)]
         });
-        set(b, moved[0], moved[1], i)
-    };
-    b.if_else(accepted, result.r#type(), put, |_| result)
+        self.set(b, moved[0], moved[1], position)
+    }
+
+    /// How often a place of the first `size` can move down: the bits of `size`.
+    fn levels(&self, b: &Builder<'c>, size: Val<'c>) -> Val<'c> {
+        let i64 = b.integer(64);
+        let size = b.value("arith.index_cast", &[size], i64, &[]);
+        let levels = b.same("arith.subi", &[b.constant_int(i64, 64), b.same("math.ctlz", &[size])]);
+        b.value("arith.index_cast", &[levels], b.index_type(), &[])
+    }
+
+    /// Whether one position comes before another: its element is better, or equal and further in front.
+    fn comes_before(&self, b: &Builder<'c>, i: Val<'c>, j: Val<'c>) -> Val<'c> {
+        let (x, y) = (self.search.at(b, self.row, i), self.search.at(b, self.row, j));
+        let first = b.same("arith.andi", &[b.cmpi("eq", x, y), b.cmpi("slt", i, j)]);
+        b.same("arith.ori", &[self.search.better(b, x, y), first])
+    }
+
+    fn get(&self, b: &Builder<'c>, result: Val<'c>, place: Val<'c>) -> Val<'c> {
+        let stored = b.extract(result, &[self.row, &[place]].concat());
+        b.value("arith.index_cast", &[stored], b.index_type(), &[])
+    }
+
+    fn set(&self, b: &Builder<'c>, result: Val<'c>, place: Val<'c>, position: Val<'c>) -> Val<'c> {
+        let stored = b.value("arith.index_cast", &[position], ElementType::I32.to_scalar_type(b.context), &[]);
+        b.value("tensor.insert", &[&[stored, result], self.row, &[place]].concat(), result.r#type(), &[])
+    }
 }
 
 /// The position of one rank. The element is found from its highest bit on: a bit is set where enough elements are no smaller.
