@@ -119,11 +119,19 @@ fn dft<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>, axis: i64) -> OpResult<'c, 'a> {
             (0..bins).for_each(|k| items.extend(&transform.factors(n, part, k)[..transform.parts()]));
         }
     }
-    let basis = constant(cx, x.element(), &[used, parts, bins, transform.parts() as i64], &items)?;
-    let x = if used < extent { cx.slice_axis(&x, axis, 0, used)? } else { x };
+    let results = transform.parts() as i64;
+    let basis = constant(cx, x.element(), &[used * parts, bins * results], &items)?;
+    let (x_dims, x) = (x.dims().to_vec(), if used < extent { cx.slice_axis(&x, axis, 0, used)? } else { x });
+    // Rows of what is transformed, times a matrix.
+    let others: Vec<usize> = (0..last).filter(|i| *i != axis).collect();
+    let x = cx.transpose(&x, others.iter().chain([&axis, &last]).map(|i| *i as i64).collect())?;
+    let mut dims: Vec<Dim> = others.iter().map(|i| x_dims[*i].clone()).collect();
+    let rows = dims.iter().fold(Dim::from(1), |product, dim| &product * dim);
+    let x = cx.reshape(&x, vec![rows, Dim::from(used * parts)])?;
     let (a, b) = (cx.value(&x)?, cx.value(&basis)?);
-    let (left, right) = (vec![axis as i64, last as i64], vec![0, 1]);
-    let y = cx.infer(|c, l| DotGeneral::create(c, l, a, b, vec![], vec![], left, right, None))?;
+    let y = cx.infer(|c, l| DotGeneral::create(c, l, a, b, vec![], vec![], vec![1], vec![0], None))?;
+    dims.extend([Dim::from(bins), Dim::from(results)]);
+    let y = cx.reshape(&y, dims)?;
     // The transformed axis came out behind the others.
     let mut permutation: Vec<i64> = (0..last as i64 - 1).collect();
     permutation.insert(axis, last as i64 - 1);
