@@ -57,7 +57,9 @@ pub fn write(graph: GraphProto) -> (tempfile::TempDir, std::path::PathBuf) {
 pub fn write_of(version: i64, graph: GraphProto) -> (tempfile::TempDir, std::path::PathBuf) {
     let model = ModelProto {
         ir_version: 10,
-        opset_import: vec![OperatorSetIdProto { domain: String::new(), version }],
+        opset_import: [("", version), ("com.microsoft", 1)]
+            .map(|(domain, version)| OperatorSetIdProto { domain: domain.into(), version })
+            .into(),
         graph: Some(graph),
         functions: vec![],
     };

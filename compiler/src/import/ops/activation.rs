@@ -37,6 +37,27 @@ pub const OPS: &[Row] = &[
     row_since("Hardmax", 13, |cx| along_axis(cx, hardmax)),
 ];
 
+pub const CONTRIB_OPS: &[Row] = &[
+    row("Gelu", |cx| {
+        let x = cx.input(0)?;
+        gated_by_erf(cx, &x)
+    }),
+    row("BiasGelu", |cx| {
+        let x = biased(cx)?;
+        gated_by_erf(cx, &x)
+    }),
+    row("FastGelu", |cx| {
+        let x = biased(cx)?;
+        gated_by_tanh(cx, &x)
+    }),
+    row("QuickGelu", |cx| {
+        let x = cx.input(0)?;
+        let scaled = cx.float_or("alpha", 1.702).map(|alpha| cx.binary_scalar(Mul::create, &x, alpha))??;
+        let gate = cx.unary(Logistic::create, &scaled)?;
+        Ok(vec![cx.binary(Mul::create, &x, &gate)?])
+    }),
+];
+
 type Cx<'x, 'p, 'c, 'a> = NodeContext<'x, 'p, 'c, 'a>;
 
 fn relu<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
@@ -149,25 +170,44 @@ fn thresholded_relu<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
 
 fn gelu<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
     let x = cx.input(0)?;
-    let gate = match cx.string_or("approximate", "none")?.as_str() {
-        "none" => {
-            let scaled = cx.binary_scalar(Mul::create, &x, std::f64::consts::FRAC_1_SQRT_2)?;
-            cx.unary(Erf::create, &scaled)?
-        }
-        "tanh" => {
-            // tanh(sqrt(2 / pi) * (x + 0.044715 * x^3)).
-            let square = cx.binary(Mul::create, &x, &x)?;
-            let cube = cx.binary(Mul::create, &square, &x)?;
-            let small = cx.binary_scalar(Mul::create, &cube, 0.044715)?;
-            let sum = cx.binary(Add::create, &x, &small)?;
-            let scaled = cx.binary_scalar(Mul::create, &sum, (2.0 / std::f64::consts::PI).sqrt())?;
-            cx.unary(Tanh::create, &scaled)?
-        }
-        other => return Ok(Failure::invalid(format!("approximate `{other}`"))?),
-    };
-    let gate = cx.binary_scalar(Add::create, &gate, 1.0)?;
-    let half = cx.binary_scalar(Mul::create, &x, 0.5)?;
+    match cx.string_or("approximate", "none")?.as_str() {
+        "none" => gated_by_erf(cx, &x),
+        "tanh" => gated_by_tanh(cx, &x),
+        other => Ok(Failure::invalid(format!("approximate `{other}`"))?),
+    }
+}
+
+fn gated_by_erf<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>, x: &Tensor<'c, 'a>) -> OpResult<'c, 'a> {
+    let scaled = cx.binary_scalar(Mul::create, x, std::f64::consts::FRAC_1_SQRT_2)?;
+    let gate = cx.unary(Erf::create, &scaled)?;
+    gated(cx, x, &gate)
+}
+
+/// The gate is tanh(sqrt(2 / pi) * (x + 0.044715 * x^3)).
+fn gated_by_tanh<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>, x: &Tensor<'c, 'a>) -> OpResult<'c, 'a> {
+    let square = cx.binary(Mul::create, x, x)?;
+    let cube = cx.binary(Mul::create, &square, x)?;
+    let small = cx.binary_scalar(Mul::create, &cube, 0.044715)?;
+    let sum = cx.binary(Add::create, x, &small)?;
+    let scaled = cx.binary_scalar(Mul::create, &sum, (2.0 / std::f64::consts::PI).sqrt())?;
+    let gate = cx.unary(Tanh::create, &scaled)?;
+    gated(cx, x, &gate)
+}
+
+/// `x / 2 * (1 + gate)`
+fn gated<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>, x: &Tensor<'c, 'a>, gate: &Tensor<'c, 'a>) -> OpResult<'c, 'a> {
+    let gate = cx.binary_scalar(Add::create, gate, 1.0)?;
+    let half = cx.binary_scalar(Mul::create, x, 0.5)?;
     Ok(vec![cx.binary(Mul::create, &half, &gate)?])
+}
+
+/// Input 0 with input 1 added, if there is one.
+fn biased<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>) -> Result<Tensor<'c, 'a>, Failure> {
+    let x = cx.input(0)?;
+    match cx.optional(1) {
+        Some(bias) => cx.binary(Add::create, &x, &bias),
+        None => Ok(x),
+    }
 }
 
 fn mish<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {

@@ -1,6 +1,6 @@
 //! Conv and ConvTranspose, over 1 to 3 spatial axes.
 
-use super::{OpResult, Row, row};
+use super::{OpResult, Row, recurrent, row};
 use crate::import::{error::Failure, node::NodeContext, value::Tensor};
 use winze_graph::{
     dialect::{Add, Conv},
@@ -8,6 +8,16 @@ use winze_graph::{
 };
 
 pub const OPS: &[Row] = &[row("Conv", conv), row("ConvTranspose", conv_transpose)];
+
+pub const CONTRIB_OPS: &[Row] = &[row("FusedConv", |cx| {
+    recurrent::then_activation(cx, |cx| {
+        let y = conv(cx)?.remove(0);
+        Ok(vec![match cx.optional(3) {
+            Some(added) => cx.binary(Add::create, &y, &added)?,
+            None => y,
+        }])
+    })
+})];
 
 fn conv<'c, 'a>(cx: &mut NodeContext<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
     let (x, filter) = (cx.input(0)?, cx.input(1)?);

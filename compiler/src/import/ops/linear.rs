@@ -1,6 +1,6 @@
 //! Matrix products: MatMul of any ranks, Gemm.
 
-use super::{OpResult, Row, row};
+use super::{OpResult, Row, recurrent, row};
 use crate::import::{
     error::Failure,
     node::{NodeContext, common_dims, made_by},
@@ -12,6 +12,29 @@ use winze_graph::{
 };
 
 pub const OPS: &[Row] = &[row("MatMul", matmul), row("Gemm", gemm)];
+
+pub const CONTRIB_OPS: &[Row] =
+    &[row("FusedMatMul", fused_matmul), row("TransposeMatMul", fused_matmul), row("FusedGemm", |cx| recurrent::then_activation(cx, gemm))];
+
+fn fused_matmul<'c, 'a>(cx: &mut NodeContext<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
+    if cx.int_or("transBatchA", 0)? != 0 || cx.int_or("transBatchB", 0)? != 0 {
+        return Ok(Failure::unsupported("an operand whose batch axis stands behind its rows")?);
+    }
+    let mut operand = |i: usize, transposed: &str| -> Result<Tensor<'c, 'a>, Failure> {
+        let x = cx.input(i)?;
+        let rank = x.rank() as i64;
+        if cx.int_or(transposed, 0)? == 0 || rank < 2 {
+            return Ok(x);
+        }
+        cx.transpose(&x, (0..rank - 2).chain([rank - 1, rank - 2]).collect())
+    };
+    let (a, b) = (operand(0, "transA")?, operand(1, "transB")?);
+    let y = product(cx, &a, &b)?;
+    match cx.float_or("alpha", 1.0)? {
+        1.0 => Ok(vec![y]),
+        alpha => Ok(vec![cx.binary_scalar(Mul::create, &y, alpha)?]),
+    }
+}
 
 fn dot<'c, 'a>(
     cx: &mut NodeContext<'_, '_, 'c, 'a>,

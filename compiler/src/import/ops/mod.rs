@@ -115,6 +115,15 @@ fn rows(domain: &str) -> impl Iterator<Item = &'static Row> {
         "" => TABLES,
         "ai.onnx.ml" => ml::TABLES,
         "ai.onnx.preview" => &[attention::PREVIEW_OPS],
+        // Of ONNX Runtime: what its optimizer and its quantization tools leave in models.
+        "com.microsoft" => &[
+            activation::CONTRIB_OPS,
+            conv::CONTRIB_OPS,
+            linear::CONTRIB_OPS,
+            normalization::CONTRIB_OPS,
+            quantize::CONTRIB_OPS,
+            recurrent::CONTRIB_OPS,
+        ],
         _ => &[],
     };
     tables.iter().flat_map(|table| table.iter())
@@ -129,7 +138,7 @@ pub fn find(domain: &str, op: &str, version: i64) -> Option<ImportOp> {
 pub fn why_unknown(domain: &str, op: &str, version: i64) -> String {
     if rows(domain).any(|row| row.op == op) {
         format!("the operator is not imported in version {version} of its set")
-    } else if domain.is_empty() {
+    } else if rows(domain).next().is_some() {
         "the operator is not imported yet".into()
     } else {
         format!("operators of the domain `{domain}` are not imported yet")

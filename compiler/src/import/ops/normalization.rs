@@ -26,6 +26,11 @@ pub const OPS: &[Row] = &[
     row("LRN", local_response_normalization),
 ];
 
+pub const CONTRIB_OPS: &[Row] = &[
+    row("SkipLayerNormalization", |cx| skip_normalization(cx, false)),
+    row("SkipSimplifiedLayerNormalization", |cx| skip_normalization(cx, true)),
+];
+
 type Cx<'x, 'p, 'c, 'a> = NodeContext<'x, 'p, 'c, 'a>;
 
 /// `(x - mean) * (scale / sqrt(variance + epsilon)) + bias`, per channel. In training, statistics are the batch's, and the running ones are updated.
@@ -186,15 +191,52 @@ fn rms_normalization<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
     let (x, scale) = (cx.input(0)?, cx.input(1)?);
     let axes: Vec<usize> = (normalize_axis(cx.int_or("axis", -1)?, x.rank())?..x.rank()).collect();
     let epsilon = cx.float_or("epsilon", 1e-5)?;
-    let wide = cx.widen(&x)?;
+    Ok(vec![by_root_mean_square(cx, &x, &scale, &axes, epsilon)?])
+}
+
+fn by_root_mean_square<'c, 'a>(
+    cx: &mut Cx<'_, '_, 'c, 'a>,
+    x: &Tensor<'c, 'a>,
+    scale: &Tensor<'c, 'a>,
+    axes: &[usize],
+    epsilon: f64,
+) -> Result<Tensor<'c, 'a>, Failure> {
+    let wide = cx.widen(x)?;
     let square = cx.binary(Mul::create, &wide, &wide)?;
-    let mean = cx.mean(&square, &axes)?;
+    let mean = cx.mean(&square, axes)?;
     let sum = cx.binary_scalar(Add::create, &mean, epsilon)?;
     let inverse = cx.unary(Rsqrt::create, &sum)?;
-    let along = cx.broadcast_along(&inverse, &other_axes(x.rank(), &axes), x.dims())?;
+    let along = cx.broadcast_along(&inverse, &other_axes(x.rank(), axes), x.dims())?;
     let y = cx.binary(Mul::create, &wide, &along)?;
     let y = cx.convert(&y, scale.element())?;
-    Ok(vec![cx.binary(Mul::create, &y, &scale)?])
+    cx.binary(Mul::create, &y, scale)
+}
+
+/// The sum of input, skip and bias, normalized along the last axis. Results: that, nothing, nothing, the sum; mean and deviation only training uses.
+fn skip_normalization<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>, simplified: bool) -> OpResult<'c, 'a> {
+    if cx.node.output.iter().take(3).skip(1).any(|output| !output.is_empty()) {
+        return Ok(Failure::unsupported("mean and deviation as results")?);
+    }
+    let (x, skip, scale) = (cx.input(0)?, cx.input(1)?, cx.input(2)?);
+    let (beta, bias) = if simplified { (None, cx.optional(3)) } else { (cx.optional(3), cx.optional(4)) };
+    let mut sum = cx.binary(Add::create, &x, &skip)?;
+    if let Some(bias) = bias {
+        sum = cx.binary(Add::create, &sum, &bias)?;
+    }
+    let Some(last) = sum.rank().checked_sub(1) else { return Ok(Failure::invalid("a scalar input")?) };
+    let epsilon = cx.float_or("epsilon", 1e-12)?;
+    let y = if simplified {
+        by_root_mean_square(cx, &sum, &scale, &[last], epsilon)?
+    } else {
+        let y = normalize(cx, &sum, &[last], epsilon)?.y;
+        let y = cx.convert(&y, sum.element())?;
+        let y = cx.binary(Mul::create, &y, &scale)?;
+        match beta {
+            Some(beta) => cx.binary(Add::create, &y, &beta)?,
+            None => y,
+        }
+    };
+    Ok(vec![y, sum.clone(), sum.clone(), sum])
 }
 
 fn group_normalization<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {

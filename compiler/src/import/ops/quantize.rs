@@ -14,7 +14,7 @@ use crate::{
     },
 };
 use winze_graph::{
-    dialect::{Add, Div, Eq, Maximum, Minimum, Mul, Round, Sub},
+    dialect::{Add, Div, Eq, Logistic, Lt, Maximum, Minimum, Mul, Round, Sub},
     dim::Dim,
     types::{Class, ElementType},
 };
@@ -27,6 +27,68 @@ pub const OPS: &[Row] = &[
     row("ConvInteger", conv_integer),
     row("QLinearMatMul", qlinear_matmul),
     row("QLinearConv", qlinear_conv),
+];
+
+pub const CONTRIB_OPS: &[Row] = &[
+    row("DynamicQuantizeMatMul", |cx| {
+        let (x, weights, scale, zero) = (cx.input(0)?, cx.input(1)?, cx.input(2)?, cx.optional(3));
+        let y = dynamic_product(cx, &x, (&weights, &scale, zero.as_ref()))?;
+        with_bias(cx, y, 4)
+    }),
+    row("MatMulIntegerToFloat", |cx| {
+        let (operands, zeros) = ([cx.input(0)?, cx.input(1)?], [cx.optional(4), cx.optional(5)]);
+        check_quantized(&operands)?;
+        let sum = integer_product(cx, operands, zeros)?;
+        let scales = [cx.input(2)?, cx.input(3)?];
+        let y = scaled_product(cx, &sum, [&scales[0], &scales[1]])?;
+        with_bias(cx, y, 6)
+    }),
+    row("QGemm", qgemm),
+    row("QLinearAdd", |cx| {
+        let (a, b) = (dequantized(cx, 0)?, dequantized(cx, 3)?);
+        let y = cx.binary(Add::create, &a, &b)?;
+        requantized(cx, &y, 6)
+    }),
+    row("QLinearMul", |cx| {
+        let (a, b) = (dequantized(cx, 0)?, dequantized(cx, 3)?);
+        let y = cx.binary(Mul::create, &a, &b)?;
+        requantized(cx, &y, 6)
+    }),
+    row("QLinearSigmoid", |cx| {
+        let x = dequantized(cx, 0)?;
+        let y = cx.unary(Logistic::create, &x)?;
+        requantized(cx, &y, 3)
+    }),
+    row("QLinearLeakyRelu", |cx| {
+        let x = dequantized(cx, 0)?;
+        let below = cx.float_or("alpha", 0.01)?;
+        let below = cx.binary_scalar(Mul::create, &x, below)?;
+        let zero = cx.scalar(ElementType::F32, 0.0)?;
+        let negative = cx.compare(Lt::create, &x, &zero)?;
+        let y = cx.select(&negative, &below, &x)?;
+        requantized(cx, &y, 3)
+    }),
+    row("QLinearGlobalAveragePool", |cx| {
+        if cx.int_or("channels_last", 0)? != 0 {
+            return Ok(Failure::unsupported("channels behind the image")?);
+        }
+        let x = dequantized(cx, 0)?;
+        let axes: Vec<usize> = (2..x.rank()).collect();
+        let mean = cx.mean(&x, &axes)?;
+        let dims = x.dims().iter().enumerate().map(|(axis, dim)| if axis < 2 { dim.clone() } else { Dim::from(1) }).collect();
+        let mean = cx.reshape(&mean, dims)?;
+        requantized(cx, &mean, 3)
+    }),
+    row("QLinearConcat", |cx| {
+        let count = cx.node.input.len();
+        if count < 5 || (count - 2) % 3 != 0 {
+            return Ok(Failure::invalid("inputs that are no triples of a tensor, its scale and its zero point")?);
+        }
+        let parts = (2..count).step_by(3).map(|i| dequantized(cx, i)).collect::<Result<Vec<_>, _>>()?;
+        let axis = normalize_axis(cx.int_or("axis", 0)?, parts[0].rank())?;
+        let y = cx.concat(&parts, axis)?;
+        requantized(cx, &y, 0)
+    }),
 ];
 
 type Cx<'x, 'p, 'c, 'a> = NodeContext<'x, 'p, 'c, 'a>;
@@ -256,11 +318,15 @@ fn shifted<'c, 'a>(
     cx.binary(Sub::create, &wide, &zero)
 }
 
-/// The range of u8 over the values of `x` and 0.
 fn dynamic_quantize_linear<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
     let x = cx.input(0)?;
+    Ok(dynamically_quantized(cx, &x)?.into())
+}
+
+/// A tensor in bytes over the range of its values and 0, scale and zero point.
+fn dynamically_quantized<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>, x: &Tensor<'c, 'a>) -> Result<[Tensor<'c, 'a>; 3], Failure> {
     let axes: Vec<usize> = (0..x.rank()).collect();
-    let (low, high) = (cx.reduce("min", &x, &axes)?, cx.reduce("max", &x, &axes)?);
+    let (low, high) = (cx.reduce("min", x, &axes)?, cx.reduce("max", x, &axes)?);
     let (low, high) = (cx.binary_scalar(Minimum::create, &low, 0.0)?, cx.binary_scalar(Maximum::create, &high, 0.0)?);
     let range = cx.binary(Sub::create, &high, &low)?;
     let steps = cx.binary_scalar(Div::create, &range, 255.0)?;
@@ -273,10 +339,92 @@ fn dynamic_quantize_linear<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>) -> OpResult<'c, 
     let zero = cx.binary(Sub::create, &zero, &lowest)?;
     let zero = round_to(cx, &zero, None, ElementType::U8)?;
     let along = cx.broadcast_to(&scale, x.dims())?;
-    let quotient = cx.binary(Div::create, &x, &along)?;
+    let quotient = cx.binary(Div::create, x, &along)?;
     let shift = cx.convert(&zero, x.element())?;
     let y = round_to(cx, &quotient, Some(&shift), ElementType::U8)?;
-    Ok(vec![y, scale, zero])
+    Ok([y, scale, zero])
+}
+
+/// The product of rows, quantized together, with a matrix of bytes: values, scale and zero point, which are one or one per column.
+pub fn dynamic_product<'c, 'a>(
+    cx: &mut Cx<'_, '_, 'c, 'a>,
+    x: &Tensor<'c, 'a>,
+    (values, scale, zero): (&Tensor<'c, 'a>, &Tensor<'c, 'a>, Option<&Tensor<'c, 'a>>),
+) -> Result<Tensor<'c, 'a>, Failure> {
+    let [rows, row_scale, row_zero] = dynamically_quantized(cx, x)?;
+    let operands = [rows, values.clone()];
+    check_quantized(&operands)?;
+    let sum = integer_product(cx, operands, [Some(row_zero), zero.cloned()])?;
+    scaled_product(cx, &sum, [&row_scale, scale])
+}
+
+/// A product of integers in the numbers that they stand for; scales are one, or one per column.
+fn scaled_product<'c, 'a>(
+    cx: &mut Cx<'_, '_, 'c, 'a>,
+    sum: &Tensor<'c, 'a>,
+    scales: [&Tensor<'c, 'a>; 2],
+) -> Result<Tensor<'c, 'a>, Failure> {
+    let [a, b] = scales.map(|scale| match scale.r#type.count().as_static() {
+        Some(1) => cx.reshape(scale, vec![]),
+        _ => Ok(scale.clone()),
+    });
+    let scale = cx.binary(Mul::create, &a?, &b?)?;
+    let wide = cx.convert(sum, ElementType::F32)?;
+    cx.binary(Mul::create, &wide, &scale)
+}
+
+fn with_bias<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>, y: Tensor<'c, 'a>, input: usize) -> OpResult<'c, 'a> {
+    Ok(vec![match cx.optional(input) {
+        Some(bias) => cx.binary(Add::create, &y, &bias)?,
+        None => y,
+    }])
+}
+
+/// Input `i` in the numbers that it stands for; its scale and zero point follow it.
+fn dequantized<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>, i: usize) -> Result<Tensor<'c, 'a>, Failure> {
+    let x = cx.input(i)?;
+    check_quantized(std::slice::from_ref(&x))?;
+    let difference = shifted(cx, &x, cx.optional(i + 2).as_ref(), &Granularity::Tensor)?;
+    let (wide, scale) = (cx.convert(&difference, ElementType::F32)?, cx.input(i + 1)?);
+    let scale = Granularity::Tensor.spread(cx, &scale, &x)?;
+    cx.binary(Mul::create, &wide, &scale)
+}
+
+/// Numbers in the bytes that input `i`, a scale, and the zero point behind it say.
+fn requantized<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>, y: &Tensor<'c, 'a>, i: usize) -> OpResult<'c, 'a> {
+    let (scale, zero) = (cx.input(i)?, cx.optional(i + 1));
+    let scale = Granularity::Tensor.spread(cx, &scale, y)?;
+    let quotient = cx.binary(Div::create, y, &scale)?;
+    let element = zero.as_ref().map_or(ElementType::U8, Tensor::element);
+    let zero = match zero {
+        Some(zero) => {
+            let zero = cx.convert(&zero, ElementType::F32)?;
+            Some(Granularity::Tensor.spread(cx, &zero, y)?)
+        }
+        None => None,
+    };
+    Ok(vec![round_to(cx, &quotient, zero.as_ref(), element)?])
+}
+
+fn qgemm<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
+    let mut operands = [cx.input(0)?, cx.input(3)?];
+    check_quantized(&operands)?;
+    for (x, name) in operands.iter_mut().zip(["transA", "transB"]) {
+        if cx.int_or(name, 0)? != 0 {
+            *x = cx.transpose(x, vec![1, 0])?;
+        }
+    }
+    let mut sum = integer_product(cx, operands, [cx.optional(2), cx.optional(5)])?;
+    if let Some(bias) = cx.optional(6) {
+        sum = cx.binary(Add::create, &sum, &bias)?;
+    }
+    let scales = [cx.input(1)?, cx.input(4)?];
+    let mut y = scaled_product(cx, &sum, [&scales[0], &scales[1]])?;
+    let alpha = cx.float_or("alpha", 1.0)?;
+    if alpha != 1.0 {
+        y = cx.binary_scalar(Mul::create, &y, alpha)?;
+    }
+    if cx.optional(7).is_none() { Ok(vec![y]) } else { requantized(cx, &y, 7) }
 }
 
 /// A zero point of a matrix product: one, or one per row (`from_end` 2) or column (`from_end` 1) of the last two axes.

@@ -2,7 +2,7 @@
 //!
 //! State has the shape [batch, hidden]. Sequences shorter than the others keep their state after their end, and before it in reverse.
 
-use super::{OpResult, Row, row};
+use super::{OpResult, Row, quantize, row};
 use crate::import::{error::Failure, node::NodeContext, value::Tensor};
 use winze_graph::{
     dialect::{
@@ -24,6 +24,9 @@ pub const OPS: &[Row] = &[
         recurrent(cx, cell)
     }),
 ];
+
+pub const CONTRIB_OPS: &[Row] =
+    &[row("DynamicQuantizeLSTM", |cx| recurrent(cx, Cell::Lstm { coupled: cx.int_or("input_forget", 0)? != 0 }))];
 
 type Cx<'x, 'p, 'c, 'a> = NodeContext<'x, 'p, 'c, 'a>;
 
@@ -147,18 +150,64 @@ struct Direction<'c, 'a> {
     activations: Vec<Activation>,
     clip: Option<f64>,
     hidden: i64,
-    /// [gates * hidden, hidden].
-    recurrent: Tensor<'c, 'a>,
+    recurrent: Weights<'c, 'a>,
     /// [gates * hidden], of the recurrent products.
     recurrent_bias: Option<Tensor<'c, 'a>>,
     /// Weights of the cell state in the input, output and forget gate, [hidden] each.
     peepholes: Option<[Tensor<'c, 'a>; 3]>,
 }
 
-/// `x * weight^T` over the last axis of `x`.
-fn product<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>, x: &Tensor<'c, 'a>, weight: &Tensor<'c, 'a>) -> Result<Tensor<'c, 'a>, Failure> {
-    let (lhs, rhs, last) = (cx.value(x)?, cx.value(weight)?, x.rank() as i64 - 1);
-    cx.infer(|c, l| DotGeneral::create(c, l, lhs, rhs, vec![], vec![], vec![last], vec![1], None))
+/// What rows are multiplied by.
+enum Weights<'c, 'a> {
+    /// [columns, width].
+    Real(Tensor<'c, 'a>),
+    /// [width, columns], of bytes that stand for `(q - zero) * scale`; both are scalars, or [columns]. Rows are quantized as they come, all together.
+    Quantized { values: Tensor<'c, 'a>, scale: Tensor<'c, 'a>, zero: Tensor<'c, 'a> },
+}
+
+impl<'c, 'a> Weights<'c, 'a> {
+    /// Columns `first..last`.
+    fn columns(&self, cx: &mut Cx<'_, '_, 'c, 'a>, first: i64, last: i64) -> Result<Self, Failure> {
+        match self {
+            Self::Real(weights) => Ok(Self::Real(cx.arrange_slice(weights, 0, first, last)?)),
+            Self::Quantized { .. } => Failure::unsupported("quantized weights of a GRU"),
+        }
+    }
+}
+
+/// Products of the rows along the last axis of `x`.
+fn product<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>, x: &Tensor<'c, 'a>, weights: &Weights<'c, 'a>) -> Result<Tensor<'c, 'a>, Failure> {
+    match weights {
+        Weights::Real(weights) => {
+            let (lhs, rhs, last) = (cx.value(x)?, cx.value(weights)?, x.rank() as i64 - 1);
+            cx.infer(|c, l| DotGeneral::create(c, l, lhs, rhs, vec![], vec![], vec![last], vec![1], None))
+        }
+        Weights::Quantized { values, scale, zero } => quantize::dynamic_product(cx, x, (values, scale, Some(zero))),
+    }
+}
+
+/// What an operator gives, through the activation function that its attributes name.
+pub fn then_activation<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>, op: super::ImportOp) -> OpResult<'c, 'a> {
+    let y = op(cx)?.remove(0);
+    let name = cx.string_or("activation", "")?.to_lowercase();
+    let listed = cx.floats("activation_params")?.unwrap_or_default();
+    let parameter = |i: usize, name: &str, default: f64| -> Result<f64, Failure> {
+        let listed = listed.get(i).map(|value| f64::from(*value));
+        Ok(listed.or(cx.float(&format!("activation_{name}"))?).unwrap_or(default))
+    };
+    if name == "clip" {
+        let (low, high) = (parameter(0, "min", f64::from(f32::MIN))?, parameter(1, "max", f64::from(f32::MAX))?);
+        let low = cx.binary_scalar(Maximum::create, &y, low)?;
+        return Ok(vec![cx.binary_scalar(Minimum::create, &low, high)?]);
+    }
+    let (alpha, beta) = match name.as_str() {
+        "" => return Ok(vec![y]),
+        "relu" | "tanh" | "sigmoid" => (0.0, 0.0),
+        "leakyrelu" => (parameter(0, "alpha", 0.01)?, 0.0),
+        "hardsigmoid" => (parameter(0, "alpha", 0.2)?, parameter(1, "beta", 0.5)?),
+        _ => return Ok(Failure::unsupported(format!("the activation `{name}`"))?),
+    };
+    Ok(vec![Activation { name, alpha, beta }.apply(cx, &y)?])
 }
 
 impl<'c, 'a> Direction<'c, 'a> {
@@ -196,7 +245,7 @@ impl<'c, 'a> Direction<'c, 'a> {
             }
             Cell::Gru { linear_before_reset } => {
                 let gates = if linear_before_reset { 3 } else { 2 };
-                let weight = cx.arrange_slice(&self.recurrent, 0, 0, gates * self.hidden)?;
+                let weight = self.recurrent.columns(cx, 0, gates * self.hidden)?;
                 let own = product(cx, h, &weight)?;
                 let own = self.biased(cx, &own, (0, gates))?;
                 let mut open = vec![];
@@ -210,7 +259,7 @@ impl<'c, 'a> Direction<'c, 'a> {
                     let own = self.gate(cx, &own, 2)?;
                     cx.binary(Mul::create, reset, &own)?
                 } else {
-                    let weight = cx.arrange_slice(&self.recurrent, 0, 2 * self.hidden, 3 * self.hidden)?;
+                    let weight = self.recurrent.columns(cx, 2 * self.hidden, 3 * self.hidden)?;
                     let kept = cx.binary(Mul::create, reset, h)?;
                     let own = product(cx, &kept, &weight)?;
                     self.biased(cx, &own, (2, 3))?
@@ -279,7 +328,9 @@ fn recurrent<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>, cell: Cell) -> OpResult<'c, 'a
         "bidirectional" => &[false, true],
         other => return Ok(Failure::invalid(format!("direction `{other}`"))?),
     };
-    let Some(hidden) = r.extent(2) else { return Ok(Failure::unsupported("a symbolic hidden size")?) };
+    // Quantized weights are stored transposed.
+    let quantized = !w.element().is_float();
+    let Some(hidden) = r.extent(if quantized { 1 } else { 2 }) else { return Ok(Failure::unsupported("a symbolic hidden size")?) };
     if cx.int("hidden_size")?.is_some_and(|declared| declared != hidden) {
         return Ok(Failure::invalid("hidden_size differs from the shape of the recurrent weights")?);
     }
@@ -294,10 +345,14 @@ fn recurrent<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>, cell: Cell) -> OpResult<'c, 'a
     let batch = std::iter::once(x.dims()[1].clone()).chain(batches).min_by_key(Dim::complexity).expect("one of them is the input's");
     let (directions, rows) = (reverse.len() as i64, cell.gates() * hidden);
     let steps = x.dims()[0].clone();
-    let width = w.dims()[2].clone();
+    let width = w.dims()[if quantized { 1 } else { 2 }].clone();
     x = cx.with_dims(&x, vec![steps, batch.clone(), width.clone()], "the batch of its states and the width of its weights")?;
-    check_shape("W", &w, &[directions.into(), rows.into(), width])?;
-    check_shape("R", &r, &[directions.into(), rows.into(), hidden.into()])?;
+    let of_weights = |columns: Dim| match quantized {
+        true => [directions.into(), columns, rows.into()],
+        false => [directions.into(), rows.into(), columns],
+    };
+    check_shape("W", &w, &of_weights(width))?;
+    check_shape("R", &r, &of_weights(hidden.into()))?;
     let bias = cx.optional(3);
     if let Some(bias) = &bias {
         check_shape("B", bias, &[directions.into(), (2 * rows).into()])?;
@@ -342,7 +397,19 @@ fn recurrent<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>, cell: Cell) -> OpResult<'c, 'a
     let mut per_direction = vec![];
     for (i, reverse) in reverse.iter().enumerate() {
         let at = i as i64;
-        let (weight, recurrent) = (part(cx, &w, at)?, part(cx, &r, at)?);
+        let mut weights = |all: &Tensor<'c, 'a>, scale: usize| -> Result<Weights<'c, 'a>, Failure> {
+            let values = part(cx, all, at)?;
+            if !quantized {
+                return Ok(Weights::Real(values));
+            }
+            let (scale, zero) = (cx.input(scale)?, cx.input(scale + 1)?);
+            let known = |x: &Tensor| x.extent(0) == Some(directions) && (x.rank() == 1 || x.rank() == 2 && x.extent(1) == Some(rows));
+            if !known(&scale) || !known(&zero) {
+                return Failure::invalid("scales and zero points are one per direction, or one per gate and hidden element");
+            }
+            Ok(Weights::Quantized { values, scale: part(cx, &scale, at)?, zero: part(cx, &zero, at)? })
+        };
+        let (weight, recurrent) = (weights(&w, 8)?, weights(&r, 10)?);
         let mut input = product(cx, &x, &weight)?;
         let mut recurrent_bias = None;
         if let Some(bias) = &bias {

@@ -1,0 +1,259 @@
+//! Operators of ONNX Runtime (`com.microsoft`) -> the same bits as the standard operators that say what they compute.
+//!
+//! Where ONNX Runtime rounds, the standard operators round too, so that nothing may differ.
+
+#[allow(dead_code)]
+mod pipeline;
+
+use pipeline::{
+    CPU, compile_model, difference,
+    onnx::{floats, graph, info, ints, node, write},
+    run, session,
+};
+use winze_compiler::import::proto::{AttributeProto, NodeProto, TensorProto, attribute_type, data_type};
+use winze_graph::tensor::Tensor;
+
+fn contrib(op: &str, inputs: &[&str], outputs: &[&str], attributes: Vec<AttributeProto>) -> NodeProto {
+    let output = outputs.iter().map(ToString::to_string).collect();
+    NodeProto { domain: "com.microsoft".into(), output, ..node(op, inputs, "y", attributes) }
+}
+
+fn int(name: &str, value: i64) -> AttributeProto {
+    AttributeProto { name: name.into(), r#type: attribute_type::INT, i: Some(value), ..Default::default() }
+}
+
+fn float(name: &str, value: f32) -> AttributeProto {
+    AttributeProto { name: name.into(), r#type: attribute_type::FLOAT, f: Some(value), ..Default::default() }
+}
+
+fn string(name: &str, value: &str) -> AttributeProto {
+    AttributeProto { name: name.into(), r#type: attribute_type::STRING, s: Some(value.as_bytes().to_vec().into()), ..Default::default() }
+}
+
+fn real(name: &str, dims: &[i64], seed: usize) -> TensorProto {
+    let count = dims.iter().product::<i64>() as usize;
+    floats(name, dims, &(0..count).map(|i| ((i * 37 + seed * 101) % 199) as f32 / 99.0 - 1.0).collect::<Vec<_>>())
+}
+
+fn bytes(name: &str, dims: &[i64], seed: usize) -> TensorProto {
+    let count = dims.iter().product::<i64>() as usize;
+    let raw: Vec<u8> = (0..count).map(|i| ((i * 89 + seed * 53) % 251) as u8).collect();
+    TensorProto { name: name.into(), dims: dims.to_vec(), data_type: data_type::UINT8, raw_data: Some(raw.into()), ..Default::default() }
+}
+
+fn byte(name: &str, value: u8) -> TensorProto {
+    TensorProto { name: name.into(), dims: vec![], data_type: data_type::UINT8, raw_data: Some(vec![value].into()), ..Default::default() }
+}
+
+fn longs(name: &str, values: &[i64]) -> TensorProto {
+    let raw: Vec<u8> = values.iter().flat_map(|x| x.to_le_bytes()).collect();
+    let dims = vec![values.len() as i64];
+    TensorProto { name: name.into(), dims, data_type: data_type::INT64, raw_data: Some(raw.into()), ..Default::default() }
+}
+
+/// Compares output `y` of the operator with what the other nodes make; the input is `x`, `[rows, 6]`.
+fn check(operator: NodeProto, written_out: Vec<NodeProto>, constants: &[TensorProto], element: i32, dims: [&str; 2]) {
+    let name = operator.op_type.clone();
+    let mut sessions = [vec![operator], written_out].map(|nodes| {
+        let (inputs, outputs) = (vec![info("x", data_type::FLOAT, &["rows", "6"])], vec![info("y", element, &dims)]);
+        let (_folder, model) = write(graph(nodes, inputs, outputs, constants.to_vec()));
+        session(&compile_model(&model, &[CPU], 1), Some(1)).unwrap()
+    });
+    for rows in [1, 4] {
+        let values: Vec<f32> = (0..rows * 6).map(|i| ((i * 61 + rows) % 97) as f32 / 40.0 - 1.0).collect();
+        let [ours, theirs] = sessions.each_mut().map(|session| run(session, &[Tensor::new(&[rows, 6], &values)]).unwrap());
+        if let Some(difference) = difference(&ours, &theirs, 0.0) {
+            panic!("{name}, {rows} rows: {difference}");
+        }
+    }
+}
+
+#[test]
+fn products_and_activations() {
+    let constants = [real("w", &[5, 6], 1), real("v", &[6, 5], 2), real("b", &[5], 3), floats("half", &[], &[0.5])];
+    let all = data_type::FLOAT;
+    let out = ["rows", "5"];
+    check(
+        contrib("FusedMatMul", &["x", "w"], &["y"], vec![int("transB", 1), float("alpha", 0.5)]),
+        vec![
+            node("Transpose", &["w"], "t", vec![ints("perm", &[1, 0])]),
+            node("MatMul", &["x", "t"], "p", vec![]),
+            node("Mul", &["p", "half"], "y", vec![]),
+        ],
+        &constants,
+        all,
+        out,
+    );
+    check(
+        contrib("FusedGemm", &["x", "v", "b"], &["y"], vec![string("activation", "LeakyRelu"), float("activation_alpha", 0.25)]),
+        vec![node("Gemm", &["x", "v", "b"], "g", vec![]), node("LeakyRelu", &["g"], "y", vec![float("alpha", 0.25)])],
+        &constants,
+        all,
+        out,
+    );
+    let constants = [real("b", &[6], 4)];
+    let out = ["rows", "6"];
+    let sum = || node("Add", &["x", "b"], "s", vec![]);
+    let gelu = |approximate: &str| NodeProto { ..node("Gelu", &["s"], "y", vec![string("approximate", approximate)]) };
+    check(contrib("BiasGelu", &["x", "b"], &["y"], vec![]), vec![sum(), gelu("none")], &constants, all, out);
+    check(contrib("FastGelu", &["x", "b"], &["y"], vec![]), vec![sum(), gelu("tanh")], &constants, all, out);
+}
+
+#[test]
+fn normalization_of_sums() {
+    let constants = [real("skip", &[1, 6], 1), real("scale", &[6], 2), real("beta", &[6], 3), real("bias", &[6], 4)];
+    check(
+        contrib("SkipLayerNormalization", &["x", "skip", "scale", "beta", "bias"], &["y"], vec![float("epsilon", 1e-5)]),
+        vec![
+            node("Add", &["x", "skip"], "a", vec![]),
+            node("Add", &["a", "bias"], "s", vec![]),
+            node("LayerNormalization", &["s", "scale", "beta"], "y", vec![float("epsilon", 1e-5)]),
+        ],
+        &constants,
+        data_type::FLOAT,
+        ["rows", "6"],
+    );
+}
+
+#[test]
+fn quantized_products() {
+    let constants = [bytes("w", &[6, 5], 1), floats("s", &[], &[0.0125]), byte("z", 120), real("b", &[5], 2)];
+    let quantize = || {
+        let mut quantize = node("DynamicQuantizeLinear", &["x"], "q", vec![]);
+        quantize.output.extend(["qs".into(), "qz".into()]);
+        quantize
+    };
+    let written_out = || {
+        vec![
+            quantize(),
+            node("MatMulInteger", &["q", "w", "qz", "z"], "i", vec![]),
+            node("Cast", &["i"], "f", vec![int("to", data_type::FLOAT.into())]),
+            node("Mul", &["qs", "s"], "scale", vec![]),
+            node("Mul", &["f", "scale"], "p", vec![]),
+            node("Add", &["p", "b"], "y", vec![]),
+        ]
+    };
+    let out = ["rows", "5"];
+    check(contrib("DynamicQuantizeMatMul", &["x", "w", "s", "z", "b"], &["y"], vec![]), written_out(), &constants, data_type::FLOAT, out);
+}
+
+/// Bytes in, bytes out: the operator beside dequantizing, computing and quantizing.
+#[test]
+fn quantized_elementwise_ops() {
+    let parameters = [floats("s", &[], &[0.02]), byte("z", 100), floats("t", &[], &[0.03]), byte("u", 130), bytes("k", &[1, 6], 3)];
+    let bytes_of_x = || node("QuantizeLinear", &["x", "s", "z"], "q", vec![]);
+    let real = |from: &str, scale: &str, zero: &str, to: &str| node("DequantizeLinear", &[from, scale, zero], to, vec![]);
+    let back = |from: &str| node("QuantizeLinear", &[from, "t", "u"], "y", vec![]);
+    let whole = |operator: NodeProto, computed: NodeProto| {
+        // Both start with the bytes of x.
+        let mut sessions =
+            [vec![bytes_of_x(), operator], vec![bytes_of_x(), real("q", "s", "z", "a"), real("k", "t", "u", "b"), computed, back("c")]]
+                .map(|nodes| {
+                    let (inputs, outputs) =
+                        (vec![info("x", data_type::FLOAT, &["4", "6"])], vec![info("y", data_type::UINT8, &["4", "?"])]);
+                    let (_folder, model) = write(graph(nodes, inputs, outputs, parameters.to_vec()));
+                    session(&compile_model(&model, &[CPU], 1), Some(1)).unwrap()
+                });
+        let values: Vec<f32> = (0..24).map(|i| (i * 61 % 97) as f32 / 40.0 - 1.0).collect();
+        let [ours, theirs] = sessions.each_mut().map(|session| run(session, &[Tensor::new(&[4, 6], &values)]).unwrap());
+        assert_eq!(difference(&ours, &theirs, 0.0), None);
+    };
+    let both = ["q", "s", "z", "k", "t", "u", "t", "u"];
+    whole(contrib("QLinearAdd", &both, &["y"], vec![]), node("Add", &["a", "b"], "c", vec![]));
+    whole(contrib("QLinearMul", &both, &["y"], vec![]), node("Mul", &["a", "b"], "c", vec![]));
+    let one = ["q", "s", "z", "t", "u"];
+    whole(contrib("QLinearSigmoid", &one, &["y"], vec![]), node("Sigmoid", &["a"], "c", vec![]));
+    whole(
+        contrib("QLinearLeakyRelu", &one, &["y"], vec![float("alpha", 0.25)]),
+        node("LeakyRelu", &["a"], "c", vec![float("alpha", 0.25)]),
+    );
+    let parts = ["t", "u", "q", "s", "z", "q", "s", "z"];
+    whole(contrib("QLinearConcat", &parts, &["y"], vec![int("axis", 1)]), node("Concat", &["a", "a"], "c", vec![int("axis", 1)]));
+}
+
+/// Two steps written out: rows of the input are quantized together, those of the state in each step.
+#[test]
+fn quantized_lstm() {
+    const HIDDEN: i64 = 3;
+    let gates = 4 * HIDDEN;
+    let constants = [
+        bytes("w", &[1, 3, gates], 1),
+        bytes("r", &[1, HIDDEN, gates], 2),
+        real("b", &[1, 2 * gates], 3),
+        floats("ws", &[1], &[0.011]),
+        floats("rs", &[1], &[0.009]),
+        TensorProto { dims: vec![1], ..byte("wz", 119) },
+        TensorProto { dims: vec![1], ..byte("rz", 131) },
+        longs("steps", &[2, -1, 3]),
+        longs("rows", &[-1, 3]),
+        longs("gates", &[3, gates]),
+        longs("first", &[0]),
+        longs("second", &[1]),
+        longs("third", &[2]),
+        longs("last", &[gates]),
+        longs("both", &[2 * gates]),
+        floats("nothing", &[], &[0.0]),
+    ];
+    let operator = vec![
+        node("Reshape", &["x", "steps"], "xs", vec![]),
+        contrib(
+            "DynamicQuantizeLSTM",
+            &["xs", "w", "r", "b", "", "", "", "", "ws", "wz", "rs", "rz"],
+            &["", "h"],
+            vec![int("hidden_size", HIDDEN)],
+        ),
+        node("Reshape", &["h", "rows"], "y", vec![]),
+    ];
+    let product = |of: &str, weights: &str, tag: &str| {
+        let t = |name: &str| format!("{tag}{name}");
+        let mut quantize = node("DynamicQuantizeLinear", &[of], &t("q"), vec![]);
+        quantize.output.extend([t("qs"), t("qz")]);
+        vec![
+            quantize,
+            node("Reshape", &[weights, "gates"], &t("w"), vec![]),
+            node("MatMulInteger", &[&t("q"), &t("w"), &t("qz"), &format!("{weights}z")], &t("i"), vec![]),
+            node("Cast", &[&t("i")], &t("f"), vec![int("to", data_type::FLOAT.into())]),
+            node("Mul", &[&t("qs"), &format!("{weights}s")], &t("scale"), vec![]),
+            node("Mul", &[&t("f"), &t("scale")], &t("p"), vec![]),
+        ]
+    };
+    let mut nodes = vec![node("Reshape", &["x", "steps"], "xs", vec![])];
+    nodes.extend(product("xs", "w", "x"));
+    nodes.extend([
+        node("Slice", &["b", "first", "last", "second"], "bw", vec![]),
+        node("Slice", &["b", "last", "both", "second"], "br", vec![]),
+        node("Add", &["xp", "bw"], "xb", vec![]),
+        node("Add", &["xb", "br"], "in", vec![]),
+        node("Slice", &["in", "first", "second", "first"], "in0", vec![]),
+        node("Slice", &["in", "second", "third", "first"], "in1", vec![]),
+        node("Squeeze", &["in0", "first"], "g0", vec![]),
+        node("Squeeze", &["in1", "first"], "s1", vec![]),
+    ]);
+    // Gates are input, output, forget and candidate.
+    for step in ["0", "1"] {
+        let t = |name: &str| format!("{name}{step}");
+        if step == "1" {
+            nodes.extend(product("h0", "r", "r"));
+            nodes.push(node("Add", &["rp", "s1"], "g1", vec![]));
+        }
+        let mut split = node("Split", &[&t("g")], &t("gi"), vec![int("axis", 1), int("num_outputs", 4)]);
+        split.output.extend(["go", "gf", "gc"].map(t));
+        nodes.push(split);
+        nodes.extend(["i", "o", "f"].map(|gate| node("Sigmoid", &[&t(&format!("g{gate}"))], &t(gate), vec![])));
+        nodes.push(node("Tanh", &[&t("gc")], &t("n"), vec![]));
+        nodes.push(node("Mul", &[&t("i"), &t("n")], &t("new"), vec![]));
+        nodes.push(node("Mul", &[&t("f"), if step == "0" { "nothing" } else { "c0" }], &t("kept"), vec![]));
+        nodes.push(node("Add", &[&t("kept"), &t("new")], &t("c"), vec![]));
+        nodes.push(node("Tanh", &[&t("c")], &t("shown"), vec![]));
+        nodes.push(node("Mul", &[&t("o"), &t("shown")], &t("h"), vec![]));
+    }
+    nodes.push(node("Identity", &["h1"], "y", vec![]));
+    let mut sessions = [operator, nodes].map(|nodes| {
+        let (inputs, outputs) = (vec![info("x", data_type::FLOAT, &["rows", "6"])], vec![info("y", data_type::FLOAT, &["?", "3"])]);
+        let (_folder, model) = write(graph(nodes, inputs, outputs, constants.to_vec()));
+        session(&compile_model(&model, &[CPU], 1), Some(1)).unwrap()
+    });
+    let values: Vec<f32> = (0..24).map(|i| (i * 61 % 97) as f32 / 40.0 - 1.0).collect();
+    let [ours, theirs] = sessions.each_mut().map(|session| run(session, &[Tensor::new(&[4, 6], &values)]).unwrap());
+    assert_eq!(difference(&ours, &theirs, 1e-6), None);
+}
