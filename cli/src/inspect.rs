@@ -31,10 +31,10 @@ fn parse_dim(program: &Program, text: &str) -> Result<(String, i64), Failure> {
     Ok((name.into(), value))
 }
 
-/// Bytes of a function's arena, where the given dims are all that it depends on.
+/// Bytes of a function's arena, where the given dims and those with a bound, which count at it, are all that it depends on.
 fn arena_bytes(function: &Function, arena: &Expr, dims: &[(String, i64)]) -> Option<i64> {
     let value = |symbol: &Symbol| dims.iter().rev().find(|(name, _)| *name == symbol.name).map(|(_, value)| *value);
-    let values: Vec<Option<i64>> = function.symbols.iter().map(value).collect();
+    let values: Vec<Option<i64>> = function.symbols.iter().map(|symbol| value(symbol).or(symbol.max)).collect();
     if arena.uses(|symbol| values[symbol as usize].is_none()) {
         return None;
     }
@@ -119,9 +119,10 @@ fn text(program: &Program, dims: &[(String, i64)]) -> String {
         let form = function.specializes.as_ref().map(|form| &manifest.functions[form.function as usize].name);
         let form = form.map(|general| format!(", a form of {general}")).unwrap_or_default();
         line(0, &format!("function {}{form}", function.name));
-        for symbol in &function.symbols {
+        for (index, symbol) in function.symbols.iter().enumerate() {
             match &symbol.upper {
                 None => line(2, &format!("symbol {} {}", symbol.name, symbol_range(symbol.min, symbol.max))),
+                Some(_) if function.is_open(index as u32) => line(2, &format!("found  {} while running", symbol.name)),
                 Some(upper) => line(2, &format!("found  {} while running, at most {}", symbol.name, expr_text(function, upper))),
             }
         }
@@ -193,11 +194,11 @@ fn is_fixed(function: &Function, input: usize) -> bool {
     function.fixed.iter().any(|fixed| fixed.input as usize == input)
 }
 
-/// `found_at_most`: the largest value of a size that is found while running.
-fn symbol_object(function: &Function, symbol: &Symbol) -> Value {
+/// `found_at_most`: the largest value of a size that is found while running; null if nothing bounds it.
+fn symbol_object(function: &Function, (index, symbol): (usize, &Symbol)) -> Value {
     let mut object = json!({"name": symbol.name, "min": symbol.min, "max": symbol.max});
     if let Some(upper) = &symbol.upper {
-        object["found_at_most"] = json!(expr_text(function, upper));
+        object["found_at_most"] = if function.is_open(index as u32) { Value::Null } else { json!(expr_text(function, upper)) };
     }
     object
 }
@@ -205,7 +206,7 @@ fn symbol_object(function: &Function, symbol: &Symbol) -> Value {
 fn function_object(function: &Function) -> Value {
     json!({
         "name": function.name,
-        "symbols": function.symbols.iter().map(|s| symbol_object(function, s)).collect::<Vec<_>>(),
+        "symbols": function.symbols.iter().enumerate().map(|symbol| symbol_object(function, symbol)).collect::<Vec<_>>(),
         "inputs": function.inputs.iter().map(|port| port_object(function, port)).collect::<Vec<_>>(),
         "fixed_inputs": function.fixed.iter().map(|fixed| &function.inputs[fixed.input as usize].name).collect::<Vec<_>>(),
         "outputs": function.outputs.iter().map(|port| port_object(function, port)).collect::<Vec<_>>(),
@@ -248,7 +249,7 @@ fn variant_object(program: &Program, index: usize, dims: &[(String, i64)]) -> Va
         if let Some([empty, full]) = copied_bytes(program, index, number, dims).filter(|_| !function.states.is_empty()) {
             object["copied_bytes"] = json!({"empty": empty, "full": full});
         }
-        if let Some(bytes) = arena_bytes(function, &launch.arena, dims).filter(|_| !dims.is_empty()) {
+        if let Some(bytes) = arena_bytes(function, &launch.arena, dims).filter(|_| launch.arena.as_constant().is_none()) {
             object["arena_bytes_at_dims"] = json!(bytes);
         }
         object

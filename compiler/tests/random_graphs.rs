@@ -63,9 +63,19 @@ fn vulkan_agrees_with_the_reference() {
 #[test]
 fn sizes_found_while_running_agree_with_the_reference() {
     check_made_by(random_sized_graph, 300..320, &[CPU], &[Some(2)]);
+    check_made_by(random_open_graph, 323..338, &[CPU], &[Some(2)]);
     if has_vulkan("random_graphs") {
         check_made_by(random_sized_graph, 320..323, &[DESKTOP], &[None]);
+        check_made_by(random_open_graph, 338..341, &[DESKTOP], &[None]);
     }
+}
+
+/// A graph whose size is left open.
+fn random_open_graph(seed: u64, ops: usize) -> RandomGraph {
+    let graph = random_sized_graph(seed, ops);
+    let (bounded, open) = ("affine_map<()[s0, s1] -> (0, s0 * s1)>", "affine_map<()[s0, s1, s2] -> (0, s2)>");
+    assert!(graph.text.contains(bounded), "{}", graph.text);
+    RandomGraph { text: graph.text.replace(bounded, open), ..graph }
 }
 
 /// One artifact for all sizes, at several of them in one session, and one that is compiled for the last of them alone.

@@ -88,6 +88,15 @@ impl AlignedBytes {
     }
 }
 
+/// Bytes that this process can still use without swapping, as far as the system tells (Linux): what is free, at most the limit of its control group.
+pub fn available() -> Option<u64> {
+    let read = |file: &str| std::fs::read_to_string(file).ok();
+    let free = |line: &str| line.strip_prefix("MemAvailable:")?.trim().strip_suffix(" kB")?.parse::<u64>().ok();
+    let free = read("/proc/meminfo")?.lines().find_map(free)?.saturating_mul(1024);
+    let limits = ["/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"];
+    Some(limits.into_iter().filter_map(|file| read(file)?.trim().parse::<u64>().ok()).fold(free, u64::min))
+}
+
 impl Drop for AlignedBytes {
     fn drop(&mut self) {
         if let (false, Some(layout)) = (self.base.is_null(), Self::layout(self.capacity)) {

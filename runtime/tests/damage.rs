@@ -418,7 +418,7 @@ fn wrong_indices_are_named_with_their_place() {
     check(&|m| m.functions[1].name = "main".into(), "two functions are named \"main\"");
     check(&|m| m.functions[0].symbols[0].max = Some(0), "function main: the range of dim rows is empty or negative");
     check(&|m| drop(m.variants[0].programs.pop()), "1 programs for 2 functions");
-    check(&|m| m.functions[0].symbols[0].upper = Some(s(0)), "function main: the bound of rows: expression uses symbol s0");
+    check(&|m| m.functions[0].symbols[0].upper = Some(s(1)), "function main: the bound of rows: expression uses symbol s1");
     check(&|m| m.functions[0].symbols[0].upper = Some(c(4)), "is only known while running");
     check(
         &|m| {

@@ -9,7 +9,7 @@ use std::sync::{
 };
 use winze_runtime::{
     artifact::{
-        expr::Expr,
+        expr::{Expr, ExprOp},
         manifest::{Access, ElementType, Function, Port, Symbol},
         program::{BoolOp, Buffer, FloatOp, Instruction, Instruction::*, IntOp, Place, Predicate, Program as LaunchProgram},
     },
@@ -459,11 +459,11 @@ fn kernels_see_denormals_and_relocated_tables() {
     assert_eq!(outputs.get(0).unwrap().as_slice::<f32>().unwrap()[..4], [1.0, 1.25, 1.0, 1.25]);
 }
 
-/// A function of 8 numbers whose output has as many as `x[0]` says, at most 6; the arena holds a copy of them.
-fn sized(lower: i64) -> Session {
+/// A function of 8 numbers whose output has as many as `x[0]` says, at most `upper`; the arena, of `arena` bytes, holds a copy of them.
+fn sized(lower: i64, upper: Expr, arena: Expr, options: SessionOptions) -> Session {
     let mut case = Case::new();
     let mut function = Case::function("main");
-    function.symbols.push(Symbol { upper: Some(c(6)), ..symbol("chosen", 0, None) });
+    function.symbols.push(Symbol { upper: Some(upper.clone()), ..symbol("chosen", 0, None) });
     function.outputs[0].dims = vec![s(0)];
     let found = |place| buffer(ElementType::I64, &[s(0)], place);
     case.buffers = vec![
@@ -472,20 +472,20 @@ fn sized(lower: i64) -> Session {
         found(Place::Arena(c(0))),
         found(Place::Input(0)),
     ];
-    case.arena = 64;
     let copy = |src, dst| Copy { src, src_offset: None, dst, dst_offset: None, bytes: None };
     let what = "chosen numbers of node".to_string();
-    let set = SetSymbol { symbol: 0, value: 2, lower: c(lower), upper: c(6), what };
+    let set = SetSymbol { symbol: 0, value: 2, lower: c(lower), upper, what };
     let code = vec![int(1, 0), Load { dst: 2, buffer: 0, index: 1 }, set, copy(3, 2), copy(2, 1), Return];
-    let program = case.program(code);
+    let program = LaunchProgram { arena, ..case.program(code) };
     case.model.manifest.functions.insert(0, function);
     case.model.variant().programs.insert(0, program);
-    Session::new(&case.model.artifact().open(), &DeviceChoice::Cpu, case.options).unwrap()
+    Session::new(&case.model.artifact().open(), &DeviceChoice::Cpu, options).unwrap()
 }
 
 #[test]
 fn sizes_found_while_running_cut_buffers_and_outputs() {
-    let mut session = sized(0);
+    let bounded = |lower| sized(lower, c(6), c(64), SessionOptions::default());
+    let mut session = bounded(0);
     assert_eq!(session.output_dims(0, &[TensorView::of(&[8], &[0i64; 8])]).unwrap(), [[6]]);
     assert!(session.last_output_dims(0, 0).unwrap_err().to_string().contains("main has not run"));
     for count in [3, 6, 0, 5] {
@@ -501,5 +501,53 @@ fn sizes_found_while_running_cut_buffers_and_outputs() {
     let mut fails = |count: i64| session.run(&[TensorView::of(&[8], &[count; 8])]).err().unwrap().to_string();
     assert_eq!(fails(7), "run: chosen numbers of node is 7; it must be 0 to 6");
     assert_eq!(fails(-1), "run: chosen numbers of node is -1; it must be 0 to 6");
-    assert!(sized(6).run(&[TensorView::of(&[8], &[5i64; 8])]).err().unwrap().to_string().ends_with("is 5; it must be 6"));
+    assert!(bounded(6).run(&[TensorView::of(&[8], &[5i64; 8])]).err().unwrap().to_string().ends_with("is 5; it must be 6"));
+}
+
+/// 64 bytes of arena per element, so that its size tells the room.
+#[test]
+fn sizes_that_nothing_bounds_get_the_room_that_runs_ask_for() {
+    let open = |max_bytes| sized(0, s(0), Expr::binary(ExprOp::Mul, &s(0), &c(64)), SessionOptions { max_bytes, ..Default::default() });
+    let mut session = open(None);
+    let run = |session: &mut Session, count: i64| -> Result<u64, String> {
+        let x = [count, 11, 12, 13, 14, 15, 16, 17];
+        let outputs = session.run(&[TensorView::of(&[8], &x)]).map_err(|error| error.to_string())?;
+        let y = outputs.get(0).unwrap();
+        assert_eq!((y.dims, y.as_slice::<i64>().unwrap()), (&[count][..], &x[..count as usize]));
+        Ok(session.memory().arena)
+    };
+    assert_eq!(run(&mut session, 0), Ok(0));
+    assert_eq!(run(&mut session, 3), Ok(3 * 64));
+    assert_eq!(run(&mut session, 1), Ok(3 * 64));
+    // What grows again gets twice as much.
+    assert_eq!(run(&mut session, 4), Ok(6 * 64));
+    assert_eq!(session.output_dims(0, &[TensorView::of(&[8], &[0i64; 8])]).unwrap(), [[6]]);
+    assert_eq!(run(&mut session, -1).unwrap_err(), "run: chosen numbers of node is -1; it must be at least 0");
+    // Memory suffices for 4 elements, not for twice 3.
+    let mut session = open(Some(4 * (64 + 8)));
+    assert_eq!(run(&mut session, 3), Ok(3 * 64));
+    assert_eq!(run(&mut session, 4), Ok(4 * 64));
+    let why = "run: chosen is 5: the run would need 360 bytes, of which 288 are there; give inputs that ask for less";
+    assert_eq!(run(&mut session, 5).unwrap_err(), why);
+    let why = run(&mut session, i64::MAX).unwrap_err();
+    assert!(why.starts_with("run: chosen is 9223372036854775807: ") && why.contains("too large"), "{why}");
+    assert!(run(&mut open(None), 1 << 50).unwrap_err().contains("81064793292668928 bytes"));
+    assert_eq!(run(&mut session, 2), Ok(4 * 64));
+}
+
+#[test]
+fn memory_of_the_caller_that_is_too_small_for_what_a_run_finds_is_an_error_once() {
+    let mut session = sized(0, s(0), c(64), SessionOptions::default());
+    let x = [2i64, 11, 12, 13, 14, 15, 16, 17];
+    let x = [TensorView::of(&[8], &x)];
+    let error = session.run_into(0, &x, &mut [&mut []]).unwrap_err().to_string();
+    assert_eq!(error, "bind: output \"y\": expected 16 bytes, got 0");
+    assert_eq!(session.output_dims(0, &x).unwrap(), [[2]]);
+    let mut memory = [0; 16];
+    session.run_into(0, &x, &mut [&mut memory]).unwrap();
+    assert_eq!(memory[8..], 11i64.to_le_bytes());
+    // Room can be made before.
+    let mut session = sized(0, s(0), c(64), SessionOptions::default());
+    session.prepare(0, &[2]).unwrap();
+    session.run_into(0, &x, &mut [&mut memory]).unwrap();
 }

@@ -1,7 +1,8 @@
 //! Sizes that are computed while running: values of the IR -> symbols of the function, by `graph.size`.
 //!
-//! A size needs a largest value, for the memory plan: what the op knows, what the value's own computation tells, or what the user gives
-//! with `--max-size`. The smaller of a user's and a proven one is not worked out: the user's counts.
+//! The memory plan has room for a size's largest value: what the op knows, what the value's own computation tells, or what the user gives
+//! with `--max-size`. The smaller of a user's and a proven one is not worked out: the user's counts. A size without one is left open: its own symbol is
+//! its largest value, and sessions make room for what their runs find.
 
 use super::{
     error::Failure,
@@ -59,7 +60,10 @@ impl Sizes {
 
     /// Extents that `dim` is between, over symbols that inputs determine.
     pub fn range(&self, dim: &Dim) -> (Dim, Dim) {
-        dim.range(&|symbol| self.uppers.get(&symbol).map(|upper| (Dim::from(0), self.range(upper).1)))
+        dim.range(&|symbol| {
+            let upper = self.uppers.get(&symbol)?;
+            Some((Dim::from(0), if upper.as_symbol() == Some(symbol) { upper.clone() } else { self.range(upper).1 }))
+        })
     }
 }
 
@@ -98,8 +102,23 @@ impl<'c, 'a> NodeContext<'_, '_, 'c, 'a> {
     }
 
     /// The extent that a 0-d integer tensor holds, at least 0: what is known of it, or a new symbol. `upper` is the largest value that makes
-    /// sense; `what` names the size in messages and `from` the model's value that the user can give a `--max-size` for.
+    /// sense, if there is one; `what` names the size in messages and `from` the model's value that the user can give a `--max-size` for.
     pub fn size(&mut self, value: &Tensor<'c, 'a>, what: &str, from: &str, upper: Option<Dim>) -> Result<Dim, Failure> {
+        self.size_at_most(value, what, from, |cx, value| upper.or_else(|| cx.range(value).high))
+    }
+
+    /// The same for one of several extents whose product is known: the product of their largest values would be far more.
+    pub fn factor(&mut self, value: &Tensor<'c, 'a>, what: &str) -> Result<Dim, Failure> {
+        self.size_at_most(value, what, "", |_, _| None)
+    }
+
+    fn size_at_most(
+        &mut self,
+        value: &Tensor<'c, 'a>,
+        what: &str,
+        from: &str,
+        upper: impl FnOnce(&Self, &Tensor<'c, 'a>) -> Option<Dim>,
+    ) -> Result<Dim, Failure> {
         if let Some([known]) = self.integers(value).as_deref() {
             return Ok(known.clone());
         }
@@ -110,12 +129,8 @@ impl<'c, 'a> NodeContext<'_, '_, 'c, 'a> {
             return Ok(known);
         }
         let given = self.importer.max_size(from).map(Dim::from);
-        let Some(upper) = given.or(upper).or_else(|| self.range(&value).high) else {
-            return Failure::unsupported(format!(
-                "{what} that come from `{from}` while running have no largest value; give one with --max-size {from}=N"
-            ));
-        };
-        let symbol = self.bind(ir, what, &Dim::from(0), &upper)?;
+        let upper = given.or_else(|| upper(self, &value));
+        let symbol = self.bind(ir, what, &Dim::from(0), upper.as_ref())?;
         self.importer.sizes.known.push(((ir.to_raw().ptr, 0), symbol.clone()));
         Ok(symbol)
     }
@@ -125,12 +140,15 @@ impl<'c, 'a> NodeContext<'_, '_, 'c, 'a> {
         let value = self.convert(value, ElementType::I64)?;
         let value = self.reshape(&value, vec![])?;
         let value = self.value(&value)?;
-        self.bind(value, what, lower, upper).map(drop)
+        self.bind(value, what, lower, Some(upper)).map(drop)
     }
 
-    fn bind(&mut self, value: Value<'c, 'a>, what: &str, lower: &Dim, upper: &Dim) -> Result<Dim, Failure> {
+    /// A new symbol with that value; without `upper` it is left open.
+    fn bind(&mut self, value: Value<'c, 'a>, what: &str, lower: &Dim, upper: Option<&Dim>) -> Result<Dim, Failure> {
         let symbols = &mut self.importer.symbols;
         let position = symbols.len() as u32;
+        let itself = Dim::symbol(position);
+        let upper = upper.unwrap_or(&itself);
         let mut name = format!("{what} of {}", self.name);
         let copies =
             symbols.iter().filter(|symbol| symbol.strip_prefix(&name).is_some_and(|rest| rest.is_empty() || rest.starts_with(" #")));
@@ -143,7 +161,7 @@ impl<'c, 'a> NodeContext<'_, '_, 'c, 'a> {
         self.importer.sizes.uppers.insert(position, upper.clone());
         let bounds = dims_attribute(self.context(), [lower, upper].into_iter());
         self.block.append_operation(Size::create(self.context(), self.location, value, i64::from(position), bounds));
-        Ok(Dim::symbol(position))
+        Ok(itself)
     }
 
     /// Operand `i`, if its contents decide something but are left to the run.

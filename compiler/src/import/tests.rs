@@ -18,6 +18,7 @@ use winze_mlir::melior::{
 mod errors;
 mod extents;
 mod externs;
+mod forms;
 mod known;
 mod models;
 mod values;

@@ -24,7 +24,7 @@ use std::{collections::HashMap, ffi::c_void};
 use winze_graph::{
     dialect as graph,
     dim::Dim,
-    ops::{call_extern, constant::read_constant, dim::only_measured},
+    ops::{call_extern, constant::read_constant, dim::only_measured, size::Bound},
     types::{ElementType, TensorType},
 };
 use winze_launch as launch;
@@ -79,8 +79,10 @@ fn convert<'c>(context: &'c Context, func: OperationRef<'c, '_>, in_place: bool)
     // SAFETY: the block outlives the converter.
     let prologue = unsafe { BlockRef::from_raw(block.to_raw()) };
     let symbols: Vec<String> = winze_graph::types::symbol_names(func);
+    let bounds = Bound::all(func)?;
     let mut converter = Converter {
         context,
+        open: bounds.iter().filter(|bound| bound.is_open()).map(|bound| bound.symbol).collect(),
         in_place,
         symbols: symbols.clone(),
         buffers: HashMap::new(),
@@ -137,6 +139,8 @@ fn convert<'c>(context: &'c Context, func: OperationRef<'c, '_>, in_place: bool)
 struct Converter<'c, 'a> {
     context: &'c Context,
     symbols: Vec<String>,
+    /// Symbols that nothing bounds: until they are found there need not be room for them.
+    open: Vec<u32>,
     in_place: bool,
     /// Host scalar -> its register.
     registers: HashMap<*const c_void, Value<'c, 'a>>,
@@ -193,7 +197,10 @@ impl<'c: 'a, 'a> Converter<'c, 'a> {
         // Views of what a kernel makes: the kernel writes through them.
         if !is_host(owner) && (graph::Reshape::cast(owner).is_some() || graph::Require::cast(owner).is_some()) {
             let source = owner.operand(0).map_err(|e| e.to_string())?;
-            if self.wanted.contains_key(&source.to_raw().ptr) || !made_in_place(source) {
+            let (made, shown) = (TensorType::of(source)?.dims, TensorType::of(tensor)?.dims);
+            let uses = |dims: &[Dim], symbol: u32| dims.iter().any(|dim| dim.uses(symbol));
+            let found_later = self.open.iter().any(|symbol| uses(&shown, *symbol) && !uses(&made, *symbol));
+            if found_later || self.wanted.contains_key(&source.to_raw().ptr) || !made_in_place(source) {
                 return Ok(());
             }
             let view = self.view(target, source.r#type(), owner.location(), to)?;

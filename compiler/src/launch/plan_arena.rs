@@ -137,9 +137,14 @@ fn found_sizes(program: OperationRef) -> Result<HashMap<u32, Dim>, String> {
     Ok(found)
 }
 
-/// An extent no smaller than `dim`, over symbols that are known before the run.
+/// An extent no smaller than `dim`, over symbols that are known before the run. Those that are left open begin at 0.
 fn largest(dim: &Dim, found: &HashMap<u32, Dim>) -> Dim {
-    if found.is_empty() { dim.clone() } else { dim.range(&|symbol| found.get(&symbol).map(|upper| (Dim::from(0), upper.clone()))).1 }
+    if found.is_empty() {
+        return dim.clone();
+    }
+    let largest = dim.range(&|symbol| found.get(&symbol).map(|upper| (Dim::from(0), upper.clone()))).1;
+    let open = found.iter().any(|(symbol, upper)| upper.as_symbol() == Some(*symbol) && largest.uses(*symbol));
+    if open && !largest.is_never_negative() { largest.magnitude() } else { largest }
 }
 
 /// Operations that read or write a buffer, also through views.

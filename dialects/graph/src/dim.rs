@@ -77,6 +77,14 @@ impl Dim {
         self.terms.keys().flatten().map(count).max().unwrap_or(0)
     }
 
+    /// Whether a symbol occurs.
+    pub fn uses(&self, symbol: u32) -> bool {
+        self.terms.keys().flatten().any(|atom| match atom {
+            Atom::Symbol(position) => *position == symbol,
+            Atom::FloorDiv(a, b) => a.uses(symbol) || b.uses(symbol),
+        })
+    }
+
     /// Value for given symbols; `None` if a symbol is missing or arithmetic overflows.
     pub fn eval(&self, symbols: &[i64]) -> Option<i64> {
         self.terms.iter().try_fold(0i64, |sum, (atoms, coefficient)| {
@@ -139,7 +147,7 @@ impl Dim {
     }
 
     /// An extent no smaller than the absolute value.
-    fn magnitude(&self) -> Dim {
+    pub fn magnitude(&self) -> Dim {
         self.terms.iter().fold(Dim::default(), |sum, (atoms, k)| {
             let product = atoms.iter().fold(Dim::from(k.saturating_abs()), |product, atom| {
                 &product

@@ -2,7 +2,10 @@
 //!
 //! These types are the contract between compiler and runtime. They are plain data; `verify` (verify.rs) checks every index before anything uses them.
 
-use super::{expr::Expr, program::Program};
+use super::{
+    expr::{Expr, ExprOp},
+    program::Program,
+};
 use serde::{Deserialize, Serialize};
 
 /// Version of the manifest, launch-program and kernel-ABI layouts described by these types.
@@ -68,6 +71,15 @@ pub struct Function {
     pub specializes: Option<Specialization>,
 }
 
+impl Function {
+    /// Whether a symbol is found while running and nothing bounds it. In arena sizes and offsets it stands for the room that the session makes for it,
+    /// which is at least its value.
+    pub fn is_open(&self, symbol: u32) -> bool {
+        let upper = self.symbols.get(symbol as usize).and_then(|symbol| symbol.upper.as_ref());
+        upper.is_some_and(|upper| matches!(upper.0[..], [ExprOp::Symbol(itself)] if itself == symbol))
+    }
+}
+
 /// What a specialised function stands for. Its own symbols are those of `function` that have no value here, in the same order; its ports are the same
 /// but for their dims.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -98,7 +110,8 @@ pub struct Symbol {
     pub name: String,
     pub min: i64,
     pub max: Option<i64>,
-    /// `None`: the inputs determine it. Else the program finds it while running, and this is its largest value, over the symbols before it.
+    /// `None`: the inputs determine it. Else the program finds it while running, and this is its largest value, over the symbols before it;
+    /// the symbol itself leaves it open (`Function::is_open`).
     pub upper: Option<Expr>,
 }
 

@@ -76,6 +76,13 @@ fn uses_found(function: &Function, expr: &Expr) -> bool {
     expr.uses(|symbol| function.symbols.get(symbol as usize).is_some_and(|symbol| symbol.upper.is_some()))
 }
 
+/// An expression of the memory plan, where a size that is left open stands for the room that it has.
+fn check_planned(function: &Function, what: &str, expr: &Expr) -> Check {
+    check_expr(what, expr, function.symbols.len())?;
+    let found = |symbol: u32| function.symbols[symbol as usize].upper.is_some() && !function.is_open(symbol);
+    check(!expr.uses(found), || format!("{what} depends on a size that is only known while running"))
+}
+
 /// An expression that has its value before the run starts.
 fn check_known(function: &Function, what: &str, expr: &Expr) -> Check {
     check_expr(what, expr, function.symbols.len())?;
@@ -89,7 +96,8 @@ fn verify_function(function: &Function) -> Check {
         })?;
     }
     for (index, symbol) in function.symbols.iter().enumerate() {
-        symbol.upper.as_ref().map_or(Ok(()), |upper| check_expr(&format!("the bound of {}", symbol.name), upper, index))?;
+        let bound = symbol.upper.as_ref().filter(|_| !function.is_open(index as u32));
+        bound.map_or(Ok(()), |upper| check_expr(&format!("the bound of {}", symbol.name), upper, index))?;
     }
     for port in function.inputs.iter().chain(&function.outputs) {
         for dim in &port.dims {
@@ -256,7 +264,7 @@ impl Cx<'_> {
         check(*registers as usize >= symbols && *registers <= MAX_REGISTERS, || {
             format!("{registers} registers do not hold {symbols} dims")
         })?;
-        check_known(self.function, "arena", arena)?;
+        check_planned(self.function, "arena", arena)?;
         for (index, buffer) in buffers.iter().enumerate() {
             self.verify_buffer(index).map_err(|e| format!("buffer {index}: {e}"))?;
             for dim in buffer.dims.iter().chain(&buffer.capacities) {
@@ -301,7 +309,7 @@ impl Cx<'_> {
                 let bytes = elements.and_then(|n| u64::try_from(n).ok()?.checked_mul(buffer.storage.bytes() as u64));
                 check(bytes == Some(constant.bytes), || format!("its shape needs {bytes:?} bytes, the constant has {}", constant.bytes))
             }
-            Place::Arena(offset) => check_known(self.function, "arena offset", offset),
+            Place::Arena(offset) => check_planned(self.function, "arena offset", offset),
         }?;
         // All buffers of one port must agree, because the port is bound once.
         let same_port = |other: &Place| matches!((other, &buffer.place), (Place::Input(a), Place::Input(b)) | (Place::Output(a), Place::Output(b)) if a == b);

@@ -4,7 +4,7 @@ use super::state::States;
 use crate::{
     artifact::{
         expr::{Expr, ExprError, ExprOp},
-        manifest::{FixedInput, Function, Port, Symbol},
+        manifest::{FixedInput, Function, Port},
     },
     error::{Error, Result},
     tensor::{Shape, Tensor, TensorView},
@@ -15,8 +15,8 @@ use std::fmt::Write;
 /// Not bound yet; dims are never negative.
 pub const UNBOUND: i64 = -1;
 
-/// Fills `symbols` (cleared first) from the dims of the inputs and of the states.
-pub fn bind_symbols(function: &Function, inputs: &[TensorView<'_>], states: &States, symbols: &mut Vec<i64>) -> Result<()> {
+/// Fills `symbols` (cleared first) from the dims of the inputs and of the states; those that are left open are as large as their `rooms`.
+pub fn bind_symbols(function: &Function, inputs: &[TensorView<'_>], states: &States, rooms: &[i64], symbols: &mut Vec<i64>) -> Result<()> {
     if inputs.len() != function.inputs.len() {
         let names: Vec<_> = function.inputs.iter().map(|port| describe(function, port)).collect();
         return Err(Error::Bind(format!("expected {} inputs ({}), got {}", names.len(), names.join(", "), inputs.len())));
@@ -41,7 +41,7 @@ pub fn bind_symbols(function: &Function, inputs: &[TensorView<'_>], states: &Sta
             Error::Bind(format!("the state \"{state}\" is {shape}, but {name} is {bound}{by}; reset the states"))
         })?;
     }
-    set_found(function, symbols)?;
+    set_found(function, rooms, symbols)?;
     check_ranges(function, symbols, &|symbol| bound_by(function, symbol))?;
     for (port, input) in function.inputs.iter().zip(inputs) {
         for (axis, (dim, actual)) in port.dims.iter().zip(input.dims).enumerate() {
@@ -99,10 +99,14 @@ fn check_fixed(function: &Function, fixed: &FixedInput, input: &TensorView<'_>) 
     )))
 }
 
-/// Gives the symbols that are found while running their largest values.
-pub fn set_found(function: &Function, symbols: &mut [i64]) -> Result<()> {
+/// Gives the symbols that are found while running their largest values: `rooms` has one per symbol, of which those count that are left open.
+pub fn set_found(function: &Function, rooms: &[i64], symbols: &mut [i64]) -> Result<()> {
     for (index, symbol) in function.symbols.iter().enumerate() {
         let Some(upper) = &symbol.upper else { continue };
+        if function.is_open(index as u32) {
+            symbols[index] = rooms[index];
+            continue;
+        }
         let (known, _) = symbols.split_at(index);
         // What is missing among those before is reported as such.
         if upper.uses(|s| known[s as usize] == UNBOUND) {
@@ -161,9 +165,11 @@ pub fn largest_dims(function: &Function, port: &Port, symbols: &[i64], dims: &mu
     if !function.symbols.iter().any(|symbol| symbol.upper.is_some()) {
         return eval_dims(function, port, symbols, dims);
     }
-    let range = |(symbol, value): (&Symbol, &i64)| (if symbol.upper.is_some() { 0 } else { *value }, *value);
-    let ranges: Vec<(i64, i64)> = function.symbols.iter().zip(symbols).map(range).collect();
-    fill_dims(function, port, dims, |dim| dim.range(&ranges).map(|(_, largest)| largest))
+    let range = |symbol: u32| {
+        let largest = *symbols.get(symbol as usize)?;
+        Some((if function.symbols.get(symbol as usize)?.upper.is_some() { 0 } else { largest }, largest))
+    };
+    fill_dims(function, port, dims, |dim| dim.range(range).map(|(_, largest)| largest.max(0)))
 }
 
 fn fill_dims(

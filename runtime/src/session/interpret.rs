@@ -43,6 +43,12 @@ pub struct Machine {
     outputs_from: usize,
     /// The last run stopped at the limit of iterations.
     pub exhausted: bool,
+    /// The last run stopped for want of room: for the first symbol whose value was too large.
+    pub lacking: Option<u32>,
+    /// The symbols that the running function was entered with.
+    planned: Vec<i64>,
+    /// Largest values that the last run found, one per symbol; 0 where it found none.
+    found: Vec<i64>,
     /// Arguments of the current command.
     buffers: Vec<Region>,
     storage: Vec<ElementType>,
@@ -70,6 +76,9 @@ pub struct Ports<'a> {
     pub inputs: &'a [PortPlan],
     pub outputs: &'a [PortPlan],
 }
+
+/// Bytes of a buffer that does not fit in its place.
+const UNFIT: u64 = u64::MAX;
 
 fn run_error<T>(what: impl Into<String>) -> Result<T> {
     Err(Error::Run(what.into()))
@@ -101,6 +110,9 @@ impl Machine {
             dims: Vec::with_capacity(arity),
             scalars: Vec::with_capacity(arity),
             exhausted: false,
+            lacking: None,
+            planned: Vec::new(),
+            found: Vec::new(),
         }
     }
 
@@ -148,6 +160,8 @@ impl Machine {
         }
         self.symbols.clear();
         self.symbols.extend_from_slice(symbols);
+        self.planned.clear();
+        self.planned.extend_from_slice(symbols);
         self.frames.push(Frame { function: function as usize, pc: 0, registers: 0, symbols: 0, regions: 0, arena: 0, arena_bytes });
         Ok(())
     }
@@ -166,7 +180,9 @@ impl Machine {
         }
         self.registers.clear();
         self.push_registers(program, 0);
-        self.exhausted = false;
+        (self.exhausted, self.lacking) = (false, None);
+        self.found.clear();
+        self.found.resize(symbols.len(), 0);
         let mut iterations = cx.max_iterations;
         loop {
             let frame = *self.frames.last().expect("only Return pops frames, and it ends the run with the last one");
@@ -191,6 +207,11 @@ impl Machine {
         &self.symbols
     }
 
+    /// Largest values of each symbol that the last run found, also where it stopped early; 0 where it found none.
+    pub fn found(&self) -> &[i64] {
+        &self.found
+    }
+
     /// Pushes the registers of a frame; the first ones hold its symbols, which start at `symbols`.
     fn push_registers(&mut self, program: &Program, symbols: usize) {
         let base = self.registers.len();
@@ -206,7 +227,11 @@ impl Machine {
         let float = |registers: &[u64], r: Register| f64::from_bits(registers[r as usize]);
         let truth = |registers: &[u64], r: Register| registers[r as usize] != 0;
         let mut to = frame.pc + 1;
-        match &program.code[frame.pc] {
+        let instruction = &program.code[frame.pc];
+        if self.lacking.is_some() && !is_host_arithmetic(instruction) {
+            return run_error(format!("a size found at {} needs more room", place(cx, frame)));
+        }
+        match instruction {
             I::ConstInt { dst, value } => registers[*dst as usize] = *value as u64,
             I::ConstFloat { dst, value } => registers[*dst as usize] = value.to_bits(),
             I::ConstBool { dst, value } => registers[*dst as usize] = u64::from(*value),
@@ -238,8 +263,9 @@ impl Machine {
             I::Load { dst, .. }
                 if cx.assume_largest && matches!(program.code.get(to), Some(I::SetSymbol { value, .. }) if value == dst) =>
             {
-                if let Some(I::SetSymbol { upper, .. }) = program.code.get(to) {
-                    let largest = upper.eval(&self.symbols[frame.symbols..]);
+                if let Some(I::SetSymbol { symbol, upper, .. }) = program.code.get(to) {
+                    let open = cx.manifest.functions[frame.function].is_open(*symbol);
+                    let largest = if open { Ok(self.planned[*symbol as usize]) } else { upper.eval(&self.symbols[frame.symbols..]) };
                     registers[*dst as usize] = largest.map_err(|e| Error::Run(format!("{e} at {}", place(cx, frame))))? as u64;
                 }
             }
@@ -256,7 +282,7 @@ impl Machine {
             I::Copy { src, src_offset, dst, dst_offset, bytes } => {
                 let value = |r: &Option<Register>| r.map(|r| int(registers, r));
                 let (src_offset, dst_offset, bytes) = (value(src_offset).unwrap_or(0), value(dst_offset).unwrap_or(0), value(bytes));
-                let (src, dst) = (self.regions[frame.regions + *src as usize], self.regions[frame.regions + *dst as usize]);
+                let (src, dst) = (self.region(cx, frame, *src)?, self.region(cx, frame, *dst)?);
                 copy(cx, frame, (src, src_offset), (dst, dst_offset), bytes, backend)?;
             }
             I::Barrier => backend.barrier()?,
@@ -285,9 +311,16 @@ impl Machine {
                 let value = int(registers, *value);
                 let symbols = &self.symbols[frame.symbols..];
                 let limit = |expr: &Expr| expr.eval(symbols).map_err(|e| Error::Run(format!("the range of {what}: {e}")));
-                let (lower, upper) = (limit(lower)?.max(0), limit(upper)?);
+                let open = cx.manifest.functions[frame.function].is_open(*symbol);
+                let (lower, upper) = (limit(lower)?.max(0), if open { i64::MAX } else { limit(upper)? });
                 if !(lower..=upper).contains(&value) {
                     return run_error(format!("{what} is {value}; it must be {}", range_text(lower, upper)));
+                }
+                // Functions that are called find no sizes, so this one was entered.
+                let found = &mut self.found[*symbol as usize];
+                *found = value.max(*found);
+                if open && value > self.planned[*symbol as usize] {
+                    self.lacking.get_or_insert(*symbol);
                 }
                 registers[*symbol as usize] = value as u64;
                 self.set_symbol(cx, frame, *symbol, value)?;
@@ -347,27 +380,38 @@ impl Machine {
                 Location::Constant(constant) => cx.manifest.constants[constant as usize].bytes,
                 Location::Arena => (frame.arena + frame.arena_bytes).saturating_sub(region.offset),
             };
-            if bytes > room {
-                return Err(at(Error::Run(format!("it needs {bytes} bytes, {room} were planned"))));
-            }
-            region.bytes = bytes;
+            // One that shows another whose size is still to be found: a check stands between that and its use.
+            region.bytes = if bytes <= room { bytes } else { UNFIT };
         }
         Ok(())
     }
 
+    /// Where a buffer of a frame is.
+    fn region(&self, cx: &Cx<'_>, frame: Frame, buffer: BufferId) -> Result<Region> {
+        let region = self.regions[frame.regions + buffer as usize];
+        if region.bytes == UNFIT {
+            return Err(locate(cx, frame.function, buffer as usize, Error::Run("it does not fit in what was planned for it".into())));
+        }
+        Ok(region)
+    }
+
     /// Collects the arguments of a dispatch or external call.
-    fn gather(&mut self, frame: Frame, [buffers, dims, scalars]: [&[u32]; 3]) {
-        let (regions, registers) = (&self.regions[frame.regions..], &self.registers[frame.registers..]);
+    fn gather(&mut self, cx: &Cx<'_>, frame: Frame, [buffers, dims, scalars]: [&[u32]; 3]) -> Result<()> {
         self.buffers.clear();
-        self.buffers.extend(buffers.iter().map(|b| regions[*b as usize]));
+        for buffer in buffers {
+            let region = self.region(cx, frame, *buffer)?;
+            self.buffers.push(region);
+        }
+        let registers = &self.registers[frame.registers..];
         self.dims.clear();
         self.dims.extend(dims.iter().map(|r| registers[*r as usize] as i64));
         self.scalars.clear();
         self.scalars.extend(scalars.iter().map(|r| registers[*r as usize]));
+        Ok(())
     }
 
     fn dispatch(&mut self, cx: &Cx<'_>, frame: Frame, dispatch: u32, arguments: [&[u32]; 3], backend: &mut dyn Backend) -> Result<()> {
-        self.gather(frame, arguments);
+        self.gather(cx, frame, arguments)?;
         let index = cx.variant.dispatches[dispatch as usize].kernel;
         let kernel = &cx.variant.kernels[index as usize];
         let at = || format!("kernel {} at {}", kernel.name, place(cx, frame));
@@ -384,7 +428,7 @@ impl Machine {
     /// One element of a buffer, with its type. `what` is done to it.
     fn element(&self, cx: &Cx<'_>, frame: Frame, buffer: BufferId, index: i64, what: &str) -> Result<(ElementType, Region)> {
         let storage = cx.variant.programs[frame.function].buffers[buffer as usize].storage;
-        let region = self.regions[frame.regions + buffer as usize];
+        let region = self.region(cx, frame, buffer)?;
         let size = storage.bytes() as u64;
         let count = region.bytes / size;
         let Some(index) = u64::try_from(index).ok().filter(|index| *index < count) else {
@@ -417,7 +461,7 @@ impl Machine {
         backend: &mut dyn Backend,
     ) -> Result<()> {
         let kernel = cx.externs.resolve(external)?;
-        self.gather(frame, arguments);
+        self.gather(cx, frame, arguments)?;
         let all = &cx.variant.programs[frame.function].buffers;
         self.storage.clear();
         self.storage.extend(arguments[0].iter().map(|b| all[*b as usize].storage));
@@ -430,7 +474,7 @@ impl Machine {
 
     fn call(&mut self, cx: &Cx<'_>, frame: Frame, callee: usize, symbols: &[u32], ports: (&[u32], &[u32]), arena: &Expr) -> Result<()> {
         let (function, program) = (&cx.manifest.functions[callee], &cx.variant.programs[callee]);
-        self.gather(frame, [&[], symbols, &[]]);
+        self.gather(cx, frame, [&[], symbols, &[]])?;
         let at = |e: Error| Error::Run(format!("call of {} at {}: {e}", function.name, place(cx, frame)));
         super::bind::check_symbols(function, &self.dims).map_err(at)?;
         let offset = size(arena, &self.symbols[frame.symbols..], "the arena of the call").map_err(at)?;
@@ -466,6 +510,30 @@ impl Machine {
         self.frames.push(Frame { function: callee, pc: 0, registers, symbols, regions: base, arena: start, arena_bytes });
         Ok(())
     }
+}
+
+/// What a run without enough room still does: it may find further sizes, and executes nothing.
+fn is_host_arithmetic(instruction: &Instruction) -> bool {
+    use Instruction as I;
+    matches!(
+        instruction,
+        I::ConstInt { .. }
+            | I::ConstFloat { .. }
+            | I::ConstBool { .. }
+            | I::Move { .. }
+            | I::Int { .. }
+            | I::Float { .. }
+            | I::Bool { .. }
+            | I::Not { .. }
+            | I::CompareInt { .. }
+            | I::CompareFloat { .. }
+            | I::Select { .. }
+            | I::IntToFloat { .. }
+            | I::FloatToInt { .. }
+            | I::Load { .. }
+            | I::Store { .. }
+            | I::SetSymbol { .. }
+    )
 }
 
 enum Step {
@@ -594,7 +662,11 @@ fn depends_on(buffer: &Buffer, is: impl Fn(u32) -> bool) -> bool {
 }
 
 fn range_text(lower: i64, upper: i64) -> String {
-    if lower == upper { lower.to_string() } else { format!("{lower} to {upper}") }
+    match upper {
+        i64::MAX => format!("at least {lower}"),
+        _ if lower == upper => lower.to_string(),
+        _ => format!("{lower} to {upper}"),
+    }
 }
 
 /// Bytes of a buffer in stored form, which its capacities determine.

@@ -6,6 +6,7 @@ mod bind;
 mod externs;
 mod interpret;
 mod measure;
+mod rooms;
 mod state;
 
 pub use externs::{ExternCall, ExternKernel, ExternKernels};
@@ -45,6 +46,8 @@ pub struct SessionOptions {
     pub pool: Option<Arc<Pool>>,
     /// Most loop iterations of a run.
     pub max_iterations: u64,
+    /// Most bytes of arena and outputs that sizes may ask for which are found while running and have no bound; `None` is what the machine has left.
+    pub max_bytes: Option<u64>,
     /// Host kernels that the program may call.
     pub externs: ExternKernels,
     /// Rerun on the CPU when a device is lost and the artifact has a CPU variant.
@@ -60,6 +63,7 @@ impl Default for SessionOptions {
             threads: None,
             pool: None,
             max_iterations: 10_000_000,
+            max_bytes: None,
             externs: ExternKernels::default(),
             fall_back: true,
             #[cfg(feature = "vulkan")]
@@ -101,7 +105,10 @@ pub struct Session {
     owned: Vec<Owned>,
     /// One per function; specialisations use those of the function they specialise.
     states: Vec<States>,
-    reserved: Reserved,
+    /// Per function: the room for sizes that nothing bounds, one per symbol.
+    rooms: Vec<Vec<i64>>,
+    /// One per function.
+    reserved: Vec<Reserved>,
     host_inputs: Vec<HostInput>,
     host_outputs: Vec<HostOutput>,
     cancel: Arc<AtomicU32>,
@@ -118,13 +125,18 @@ struct Owned {
     staging: Vec<Tensor>,
 }
 
-/// What a function needs once its growing states are full, so that steps of one shape allocate nothing as they grow.
-#[derive(Default)]
+/// What a function needs once its growing states are full and bounded symbols at their bounds, so that smaller runs allocate nothing.
 struct Reserved {
-    function: u32,
     symbols: Vec<i64>,
     arena: u64,
     workspace: u64,
+}
+
+impl Reserved {
+    /// Nothing yet, but with memory for the symbols.
+    fn new(function: &Function) -> Self {
+        Self { symbols: Vec::with_capacity(function.symbols.len()), arena: 0, workspace: 0 }
+    }
 }
 
 /// The outputs of the last run.
@@ -197,7 +209,8 @@ impl Session {
             outputs: Vec::new(),
             owned: owned.collect(),
             states: manifest.functions.iter().zip(0..).map(|(function, index)| States::new(index, function)).collect(),
-            reserved: Reserved::default(),
+            rooms: manifest.functions.iter().map(|function| vec![0; function.symbols.len()]).collect(),
+            reserved: manifest.functions.iter().map(Reserved::new).collect(),
             host_inputs: Vec::with_capacity(ports),
             host_outputs: Vec::with_capacity(ports + states),
             cancel: Arc::new(AtomicU32::new(0)),
@@ -252,7 +265,7 @@ impl Session {
     }
 
     /// Makes room for a function and its specialisations at these values of its symbols (for instance their largest) and starts the threads,
-    /// so that runs up to there allocate nothing.
+    /// so that runs up to there allocate nothing. Of symbols that are found while running those count that nothing bounds.
     pub fn prepare(&mut self, function: u32, symbols: &[i64]) -> Result<()> {
         let program = self.program.clone();
         let description = function_of(program.manifest(), function)?;
@@ -261,14 +274,17 @@ impl Session {
             if specialization.symbols.iter().zip(symbols).all(|(fixed, value)| fixed.is_none_or(|fixed| fixed <= *value))
                 && symbols_by_name(description, symbols, form, &mut self.symbols)
             {
-                set_found(form, &mut self.symbols)?;
+                rooms::keep(form, &self.symbols, &mut self.rooms[index]);
+                set_found(form, &self.rooms[index], &mut self.symbols)?;
                 self.make_ready(index as u32)?;
             }
         }
         self.symbols.clear();
         self.symbols.extend_from_slice(symbols);
         if symbols.len() == description.symbols.len() {
-            set_found(description, &mut self.symbols)?;
+            let rooms = &mut self.rooms[function as usize];
+            rooms::keep(description, symbols, rooms);
+            set_found(description, rooms, &mut self.symbols)?;
         }
         check_symbols(description, &self.symbols)?;
         self.make_ready(function)?;
@@ -287,42 +303,46 @@ impl Session {
     /// Runs a function, or its specialisation for the dims of the inputs; its outputs stay in the session until its next run.
     pub fn run_function(&mut self, function: u32, inputs: &[TensorView<'_>]) -> Result<Outputs<'_>> {
         let form = self.bind(function, inputs)?;
-        self.shape_outputs(function, form)?;
-        self.host_outputs.clear();
-        let tensors = &mut self.owned[function as usize].outputs;
-        self.host_outputs.extend(tensors.iter_mut().map(|tensor| {
-            let bytes = tensor.bytes_mut();
-            HostOutput { data: bytes.as_mut_ptr(), bytes: bytes.len() }
-        }));
-        self.execute(function, form)?;
+        self.execute(function, form, &mut |session| {
+            session.shape_outputs(function, form)?;
+            let tensors = &mut session.owned[function as usize].outputs;
+            session.host_outputs.extend(tensors.iter_mut().map(|tensor| {
+                let bytes = tensor.bytes_mut();
+                HostOutput { data: bytes.as_mut_ptr(), bytes: bytes.len() }
+            }));
+            Ok(())
+        })?;
         self.cut_outputs(function, form)?;
         Ok(self.outputs(function))
     }
 
     /// Runs a function into the caller's memory: one slice per output, of exactly its bytes (the bytes of its largest dims, where sizes are
     /// found while running; `last_output_dims` then tells how much of it is the output) and aligned for its elements. After an error
-    /// their contents are unspecified.
+    /// their contents are unspecified. Where nothing bounds such sizes, a run that finds larger ones than any before fails for want of memory;
+    /// `output_dims` then says how much it takes.
     pub fn run_into(&mut self, function: u32, inputs: &[TensorView<'_>], outputs: &mut [&mut [u8]]) -> Result<()> {
         let form = self.bind(function, inputs)?;
-        let ports = &self.program.manifest().functions[function as usize].outputs;
+        let program = self.program.clone();
+        let ports = &program.manifest().functions[function as usize].outputs;
         if outputs.len() != ports.len() {
             return Err(Error::Bind(format!("expected {} outputs, got memory for {}", ports.len(), outputs.len())));
         }
-        self.host_outputs.clear();
-        for ((port, plan), output) in ports.iter().zip(&self.outputs).zip(outputs) {
-            let aligned = output.as_ptr().addr().is_multiple_of(port.element.bytes());
-            if output.len() as u64 != plan.host_bytes() || !aligned {
-                let aligned = if aligned { "" } else { " that are not aligned" };
-                return Err(Error::Bind(format!(
-                    "output \"{}\": expected {} bytes, got {}{aligned}",
-                    port.name,
-                    plan.host_bytes(),
-                    output.len()
-                )));
+        self.execute(function, form, &mut |session| {
+            for ((port, plan), output) in ports.iter().zip(&session.outputs).zip(&mut *outputs) {
+                let aligned = output.is_empty() || output.as_ptr().addr().is_multiple_of(port.element.bytes());
+                if output.len() as u64 != plan.host_bytes() || !aligned {
+                    let aligned = if aligned { "" } else { " that are not aligned" };
+                    return Err(Error::Bind(format!(
+                        "output \"{}\": expected {} bytes, got {}{aligned}",
+                        port.name,
+                        plan.host_bytes(),
+                        output.len()
+                    )));
+                }
+                session.host_outputs.push(HostOutput { data: output.as_mut_ptr(), bytes: output.len() });
             }
-            self.host_outputs.push(HostOutput { data: output.as_mut_ptr(), bytes: output.len() });
-        }
-        self.execute(function, form)
+            Ok(())
+        })
     }
 
     /// Outputs of the last successful `run_function` of this function.
@@ -425,7 +445,7 @@ impl Session {
     pub fn output_dims(&self, function: u32, inputs: &[TensorView<'_>]) -> Result<Vec<Vec<i64>>> {
         let description = function_of(self.program.manifest(), function)?;
         let mut symbols = Vec::new();
-        bind_symbols(description, inputs, &self.states[function as usize], &mut symbols)?;
+        bind_symbols(description, inputs, &self.states[function as usize], &self.rooms[function as usize], &mut symbols)?;
         description
             .outputs
             .iter()
@@ -441,16 +461,18 @@ impl Session {
     fn bind(&mut self, function: u32, inputs: &[TensorView<'_>]) -> Result<u32> {
         let program = self.program.clone();
         let manifest = program.manifest();
-        bind_symbols(function_of(manifest, function)?, inputs, &self.states[function as usize], &mut self.symbols)?;
+        let description = function_of(manifest, function)?;
+        let states = &self.states[function as usize];
+        bind_symbols(description, inputs, states, &self.rooms[function as usize], &mut self.symbols)?;
         let serves = |form: &Function| form.specializes.as_ref().is_some_and(|s| s.function == function && s.serves(&self.symbols));
         let form = match manifest.functions.iter().position(serves) {
             Some(form) => {
-                bind_symbols(&manifest.functions[form], inputs, &self.states[function as usize], &mut self.symbols)?;
+                bind_symbols(&manifest.functions[form], inputs, states, &self.rooms[form], &mut self.symbols)?;
                 form as u32
             }
             None => function,
         };
-        self.states[function as usize].check_capacity(&manifest.functions[form as usize], &self.symbols, State::in_place)?;
+        states.check_capacity(&manifest.functions[form as usize], &self.symbols, State::in_place)?;
         self.make_ready(form)?;
         self.host_inputs.clear();
         for (input, staging) in inputs.iter().zip(&mut self.owned[function as usize].staging) {
@@ -499,21 +521,22 @@ impl Session {
         if !measure.stopped && !self.machine.exhausted && !guesses {
             measured?;
         }
+        self.machine.lacking = None;
         let workspace = measure.workspace;
         let arena_bytes = size(&variant.programs[function as usize].arena, &self.symbols, "the arena")?;
         self.backend.prepare(&Plan {
             function,
             inputs: &self.inputs,
             outputs: &self.outputs,
-            arena_bytes: arena_bytes.max(self.reserved.arena),
-            workspace_bytes: workspace.max(self.reserved.workspace),
+            arena_bytes: arena_bytes.max(self.reserved[function as usize].arena),
+            workspace_bytes: workspace.max(self.reserved[function as usize].workspace),
         })?;
         self.prepared = Some(function);
         self.prepared_symbols.clone_from(&self.symbols);
         Ok(())
     }
 
-    /// Finds what `function` needs when its growing states are full and other symbols are as now. Zero where that cannot be known.
+    /// Finds what `function` needs when its growing states are full, bounded symbols at their bounds and others as now.
     fn reserve(&mut self, manifest: &Manifest, function: u32) {
         let variant = &manifest.variants[self.variant as usize];
         let (description, program) = (&manifest.functions[function as usize], &variant.programs[function as usize]);
@@ -525,27 +548,44 @@ impl Session {
             }
         });
         self.dims.clone_from(&self.symbols);
+        for (value, symbol) in self.dims.iter_mut().zip(&description.symbols) {
+            *value = symbol.max.unwrap_or(*value);
+        }
         full.for_each(|(symbol, capacity)| self.dims[symbol] = capacity);
-        if self.dims == self.symbols || (self.reserved.function == function && self.reserved.symbols == self.dims) {
+        // Where that has no value, the run of such sizes will tell.
+        let _ = set_found(description, &self.rooms[function as usize], &mut self.dims);
+        let reserved = &mut self.reserved[function as usize];
+        let limited = description.symbols.iter().any(|symbol| symbol.max.is_some())
+            || description.states.iter().any(|state| state.in_place().is_some());
+        if !limited || self.dims == reserved.symbols {
             return;
         }
-        (self.reserved.function, self.reserved.arena, self.reserved.workspace) = (function, 0, 0);
-        self.reserved.symbols.clone_from(&self.dims);
+        reserved.arena = size(&program.arena, &self.dims, "the arena").unwrap_or(0);
+        reserved.symbols.clone_from(&self.dims);
+        if self.dims == self.symbols {
+            return;
+        }
+        let symbols = self.dims.clone();
         let unset = AtomicU32::new(0);
         let cx = measuring(manifest, variant, &self.options.externs, &unset);
+        let (mut inputs, mut outputs) = (Vec::new(), Vec::new());
+        let planned = plan_ports(variant, description, function, &symbols, &mut self.dims, (&mut inputs, &mut outputs))
+            .and_then(|()| state::plan(description, &symbols, &mut self.dims, &mut outputs));
+        let entered = planned.and_then(|()| self.machine.enter(&cx, function, &symbols, Ports { inputs: &inputs, outputs: &outputs }));
         let mut measure = Measure::new(variant);
-        let entered = self.machine.enter(&cx, function, &self.dims, Ports { inputs: &self.inputs, outputs: &self.outputs });
         // Whatever fails here fails or is measured when it is run.
-        if entered.is_ok() && self.machine.run(&cx, &mut measure).is_ok() {
-            self.reserved.workspace = measure.workspace;
-            self.reserved.arena = size(&program.arena, &self.dims, "the arena").unwrap_or(0);
-        }
+        let _ = entered.and_then(|()| self.machine.run(&cx, &mut measure));
+        self.reserved[function as usize].workspace = measure.workspace;
     }
 
     /// Gives the outputs of `function` the dims that its form `form` makes.
     fn shape_outputs(&mut self, function: u32, form: u32) -> Result<()> {
         let description = &self.program.manifest().functions[form as usize];
         for (port, tensor) in description.outputs.iter().zip(&mut self.owned[function as usize].outputs) {
+            let reserved = &self.reserved[form as usize].symbols;
+            if !reserved.is_empty() && largest_dims(description, port, reserved, &mut self.dims).is_ok() {
+                tensor.reshape(&self.dims)?;
+            }
             largest_dims(description, port, &self.symbols, &mut self.dims)?;
             tensor.reshape(&self.dims)?;
         }
@@ -579,12 +619,28 @@ impl Session {
         Ok(())
     }
 
-    /// Runs what was bound, by the form `form` of `function`; once more on the CPU if the device is lost. Then the states are committed.
-    fn execute(&mut self, function: u32, form: u32) -> Result<()> {
-        self.states[function as usize].memory(&mut self.host_outputs);
-        let result = match self.execute_once(form) {
-            Err(Error::DeviceLost(why)) => self.fall_back(why).and_then(|()| self.make_ready(form)).and_then(|()| self.execute_once(form)),
-            other => other,
+    /// Runs what was bound, by the form `form` of `function`; once more on the CPU if the device is lost, and as often as a size needs more room.
+    /// Then the states are committed. `bind_outputs` notes the memory of the outputs, whose sizes follow from the room.
+    fn execute(&mut self, function: u32, form: u32, bind_outputs: &mut dyn FnMut(&mut Self) -> Result<()>) -> Result<()> {
+        let result = loop {
+            self.host_outputs.clear();
+            if let Err(error) = bind_outputs(self) {
+                break Err(error);
+            }
+            self.states[function as usize].memory(&mut self.host_outputs);
+            let result = match self.execute_once(form) {
+                Err(Error::DeviceLost(why)) => {
+                    self.fall_back(why).and_then(|()| self.make_ready(form)).and_then(|()| self.execute_once(form))
+                }
+                other => other,
+            };
+            match self.machine.lacking.take() {
+                Some(symbol) => match self.make_room(form, symbol) {
+                    Ok(()) => {}
+                    Err(error) => break Err(error),
+                },
+                None => break result,
+            }
         };
         let description = &self.program.manifest().functions[form as usize];
         let result = result.and_then(|()| self.states[function as usize].commit(description, self.machine.symbols()));

@@ -10,7 +10,7 @@ use crate::{
     },
 };
 use winze_graph::{
-    dialect::{Add, Ceil, Div, Maximum, Mul, Sign, Sub},
+    dialect::{Add, And, Ceil, Div, Gt, Maximum, Mul, Sign, Sub},
     dim::Dim,
     types::{ElementType, TensorType},
 };
@@ -85,6 +85,7 @@ fn identity<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
 fn dropout<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
     let x = cx.input(0)?;
     let training = match cx.optional(2) {
+        Some(_) if cx.open_operand(2).is_some() => return dropout_while_running(cx, x),
         Some(_) => !matches!(cx.scalar_input(2, "modes")?, Scalar::Unsigned(0) | Scalar::Signed(0)),
         None => cx.version < 7 && cx.int_or("is_test", 0)? == 0 && cx.has_attribute("is_test"),
     };
@@ -96,12 +97,33 @@ fn dropout<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
     if training && ratio != 0.0 {
         return Ok(Failure::unsupported("training; export the model for inference")?);
     }
+    keep_all(cx, x)
+}
+
+/// Nothing is dropped.
+fn keep_all<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>, x: Tensor<'c, 'a>) -> OpResult<'c, 'a> {
     if cx.node.output.len() < 2 {
         return Ok(vec![x]);
     }
     let all = cx.scalar(ElementType::Bool, 1.0)?;
     let mask = cx.broadcast_to(&all, x.dims())?;
     Ok(vec![x, mask])
+}
+
+/// A mode that only the run knows: a run that would drop something stops.
+fn dropout_while_running<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>, x: Tensor<'c, 'a>) -> OpResult<'c, 'a> {
+    let mode = cx.input(2)?;
+    let mode = cx.reshape(&mode, vec![])?;
+    let ratio = match cx.optional(1) {
+        Some(ratio) => cx.reshape(&ratio, vec![])?,
+        None => cx.scalar(ElementType::F32, 0.5)?,
+    };
+    let zero = cx.scalar(ratio.element(), 0.0)?;
+    let some = cx.compare(Gt::create, &ratio, &zero)?;
+    let drops = cx.binary(And::create, &mode, &some)?;
+    let none = Dim::from(0);
+    cx.check_size(&drops, "training mode, which is not supported,", &none, &none)?;
+    keep_all(cx, x)
 }
 
 fn eye_like<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {

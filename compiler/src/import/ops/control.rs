@@ -188,6 +188,11 @@ impl<'c, 'a> Joined<'c, 'a> {
             }
             let sizes = &cx.importer.sizes;
             let most = larger(sizes.range(dim).1, sizes.range(other).1);
+            if most.symbol_count() > self.outside {
+                return Failure::unsupported(
+                    "a branch computes the sizes of its results, and nothing says how large they can be; bound them with --max-size N",
+                );
+            }
             *dim = if inside {
                 computed.push(axis);
                 most

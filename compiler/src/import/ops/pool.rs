@@ -5,6 +5,7 @@ use super::{
     conv::Window,
     index::{Places, positions, scatter_places},
     row,
+    slice::pad_axis_to,
 };
 use crate::import::{error::Failure, node::NodeContext, value::Tensor};
 use winze_graph::{
@@ -194,6 +195,18 @@ fn max_unpool<'c, 'a>(cx: &mut NodeContext<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> 
     let updates = cx.reshape(&x, vec![count])?;
     let y = scatter_places(cx, "set", &zeros, &indices, &updates, &Places { axes: vec![0], batch: vec![], position: 0, checked: false })?;
     let y = cx.reshape(&y, dims.clone())?;
+    if let Some(shape) = cx.open_operand(2) {
+        let (mut y, mut wanted) = (y, cx.elements(&shape)?);
+        if wanted.len() != dims.len() {
+            return Ok(Failure::invalid(format!("output_shape has {} extents for a result of shape {dims:?}", wanted.len()))?);
+        }
+        let none = cx.number(&Dim::from(0));
+        for (axis, wanted) in wanted.drain(..).enumerate() {
+            cx.check_size(&wanted, "an extent of output_shape", &dims[axis], &Dim::from(i64::MAX))?;
+            y = pad_axis_to(cx, &y, "constant", axis, &none, &wanted, &zero)?;
+        }
+        return Ok(vec![y]);
+    }
     let Some(shape) = cx.optional_ints(2, "shapes")? else { return Ok(vec![y]) };
     let missing = |(wanted, dim): (&i64, &Dim)| Some(wanted - dim.as_static()?).filter(|missing| *missing >= 0);
     let high = shape.iter().zip(&dims).map(missing).collect::<Option<Vec<i64>>>().filter(|high| high.len() == dims.len());

@@ -10,6 +10,7 @@ use crate::import::{
     error::Failure,
     node::{NodeContext, normalize_axes, normalize_axis},
     value::Tensor,
+    value_range::larger,
 };
 use winze_graph::{
     dialect::{Abs, Add, Eq, Exp, IsNan, Log, Mul, Or, Select, Sqrt, Sub},
@@ -67,7 +68,7 @@ fn reduce<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>, operand_since: i64, reduction: &R
     Ok(vec![if keep { keep_axes(cx, &y, &x, &axes)? } else { y }])
 }
 
-/// Axes that only the run knows: every axis is folded, and either the result is taken or the axis stays as it was.
+/// Axes that only the run knows: every axis is folded, the result put in front of it, and one of both taken.
 fn reduce_while_running<'c, 'a>(
     cx: &mut Cx<'_, '_, 'c, 'a>,
     x: &Tensor<'c, 'a>,
@@ -78,9 +79,6 @@ fn reduce_while_running<'c, 'a>(
     if x.element().class() != Class::Float && cx.node.op_type == "ReduceMean" {
         return Ok(Failure::unsupported("axes of a mean of integers that are only known at run time; it rounds once")?);
     }
-    if x.r#type.count().as_static() == Some(0) {
-        return Ok(Failure::unsupported("axes of an empty tensor that are only known at run time")?);
-    }
     let named = cx.elements(named)?;
     let Some(left) = x.rank().checked_sub(named.len()) else { return Ok(Failure::invalid("more axes than the input has")?) };
     let hits = axes_named(cx, &named, x.rank())?;
@@ -89,12 +87,16 @@ fn reduce_while_running<'c, 'a>(
     for (axis, hit) in hits.iter().enumerate() {
         let (extent, kept) = (y.dims()[axis].clone(), (0..x.rank()).filter(|i| *i != axis).collect::<Vec<_>>());
         let folded = (reduction.fold)(cx, &y, &[axis])?;
-        let folded = cx.broadcast_along(&folded, &kept, y.dims())?;
+        let mut dims = y.dims().to_vec();
+        dims[axis] = Dim::from(1);
+        let folded = cx.broadcast_along(&folded, &kept, &dims)?;
         y = cx.convert(&y, folded.element())?;
-        y = cx.select(hit, &folded, &y)?;
+        y = cx.concat(&[folded, y], axis)?;
+        let start = cx.select(hit, &first, &one)?;
         let length = cx.select(hit, &one, &cx.number(&extent))?;
-        let length = cx.size(&length, "extents of the result", "", Some(extent))?;
-        y = cx.window(&y, axis, &first, length)?;
+        let upper = larger(extent, Dim::from(1));
+        let length = cx.size(&length, "extents of the result", "", Some(upper))?;
+        y = cx.window(&y, axis, &start, length)?;
     }
     let y = (reduction.after)(cx, &y)?;
     let y = cx.convert(&y, x.element())?;

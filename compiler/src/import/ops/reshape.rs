@@ -100,15 +100,10 @@ fn reshape_while_running<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>, x: &Tensor<'c, 'a>
         frees.push(free);
     }
     let rest = cx.binary(Div::create, &cx.number(&all), &named)?;
-    // No extent is larger than the number of elements, if there are any.
-    let upper = match all.as_static() {
-        Some(0) => x.dims().iter().filter(|dim| dim.as_static() != Some(0)).fold(Dim::from(1), |product, dim| &product * dim),
-        _ => all.clone(),
-    };
     let mut dims = vec![];
     for (extent, free) in extents.iter().zip(&frees) {
         let extent = cx.select(free, &rest, extent)?;
-        dims.push(cx.size(&extent, "extents of the shape", "", Some(upper.clone()))?);
+        dims.push(cx.factor(&extent, "extents of the shape")?);
     }
     let total = cx.number(&product(&dims));
     cx.check_size(&total, "number of elements of the shape", &all, &all)?;
@@ -174,7 +169,6 @@ pub fn kept_extents<'c, 'a>(
     hits: &[Tensor<'c, 'a>],
     count: usize,
 ) -> Result<Vec<Dim>, Failure> {
-    let largest = extents.iter().fold(Dim::default(), |sum, extent| &sum + extent);
     let (zero, one) = (cx.number(&Dim::from(0)), cx.number(&Dim::from(1)));
     let mut kept = vec![zero.clone(); count];
     let mut place = zero.clone();
@@ -188,7 +182,7 @@ pub fn kept_extents<'c, 'a>(
         let next = cx.binary(Add::create, &place, &one)?;
         place = cx.select(&free, &next, &place)?;
     }
-    kept.iter().map(|extent| cx.size(extent, "kept extents", "", Some(largest.clone()))).collect()
+    kept.iter().map(|extent| cx.factor(extent, "kept extents")).collect()
 }
 
 fn squeeze_while_running<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>, x: &Tensor<'c, 'a>, named: &Tensor<'c, 'a>) -> OpResult<'c, 'a> {
@@ -206,7 +200,6 @@ fn unsqueeze_while_running<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>, x: &Tensor<'c, '
     let named = cx.elements(named)?;
     let rank = x.rank() + named.len();
     let hits = axes_named(cx, &named, rank)?;
-    let largest = x.dims().iter().fold(Dim::from(1), |sum, extent| &sum + extent);
     let (one, mut place) = (cx.number(&Dim::from(1)), cx.number(&Dim::from(0)));
     let mut dims = vec![];
     for hit in &hits {
@@ -216,7 +209,7 @@ fn unsqueeze_while_running<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>, x: &Tensor<'c, '
             own = cx.select(&here, &cx.number(dim), &own)?;
         }
         let extent = cx.select(hit, &one, &own)?;
-        dims.push(cx.size(&extent, "extents with the axes", "", Some(largest.clone()))?);
+        dims.push(cx.factor(&extent, "extents with the axes")?);
         let next = cx.binary(Add::create, &place, &one)?;
         place = cx.select(hit, &place, &next)?;
     }

@@ -1,6 +1,4 @@
 //! Resize of axes whose scales or extents only the run knows: coordinates are computed as tensors of f64, elements gathered where they point.
-//!
-//! Refuses antialiasing, whose number of taps depends on the scale.
 
 use super::{
     OpResult,
@@ -79,9 +77,6 @@ impl<'c, 'a> OpenAxis<'c, 'a> {
 
     /// `x` with this axis sampled.
     pub fn resize(&self, cx: &mut Cx<'_, '_, 'c, 'a>, sampling: &Sampling, x: &Tensor<'c, 'a>) -> Result<Tensor<'c, 'a>, Failure> {
-        if sampling.antialias && !matches!(sampling.mode, Mode::Nearest(_)) {
-            return Failure::unsupported("antialiasing of extents that are only known at run time; fix them with --dim");
-        }
         let input = x.dims()[self.axis].clone();
         let at = self.coordinates(cx, sampling, &input)?;
         let y = match sampling.mode {
@@ -100,6 +95,7 @@ impl<'c, 'a> OpenAxis<'c, 'a> {
                 };
                 self.pick(cx, x, &nearest)?
             }
+            Mode::Linear | Mode::Cubic(_) if sampling.antialias => self.smooth(cx, sampling, x, &at)?,
             Mode::Linear | Mode::Cubic(_) => self.blend(cx, sampling, x, &at)?,
         };
         if sampling.coordinates != Coordinates::Crop {
@@ -111,6 +107,57 @@ impl<'c, 'a> OpenAxis<'c, 'a> {
         let outside = cx.broadcast_along(&outside, &[self.axis], y.dims())?;
         let fill = cx.scalar(y.element(), sampling.extrapolation)?;
         cx.select(&outside, &fill, &y)
+    }
+
+    /// Weighted sums of all elements that a result stands for: a filter that is stretched where the axis shrinks, of as many taps as the run needs.
+    fn smooth(
+        &self,
+        cx: &mut Cx<'_, '_, 'c, 'a>,
+        sampling: &Sampling,
+        x: &Tensor<'c, 'a>,
+        at: &Tensor<'c, 'a>,
+    ) -> Result<Tensor<'c, 'a>, Failure> {
+        let radius = cx.scalar(F64, if sampling.mode == Mode::Linear { 1.0 } else { 2.0 })?;
+        let (zero, one) = (cx.scalar(F64, 0.0)?, cx.scalar(F64, 1.0)?);
+        let stretch = cx.binary(Minimum::create, &self.scale, &one)?;
+        let reach = cx.binary(Div::create, &radius, &stretch)?;
+        let half = cx.unary(Ceil::create, &reach)?;
+        let taps = cx.binary(Add::create, &half, &half)?;
+        let taps = cx.convert(&taps, ElementType::I64)?;
+        let taps = cx.size(&taps, "taps of the filter", "", None)?;
+        let first = cx.binary(Sub::create, at, &reach)?;
+        let first = cx.unary(Floor::create, &first)?;
+        let first = cx.binary(Add::create, &first, &one)?;
+        let tap = positions(cx, &taps, ElementType::I64)?;
+        let tap = cx.convert(&tap, F64)?;
+        let table = [taps, self.output.clone()];
+        let (first, tap) = (cx.broadcast_along(&first, &[1], &table)?, cx.broadcast_along(&tap, &[0], &table)?);
+        let index = cx.binary(Add::create, &first, &tap)?;
+        let at = cx.broadcast_along(at, &[1], &table)?;
+        let distance = cx.binary(Sub::create, &index, &at)?;
+        let t = cx.unary(Abs::create, &distance)?;
+        let t = cx.binary(Mul::create, &t, &stretch)?;
+        let mut weight = polynomial(cx, &t, &inner(sampling.mode))?;
+        if let Mode::Cubic(a) = sampling.mode {
+            let (near, far) = (cx.compare(Le::create, &t, &one)?, polynomial(cx, &t, &outer(a))?);
+            weight = cx.select(&near, &weight, &far)?;
+        }
+        let mut counts = cx.compare(Ge::create, &radius, &t)?;
+        if sampling.exclude_outside {
+            let last = cx.extent(&(&x.dims()[self.axis] - &Dim::from(1)), F64)?;
+            let (behind, before) = (cx.compare(Ge::create, &index, &zero)?, cx.compare(Le::create, &index, &last)?);
+            let inside = cx.binary(And::create, &behind, &before)?;
+            counts = cx.binary(And::create, &counts, &inside)?;
+        }
+        let weight = cx.select(&counts, &weight, &zero)?;
+        let total = cx.reduce("add", &weight, &[0])?;
+        let total = cx.broadcast_along(&total, &[1], &table)?;
+        let weight = cx.binary(Div::create, &weight, &total)?;
+        let parts = self.pick(cx, x, &index)?;
+        let weight = cx.convert(&weight, parts.element())?;
+        let weight = cx.broadcast_along(&weight, &[self.axis, self.axis + 1], parts.dims())?;
+        let weighted = cx.binary(Mul::create, &parts, &weight)?;
+        cx.reduce("add", &weighted, &[self.axis])
     }
 
     /// The nearest elements at whole coordinates.
@@ -139,17 +186,10 @@ impl<'c, 'a> OpenAxis<'c, 'a> {
             let index = cx.binary_scalar(Add::create, &floor, f64::from(tap))?;
             let distance = cx.binary(Sub::create, &index, at)?;
             let t = cx.unary(Abs::create, &distance)?;
-            // Horner's scheme of `Mode::weight`.
-            let coefficients = match sampling.mode {
-                Mode::Cubic(a) if (0..2).contains(&tap) => vec![a + 2.0, -(a + 3.0), 0.0, 1.0],
-                Mode::Cubic(a) => vec![a, -5.0 * a, 8.0 * a, -4.0 * a],
-                _ => vec![-1.0, 1.0],
+            let mut weight = match sampling.mode {
+                Mode::Cubic(a) if !(0..2).contains(&tap) => polynomial(cx, &t, &outer(a))?,
+                mode => polynomial(cx, &t, &inner(mode))?,
             };
-            let mut weight = cx.scalar(F64, 0.0)?;
-            for coefficient in coefficients {
-                weight = cx.binary(Mul::create, &weight, &t)?;
-                weight = cx.binary_scalar(Add::create, &weight, coefficient)?;
-            }
             if sampling.exclude_outside {
                 let zero = cx.scalar(F64, 0.0)?;
                 let (behind, before) = (cx.compare(Ge::create, &index, &zero)?, cx.compare(Le::create, &index, &last)?);
@@ -177,6 +217,29 @@ impl<'c, 'a> OpenAxis<'c, 'a> {
         }
         y.ok_or_else(|| Failure::Invalid("no elements to sample".into()))
     }
+}
+
+/// Coefficients of `Mode::weight` at distances of up to 1, highest first.
+fn inner(mode: Mode) -> Vec<f64> {
+    match mode {
+        Mode::Cubic(a) => vec![a + 2.0, -(a + 3.0), 0.0, 1.0],
+        _ => vec![-1.0, 1.0],
+    }
+}
+
+/// Those of the cubic one at distances from 1 to 2.
+fn outer(a: f64) -> Vec<f64> {
+    vec![a, -5.0 * a, 8.0 * a, -4.0 * a]
+}
+
+/// Horner's scheme.
+fn polynomial<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>, t: &Tensor<'c, 'a>, coefficients: &[f64]) -> Result<Tensor<'c, 'a>, Failure> {
+    let mut sum = cx.scalar(F64, 0.0)?;
+    for coefficient in coefficients {
+        sum = cx.binary(Mul::create, &sum, t)?;
+        sum = cx.binary_scalar(Add::create, &sum, *coefficient)?;
+    }
+    Ok(sum)
 }
 
 /// Element `at` of a 1-d tensor as a 0-d f64.

@@ -308,7 +308,7 @@ fn grid_sample<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
 /// Positions of all elements of a result, from -1 to 1, under a matrix per batch.
 fn affine_grid<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
     let theta = cx.input(0)?;
-    let size = cx.ints_input(1, "sizes")?;
+    let size = cx.sizes_input(1, "sizes", |_| None)?;
     let corners = cx.int_or("align_corners", 0)? != 0;
     let Some(spatial) = size.get(2..).filter(|spatial| matches!(spatial.len(), 2 | 3)) else {
         return Ok(Failure::invalid(format!("a size of {size:?}"))?);
@@ -317,37 +317,52 @@ fn affine_grid<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
     if theta.rank() != 3 || theta.extent(1) != Some(rank as i64) || theta.extent(2) != Some(rank as i64 + 1) {
         return Ok(Failure::invalid(format!("matrices of shape {:?} for {rank} axes", theta.dims()))?);
     }
-    let count = spatial.iter().try_fold(1i64, |count, extent| count.checked_mul((*extent).max(0)));
-    let Some(count) = count.filter(|count| *count <= 1 << 24) else {
+    if spatial.iter().filter_map(Dim::as_static).any(|extent| !(0..1 << 24).contains(&extent)) {
         return Ok(Failure::invalid(format!("a size of {size:?}"))?);
-    };
-    let at = |axis: usize, i: i64| {
-        let (extent, i) = (spatial[axis] as f64, i as f64);
-        match corners {
-            true if extent == 1.0 => 0.0,
-            true => 2.0 * i / (extent - 1.0) - 1.0,
-            false => (2.0 * i + 1.0) / extent - 1.0,
-        }
-    };
-    // Columns: last axis first, then 1.
-    let mut items = vec![];
-    for place in 0..count {
-        let mut rest = place;
-        for axis in (0..rank).rev() {
-            items.push(at(axis, rest % spatial[axis]));
-            rest /= spatial[axis];
-        }
-        items.push(1.0);
     }
     let wide = cx.widen(&theta)?;
-    let base = floats(cx, wide.element(), vec![count, rank as i64 + 1], &items)?;
+    let element = wide.element();
+    let count = spatial.iter().fold(Dim::from(1), |count, extent| &count * extent);
+    // Columns: last axis first, then 1.
+    let mut columns = vec![];
+    for axis in (0..rank).rev() {
+        let at = grid_positions(cx, &spatial[axis], element, corners)?;
+        let at = cx.broadcast_along(&at, &[axis], spatial)?;
+        columns.push(cx.reshape(&at, vec![count.clone(), Dim::from(1)])?);
+    }
+    let one = cx.scalar(element, 1.0)?;
+    columns.push(cx.broadcast_to(&one, &[count, Dim::from(1)])?);
+    let base = cx.concat(&columns, 1)?;
     let (matrix, base) = (cx.value(&wide)?, cx.value(&base)?);
     let grid = cx.infer(|c, l| DotGeneral::create(c, l, base, matrix, vec![], vec![], vec![1], vec![2], None))?;
     let grid = cx.transpose(&grid, vec![1, 0, 2])?;
-    let dims =
-        [theta.dims()[..1].to_vec(), spatial.iter().map(|extent| Dim::from(*extent)).collect(), vec![Dim::from(rank as i64)]].concat();
+    let dims = [&theta.dims()[..1], spatial, &[Dim::from(rank as i64)]].concat();
     let grid = cx.reshape(&grid, dims)?;
     Ok(vec![cx.convert(&grid, theta.element())?])
+}
+
+/// Places of `extent` elements between -1 and 1, of their centers or, with `corners`, so that the outermost are -1 and 1.
+fn grid_positions<'c, 'a>(
+    cx: &mut Cx<'_, '_, 'c, 'a>,
+    extent: &Dim,
+    element: ElementType,
+    corners: bool,
+) -> Result<Tensor<'c, 'a>, Failure> {
+    let place = positions(cx, extent, ElementType::I64)?;
+    let place = cx.convert(&place, element)?;
+    let twice = cx.binary(Add::create, &place, &place)?;
+    let count = cx.extent(extent, element)?;
+    if !corners {
+        let center = cx.binary_scalar(Add::create, &twice, 1.0)?;
+        let share = cx.binary(Div::create, &center, &count)?;
+        return cx.binary_scalar(Sub::create, &share, 1.0);
+    }
+    let steps = cx.binary_scalar(Sub::create, &count, 1.0)?;
+    let several = cx.binary_scalar(Maximum::create, &steps, 1.0)?;
+    let share = cx.binary(Div::create, &twice, &several)?;
+    // One element alone stands in the middle.
+    let first = cx.binary_scalar(Minimum::create, &steps, 1.0)?;
+    cx.binary(Sub::create, &share, &first)
 }
 
 /// Averages, or maxima, of samples on a regular grid in each bin of each region.

@@ -401,8 +401,7 @@ fn pad_while_running<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>, mut x: Tensor<'c, 'a>,
         let zero = cx.number(&Dim::from(0));
         let mut own = (zero.clone(), zero);
         for ((named, low), high) in named.iter().zip(low).zip(high) {
-            let known = cx.integers(named).and_then(|named| named[0].as_static());
-            own = match known.map(|named| normalize_axis(named, x.rank())).transpose()? {
+            own = match known(cx, named).map(|named| normalize_axis(named, x.rank())).transpose()? {
                 Some(named) if named == axis => (low.clone(), high.clone()),
                 Some(_) => own,
                 None => {
@@ -425,14 +424,27 @@ fn pad_axis_while_running<'c, 'a>(
     fill: &Tensor<'c, 'a>,
 ) -> Result<Tensor<'c, 'a>, Failure> {
     let extent = cx.number(&x.dims()[axis]);
-    let known = [low, high].map(|pad| cx.integers(pad).and_then(|pad| pad[0].as_static()));
-    if known == [Some(0), Some(0)] {
+    if [low, high].map(|pad| known(cx, pad)) == [Some(0), Some(0)] {
         return Ok(x.clone());
     }
     let total = cx.binary(Add::create, &extent, low)?;
     let total = cx.binary(Add::create, &total, high)?;
+    pad_axis_to(cx, x, mode, axis, low, &total, fill)
+}
+
+/// `total` elements of an axis, of which its own begin at `low`: a padded axis, or a cropped one. Operand 1 decides.
+pub fn pad_axis_to<'c, 'a>(
+    cx: &mut Cx<'_, '_, 'c, 'a>,
+    x: &Tensor<'c, 'a>,
+    mode: &str,
+    axis: usize,
+    low: &Tensor<'c, 'a>,
+    total: &Tensor<'c, 'a>,
+    fill: &Tensor<'c, 'a>,
+) -> Result<Tensor<'c, 'a>, Failure> {
+    let extent = cx.number(&x.dims()[axis]);
     let from = cx.operand_name(1).to_string();
-    let total = cx.size(&total, "padded extents", &from, None)?;
+    let total = cx.size(total, "padded extents", &from, None)?;
     let places = positions(cx, &total, ElementType::I64)?;
     let places = cx.binary(Sub::create, &places, low)?;
     if mode != "constant" {
@@ -445,6 +457,11 @@ fn pad_axis_while_running<'c, 'a>(
     let taken = take(cx, x, &places, axis)?;
     let inside = cx.broadcast_along(&inside, &[axis], taken.dims())?;
     cx.select(&inside, &taken, fill)
+}
+
+/// What a 0-d integer tensor holds, if it is a number.
+fn known<'c, 'a>(cx: &Cx<'_, '_, 'c, 'a>, tensor: &Tensor<'c, 'a>) -> Option<i64> {
+    cx.integers(tensor)?.first()?.as_static()
 }
 
 /// Surrounds an axis with as many copies of a value as follow from symbols.
@@ -543,24 +560,36 @@ fn own_elements<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>, extent: &Dim, mode: &str, p
 
 /// Crops axes that are too long, and pads those that are too short with zeros, at both ends alike.
 fn center_crop_pad<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
-    let x = cx.input(0)?;
-    let shape = cx.ints_input(1, "shapes")?;
+    let mut x = cx.input(0)?;
+    let shape = match cx.open_operand(1) {
+        Some(shape) => cx.elements(&shape)?,
+        None => cx.dims_input(1, "shapes")?.iter().map(|extent| cx.number(extent)).collect(),
+    };
     let axes = cx.ints("axes")?.unwrap_or_else(|| (0..x.rank() as i64).collect());
-    if axes.len() != shape.len() || shape.iter().any(|extent| !(0..1 << 31).contains(extent)) {
-        return Ok(Failure::invalid(format!("the shape {shape:?} for {} axes", axes.len()))?);
-    }
-    let (mut low, mut high) = (vec![0; x.rank()], vec![0; x.rank()]);
-    for (axis, wanted) in axes.iter().zip(shape) {
-        let axis = normalize_axis(*axis, x.rank())?;
-        let Some(extent) = x.extent(axis) else {
-            return Ok(Failure::unsupported(format!("the symbolic extent {}; fix it with --dim", x.dims()[axis]))?);
-        };
-        let missing = wanted - extent;
-        // The odd element is cropped, or added, at the end.
-        low[axis] = if missing < 0 { -(-missing / 2) } else { missing / 2 };
-        high[axis] = missing - low[axis];
+    if axes.len() != shape.len() || shape.iter().filter_map(|wanted| known(cx, wanted)).any(|extent| !(0..1 << 31).contains(&extent)) {
+        return Ok(Failure::invalid(format!("a shape of {} extents for {} axes", shape.len(), axes.len()))?);
     }
     let zero = cx.scalar(x.element(), 0.0)?;
-    let interior = vec![0; x.rank()];
-    Ok(vec![cx.pad(&x, &zero, low, high, interior)?])
+    for (axis, wanted) in axes.iter().zip(shape) {
+        let axis = normalize_axis(*axis, x.rank())?;
+        // The odd element is cropped, or added, at the end.
+        if let (Some(extent), Some(wanted)) = (x.extent(axis), known(cx, &wanted)) {
+            let missing = wanted - extent;
+            let (mut low, mut high) = (vec![0; x.rank()], vec![0; x.rank()]);
+            low[axis] = missing / 2;
+            high[axis] = missing - low[axis];
+            x = pad_by(cx, &x, &zero, low, high)?;
+            continue;
+        }
+        let extent = cx.number(&x.dims()[axis]);
+        let half_of_positive = |cx: &mut Cx<'_, '_, 'c, 'a>, a: &Tensor<'c, 'a>, b: &Tensor<'c, 'a>| {
+            let difference = cx.binary(Sub::create, a, b)?;
+            let positive = cx.binary_scalar(Maximum::create, &difference, 0.0)?;
+            cx.binary_scalar(Div::create, &positive, 2.0)
+        };
+        let (added, cropped) = (half_of_positive(cx, &wanted, &extent)?, half_of_positive(cx, &extent, &wanted)?);
+        let low = cx.binary(Sub::create, &added, &cropped)?;
+        x = pad_axis_to(cx, &x, "constant", axis, &low, &wanted, &zero)?;
+    }
+    Ok(vec![x])
 }

@@ -13,6 +13,11 @@ pub struct Bound {
 }
 
 impl Bound {
+    /// Whether nothing is known about the largest value, so that a session finds out how much room there must be.
+    pub fn is_open(&self) -> bool {
+        self.upper.as_symbol() == Some(self.symbol)
+    }
+
     pub fn of(size: &Size) -> Result<Self, String> {
         let symbol = u32::try_from(size.symbol()).map_err(|_| format!("symbol {} is negative", size.symbol()))?;
         match <[Dim; 2]>::try_from(dims_of_attribute(size.bounds())?) {
@@ -36,7 +41,8 @@ impl Bound {
 
 fn verify(op: OperationRef) -> Result<(), String> {
     let bound = Bound::of(&Size(op))?;
-    let uses = bound.lower.symbol_count().max(bound.upper.symbol_count());
+    let upper = if bound.is_open() { 0 } else { bound.upper.symbol_count() };
+    let uses = bound.lower.symbol_count().max(upper);
     if uses > bound.symbol {
         return Err(format!("the bounds of symbol {} use symbol {}; they are over symbols before it", bound.symbol, uses - 1));
     }
@@ -48,7 +54,7 @@ pub fn eval(op: OperationRef, operands: &[Tensor], symbols: &[i64]) -> Result<Ve
     let bound = Bound::of(&Size(op))?;
     let value = operands.first().ok_or("a size without a value")?.get(0).i64();
     let limit = |dim: &Dim| dim.eval(symbols).ok_or_else(|| format!("bound {dim} of symbol {} has no value", bound.symbol));
-    let (lower, upper) = (limit(&bound.lower)?, limit(&bound.upper)?);
+    let (lower, upper) = (limit(&bound.lower)?, if bound.is_open() { i64::MAX } else { limit(&bound.upper)? });
     if !(lower.max(0)..=upper).contains(&value) {
         return Err(format!("the size is {value}; it must be {} to {upper}", lower.max(0)));
     }
