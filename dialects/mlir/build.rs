@@ -5,7 +5,7 @@
 
 use std::{env, fs, path::PathBuf};
 
-const SOURCES: [&str; 3] = ["cpp/Conversion.cpp", "cpp/Pass.cpp", "cpp/Tools.cpp"];
+const SOURCES: [&str; 4] = ["cpp/Conversion.cpp", "cpp/Loops.cpp", "cpp/Pass.cpp", "cpp/Tools.cpp"];
 
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");

@@ -9,6 +9,7 @@
 //! | `widen-narrow-integers` | 8- and 16-bit integers -> 32-bit ones, where the profile lacks them |
 //! | `expand-integer-division` | signed remainders, and 64-bit division where it is emulated |
 //! | `split-wide-values` | 64-bit integers carried by loops and conditionals -> pairs of words |
+//! | `unroll-long-loops` | loops in which one invocation takes more turns than drivers allow -> several steps a turn |
 //! | `verify-vulkan-types` | nothing is left that SPIR-V conversion would replace silently |
 //! | `spirv-mark-exact` | (in `spirv/`) drivers may fuse multiply-add and rearrange nothing else |
 //! | `spirv-finish-interface` | (in `spirv/`) exact decorations, module in place for serialization |
@@ -24,6 +25,7 @@ pub mod map_grid_to_workgroups;
 pub mod expand_integer_division;
 pub mod expand_shader_math;
 pub mod split_wide_values;
+pub mod unroll_long_loops;
 pub mod verify_types;
 pub mod widen_narrow_integers;
 
@@ -43,6 +45,7 @@ pub fn register_passes() {
     register::<widen_narrow_integers::WidenNarrowIntegers>();
     register::<expand_integer_division::ExpandIntegerDivision>();
     register::<split_wide_values::SplitWideValues>();
+    register::<unroll_long_loops::UnrollLongLoops>();
     register::<verify_types::VerifyTypes>();
 }
 
@@ -75,6 +78,7 @@ pub fn gpu_pipeline(profile: &VulkanProfile) -> String {
         narrow,
         wide,
         "canonicalize,",
+        "gpu.func(unroll-long-loops),",
         "cse,",
         "loop-invariant-code-motion,",
         &format!("verify-vulkan-types{{profile={name}}})"),

@@ -267,3 +267,65 @@ fn layer_norm_computes_each_row_once() {
         }
     });
 }
+
+/// What every element of a plane is above the smallest: two passes over the plane by one invocation, of 60,200 turns each.
+const ABOVE_SMALLEST: &str = r#"
+#all = affine_map<(i, j, k) -> (i, j, k)>
+#plane = affine_map<(i, j, k) -> (i)>
+func.func @above_smallest(%x: tensor<?x200x301xf32> {winze.dims = affine_map<()[s0] -> (s0)>},
+    %out: tensor<?x200x301xf32> {bufferization.writable = true, winze.dims = affine_map<()[s0] -> (s0)>}, %n: index) -> tensor<?x200x301xf32> {
+  %high = arith.constant 0x7F800000 : f32
+  %e = tensor.empty(%n) : tensor<?xf32>
+  %init = linalg.fill ins(%high : f32) outs(%e : tensor<?xf32>) -> tensor<?xf32>
+  %min = linalg.generic {indexing_maps = [#all, #plane], iterator_types = ["parallel", "reduction", "reduction"]}
+      ins(%x : tensor<?x200x301xf32>) outs(%init : tensor<?xf32>) {
+  ^bb0(%a: f32, %b: f32):
+    %c = arith.minimumf %a, %b : f32
+    linalg.yield %c : f32
+  } -> tensor<?xf32>
+  %r = linalg.generic {indexing_maps = [#all, #plane, #all], iterator_types = ["parallel", "parallel", "parallel"]}
+      ins(%x, %min : tensor<?x200x301xf32>, tensor<?xf32>) outs(%out : tensor<?x200x301xf32>) attrs = {winze.root} {
+  ^bb0(%a: f32, %m: f32, %o: f32):
+    %c = arith.subf %a, %m : f32
+    linalg.yield %c : f32
+  } -> tensor<?x200x301xf32>
+  return %r : tensor<?x200x301xf32>
+}"#;
+
+#[test]
+fn loops_of_more_turns_than_drivers_allow() {
+    on_profiles(ABOVE_SMALLEST, &[MIN, DESKTOP], |kernel, profile| {
+        let n = 2;
+        let mut x = Random::new(7).floats(n * 60_200);
+        x[60_199] = -3.0; // the smallest of the first plane comes last
+        let got = kernel.run(&[n as i64], &[Data::of(&x)], &[(F32, x.len())]);
+        let want: Vec<f32> = x
+            .chunks(60_200)
+            .flat_map(|plane| {
+                let min = plane.iter().copied().fold(f32::INFINITY, f32::min);
+                plane.iter().map(move |v| v - min)
+            })
+            .collect();
+        assert_close(&got[0].to::<f32>(), &want, 0.0, profile);
+    });
+}
+
+const LONG_SUM: &str = r#"
+func.func @long_sum(%x: tensor<2x70001xf32>, %out: tensor<2xf32> {bufferization.writable = true}) -> tensor<2xf32> {
+  %zero = arith.constant 0.0 : f32
+  %init = linalg.fill ins(%zero : f32) outs(%out : tensor<2xf32>) -> tensor<2xf32>
+  %r = linalg.reduce ins(%x : tensor<2x70001xf32>) outs(%init : tensor<2xf32>) dimensions = [1]
+    (%a: f32, %b: f32) {
+      %c = arith.addf %a, %b : f32
+      linalg.yield %c : f32
+    }
+  return %r : tensor<2xf32>
+}"#;
+
+#[test]
+fn sum_of_a_long_axis() {
+    on_profiles(LONG_SUM, &[MIN, DESKTOP], |kernel, profile| {
+        let got = kernel.run(&[], &[Data::of(&vec![1f32; 140_002])], &[(F32, 2)]);
+        assert_close(&got[0].to::<f32>(), &[70_001.0; 2], 0.0, profile);
+    });
+}

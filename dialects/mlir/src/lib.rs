@@ -10,6 +10,7 @@
 //! | [`diagnostics`] | diagnostics as values, with location and notes |
 //! | [`transform`] | applying transform-dialect sequences |
 //! | [`attributes`] | attribute values to and from Rust types, for generated op wrappers |
+//! | [`loops`] | unrolling |
 //! | [`locations`] | which model nodes an op comes from |
 //! | [`walk`] | visiting operations |
 //! | [`tools`] | `mlir-opt` and language-server drivers with our dialects and passes |
@@ -21,6 +22,7 @@ pub mod context;
 pub mod conversion;
 pub mod diagnostics;
 pub mod locations;
+pub mod loops;
 pub mod op_hooks;
 pub mod pass;
 pub mod pass_manager;
