@@ -1,5 +1,9 @@
 //! The Winze compiler: a stage per module, in order.
 
+// The importer's tests share their model builder with the integration tests.
+#[cfg(test)]
+extern crate self as winze_compiler;
+
 pub mod stage;
 
 pub mod context;

@@ -7,27 +7,14 @@ mod pipeline;
 
 use pipeline::{
     CPU, compile_model, difference,
-    onnx::{floats, graph, info, ints, node, write},
+    onnx::{float, floats, graph, info, int, ints, longs, model, node, string, tensor, write},
     run, session,
 };
-use winze_compiler::import::proto::{AttributeProto, NodeProto, TensorProto, attribute_type, data_type};
+use winze_compiler::import::proto::{AttributeProto, NodeProto, TensorProto, data_type};
 use winze_graph::tensor::Tensor;
 
 fn contrib(op: &str, inputs: &[&str], outputs: &[&str], attributes: Vec<AttributeProto>) -> NodeProto {
-    let output = outputs.iter().map(ToString::to_string).collect();
-    NodeProto { domain: "com.microsoft".into(), output, ..node(op, inputs, "y", attributes) }
-}
-
-fn int(name: &str, value: i64) -> AttributeProto {
-    AttributeProto { name: name.into(), r#type: attribute_type::INT, i: Some(value), ..Default::default() }
-}
-
-fn float(name: &str, value: f32) -> AttributeProto {
-    AttributeProto { name: name.into(), r#type: attribute_type::FLOAT, f: Some(value), ..Default::default() }
-}
-
-fn string(name: &str, value: &str) -> AttributeProto {
-    AttributeProto { name: name.into(), r#type: attribute_type::STRING, s: Some(value.as_bytes().to_vec().into()), ..Default::default() }
+    NodeProto { domain: "com.microsoft".into(), ..node(op, inputs, outputs, attributes) }
 }
 
 fn real(name: &str, dims: &[i64], seed: usize) -> TensorProto {
@@ -37,18 +24,11 @@ fn real(name: &str, dims: &[i64], seed: usize) -> TensorProto {
 
 fn bytes(name: &str, dims: &[i64], seed: usize) -> TensorProto {
     let count = dims.iter().product::<i64>() as usize;
-    let raw: Vec<u8> = (0..count).map(|i| ((i * 89 + seed * 53) % 251) as u8).collect();
-    TensorProto { name: name.into(), dims: dims.to_vec(), data_type: data_type::UINT8, raw_data: Some(raw.into()), ..Default::default() }
+    tensor(name, data_type::UINT8, dims, (0..count).map(|i| ((i * 89 + seed * 53) % 251) as u8).collect())
 }
 
 fn byte(name: &str, value: u8) -> TensorProto {
-    TensorProto { name: name.into(), dims: vec![], data_type: data_type::UINT8, raw_data: Some(vec![value].into()), ..Default::default() }
-}
-
-fn longs(name: &str, values: &[i64]) -> TensorProto {
-    let raw: Vec<u8> = values.iter().flat_map(|x| x.to_le_bytes()).collect();
-    let dims = vec![values.len() as i64];
-    TensorProto { name: name.into(), dims, data_type: data_type::INT64, raw_data: Some(raw.into()), ..Default::default() }
+    tensor(name, data_type::UINT8, &[], vec![value])
 }
 
 /// Compares output `y` of the operator with what the other nodes make; the input is `x`, `[rows, 6]`.
@@ -56,7 +36,7 @@ fn check(operator: NodeProto, written_out: Vec<NodeProto>, constants: &[TensorPr
     let name = operator.op_type.clone();
     let mut sessions = [vec![operator], written_out].map(|nodes| {
         let (inputs, outputs) = (vec![info("x", data_type::FLOAT, &["rows", "6"])], vec![info("y", element, &dims)]);
-        let (_folder, model) = write(graph(nodes, inputs, outputs, constants.to_vec()));
+        let (_folder, model) = write(&model(graph(nodes, inputs, outputs, constants.to_vec())));
         session(&compile_model(&model, &[CPU], 1), Some(1)).unwrap()
     });
     for rows in [1, 4] {
@@ -76,9 +56,9 @@ fn products_and_activations() {
     check(
         contrib("FusedMatMul", &["x", "w"], &["y"], vec![int("transB", 1), float("alpha", 0.5)]),
         vec![
-            node("Transpose", &["w"], "t", vec![ints("perm", &[1, 0])]),
-            node("MatMul", &["x", "t"], "p", vec![]),
-            node("Mul", &["p", "half"], "y", vec![]),
+            node("Transpose", &["w"], &["t"], vec![ints("perm", &[1, 0])]),
+            node("MatMul", &["x", "t"], &["p"], vec![]),
+            node("Mul", &["p", "half"], &["y"], vec![]),
         ],
         &constants,
         all,
@@ -86,15 +66,15 @@ fn products_and_activations() {
     );
     check(
         contrib("FusedGemm", &["x", "v", "b"], &["y"], vec![string("activation", "LeakyRelu"), float("activation_alpha", 0.25)]),
-        vec![node("Gemm", &["x", "v", "b"], "g", vec![]), node("LeakyRelu", &["g"], "y", vec![float("alpha", 0.25)])],
+        vec![node("Gemm", &["x", "v", "b"], &["g"], vec![]), node("LeakyRelu", &["g"], &["y"], vec![float("alpha", 0.25)])],
         &constants,
         all,
         out,
     );
     let constants = [real("b", &[6], 4)];
     let out = ["rows", "6"];
-    let sum = || node("Add", &["x", "b"], "s", vec![]);
-    let gelu = |approximate: &str| NodeProto { ..node("Gelu", &["s"], "y", vec![string("approximate", approximate)]) };
+    let sum = || node("Add", &["x", "b"], &["s"], vec![]);
+    let gelu = |approximate: &str| NodeProto { ..node("Gelu", &["s"], &["y"], vec![string("approximate", approximate)]) };
     check(contrib("BiasGelu", &["x", "b"], &["y"], vec![]), vec![sum(), gelu("none")], &constants, all, out);
     check(contrib("FastGelu", &["x", "b"], &["y"], vec![]), vec![sum(), gelu("tanh")], &constants, all, out);
 }
@@ -105,9 +85,9 @@ fn normalization_of_sums() {
     check(
         contrib("SkipLayerNormalization", &["x", "skip", "scale", "beta", "bias"], &["y"], vec![float("epsilon", 1e-5)]),
         vec![
-            node("Add", &["x", "skip"], "a", vec![]),
-            node("Add", &["a", "bias"], "s", vec![]),
-            node("LayerNormalization", &["s", "scale", "beta"], "y", vec![float("epsilon", 1e-5)]),
+            node("Add", &["x", "skip"], &["a"], vec![]),
+            node("Add", &["a", "bias"], &["s"], vec![]),
+            node("LayerNormalization", &["s", "scale", "beta"], &["y"], vec![float("epsilon", 1e-5)]),
         ],
         &constants,
         data_type::FLOAT,
@@ -119,18 +99,18 @@ fn normalization_of_sums() {
 fn quantized_products() {
     let constants = [bytes("w", &[6, 5], 1), floats("s", &[], &[0.0125]), byte("z", 120), real("b", &[5], 2)];
     let quantize = || {
-        let mut quantize = node("DynamicQuantizeLinear", &["x"], "q", vec![]);
+        let mut quantize = node("DynamicQuantizeLinear", &["x"], &["q"], vec![]);
         quantize.output.extend(["qs".into(), "qz".into()]);
         quantize
     };
     let written_out = || {
         vec![
             quantize(),
-            node("MatMulInteger", &["q", "w", "qz", "z"], "i", vec![]),
-            node("Cast", &["i"], "f", vec![int("to", data_type::FLOAT.into())]),
-            node("Mul", &["qs", "s"], "scale", vec![]),
-            node("Mul", &["f", "scale"], "p", vec![]),
-            node("Add", &["p", "b"], "y", vec![]),
+            node("MatMulInteger", &["q", "w", "qz", "z"], &["i"], vec![]),
+            node("Cast", &["i"], &["f"], vec![int("to", data_type::FLOAT.into())]),
+            node("Mul", &["qs", "s"], &["scale"], vec![]),
+            node("Mul", &["f", "scale"], &["p"], vec![]),
+            node("Add", &["p", "b"], &["y"], vec![]),
         ]
     };
     let out = ["rows", "5"];
@@ -141,9 +121,9 @@ fn quantized_products() {
 #[test]
 fn quantized_elementwise_ops() {
     let parameters = [floats("s", &[], &[0.02]), byte("z", 100), floats("t", &[], &[0.03]), byte("u", 130), bytes("k", &[1, 6], 3)];
-    let bytes_of_x = || node("QuantizeLinear", &["x", "s", "z"], "q", vec![]);
-    let real = |from: &str, scale: &str, zero: &str, to: &str| node("DequantizeLinear", &[from, scale, zero], to, vec![]);
-    let back = |from: &str| node("QuantizeLinear", &[from, "t", "u"], "y", vec![]);
+    let bytes_of_x = || node("QuantizeLinear", &["x", "s", "z"], &["q"], vec![]);
+    let real = |from: &str, scale: &str, zero: &str, to: &str| node("DequantizeLinear", &[from, scale, zero], &[to], vec![]);
+    let back = |from: &str| node("QuantizeLinear", &[from, "t", "u"], &["y"], vec![]);
     let whole = |operator: NodeProto, computed: NodeProto| {
         // Both start with the bytes of x.
         let mut sessions =
@@ -151,7 +131,7 @@ fn quantized_elementwise_ops() {
                 .map(|nodes| {
                     let (inputs, outputs) =
                         (vec![info("x", data_type::FLOAT, &["4", "6"])], vec![info("y", data_type::UINT8, &["4", "?"])]);
-                    let (_folder, model) = write(graph(nodes, inputs, outputs, parameters.to_vec()));
+                    let (_folder, model) = write(&model(graph(nodes, inputs, outputs, parameters.to_vec())));
                     session(&compile_model(&model, &[CPU], 1), Some(1)).unwrap()
                 });
         let values: Vec<f32> = (0..24).map(|i| (i * 61 % 97) as f32 / 40.0 - 1.0).collect();
@@ -159,16 +139,16 @@ fn quantized_elementwise_ops() {
         assert_eq!(difference(&ours, &theirs, 0.0), None);
     };
     let both = ["q", "s", "z", "k", "t", "u", "t", "u"];
-    whole(contrib("QLinearAdd", &both, &["y"], vec![]), node("Add", &["a", "b"], "c", vec![]));
-    whole(contrib("QLinearMul", &both, &["y"], vec![]), node("Mul", &["a", "b"], "c", vec![]));
+    whole(contrib("QLinearAdd", &both, &["y"], vec![]), node("Add", &["a", "b"], &["c"], vec![]));
+    whole(contrib("QLinearMul", &both, &["y"], vec![]), node("Mul", &["a", "b"], &["c"], vec![]));
     let one = ["q", "s", "z", "t", "u"];
-    whole(contrib("QLinearSigmoid", &one, &["y"], vec![]), node("Sigmoid", &["a"], "c", vec![]));
+    whole(contrib("QLinearSigmoid", &one, &["y"], vec![]), node("Sigmoid", &["a"], &["c"], vec![]));
     whole(
         contrib("QLinearLeakyRelu", &one, &["y"], vec![float("alpha", 0.25)]),
-        node("LeakyRelu", &["a"], "c", vec![float("alpha", 0.25)]),
+        node("LeakyRelu", &["a"], &["c"], vec![float("alpha", 0.25)]),
     );
     let parts = ["t", "u", "q", "s", "z", "q", "s", "z"];
-    whole(contrib("QLinearConcat", &parts, &["y"], vec![int("axis", 1)]), node("Concat", &["a", "a"], "c", vec![int("axis", 1)]));
+    whole(contrib("QLinearConcat", &parts, &["y"], vec![int("axis", 1)]), node("Concat", &["a", "a"], &["c"], vec![int("axis", 1)]));
 }
 
 /// Two steps written out: rows of the input are quantized together, those of the state in each step.
@@ -195,62 +175,59 @@ fn quantized_lstm() {
         floats("nothing", &[], &[0.0]),
     ];
     let operator = vec![
-        node("Reshape", &["x", "steps"], "xs", vec![]),
+        node("Reshape", &["x", "steps"], &["xs"], vec![]),
         contrib(
             "DynamicQuantizeLSTM",
             &["xs", "w", "r", "b", "", "", "", "", "ws", "wz", "rs", "rz"],
             &["", "h"],
             vec![int("hidden_size", HIDDEN)],
         ),
-        node("Reshape", &["h", "rows"], "y", vec![]),
+        node("Reshape", &["h", "rows"], &["y"], vec![]),
     ];
     let product = |of: &str, weights: &str, tag: &str| {
         let t = |name: &str| format!("{tag}{name}");
-        let mut quantize = node("DynamicQuantizeLinear", &[of], &t("q"), vec![]);
-        quantize.output.extend([t("qs"), t("qz")]);
         vec![
-            quantize,
-            node("Reshape", &[weights, "gates"], &t("w"), vec![]),
-            node("MatMulInteger", &[&t("q"), &t("w"), &t("qz"), &format!("{weights}z")], &t("i"), vec![]),
-            node("Cast", &[&t("i")], &t("f"), vec![int("to", data_type::FLOAT.into())]),
-            node("Mul", &[&t("qs"), &format!("{weights}s")], &t("scale"), vec![]),
-            node("Mul", &[&t("f"), &t("scale")], &t("p"), vec![]),
+            node("DynamicQuantizeLinear", &[of], &[&t("q"), &t("qs"), &t("qz")], vec![]),
+            node("Reshape", &[weights, "gates"], &[&t("w")], vec![]),
+            node("MatMulInteger", &[&t("q"), &t("w"), &t("qz"), &format!("{weights}z")], &[&t("i")], vec![]),
+            node("Cast", &[&t("i")], &[&t("f")], vec![int("to", data_type::FLOAT.into())]),
+            node("Mul", &[&t("qs"), &format!("{weights}s")], &[&t("scale")], vec![]),
+            node("Mul", &[&t("f"), &t("scale")], &[&t("p")], vec![]),
         ]
     };
-    let mut nodes = vec![node("Reshape", &["x", "steps"], "xs", vec![])];
+    let mut nodes = vec![node("Reshape", &["x", "steps"], &["xs"], vec![])];
     nodes.extend(product("xs", "w", "x"));
     nodes.extend([
-        node("Slice", &["b", "first", "last", "second"], "bw", vec![]),
-        node("Slice", &["b", "last", "both", "second"], "br", vec![]),
-        node("Add", &["xp", "bw"], "xb", vec![]),
-        node("Add", &["xb", "br"], "in", vec![]),
-        node("Slice", &["in", "first", "second", "first"], "in0", vec![]),
-        node("Slice", &["in", "second", "third", "first"], "in1", vec![]),
-        node("Squeeze", &["in0", "first"], "g0", vec![]),
-        node("Squeeze", &["in1", "first"], "s1", vec![]),
+        node("Slice", &["b", "first", "last", "second"], &["bw"], vec![]),
+        node("Slice", &["b", "last", "both", "second"], &["br"], vec![]),
+        node("Add", &["xp", "bw"], &["xb"], vec![]),
+        node("Add", &["xb", "br"], &["in"], vec![]),
+        node("Slice", &["in", "first", "second", "first"], &["in0"], vec![]),
+        node("Slice", &["in", "second", "third", "first"], &["in1"], vec![]),
+        node("Squeeze", &["in0", "first"], &["g0"], vec![]),
+        node("Squeeze", &["in1", "first"], &["s1"], vec![]),
     ]);
     // Gates are input, output, forget and candidate.
     for step in ["0", "1"] {
         let t = |name: &str| format!("{name}{step}");
         if step == "1" {
             nodes.extend(product("h0", "r", "r"));
-            nodes.push(node("Add", &["rp", "s1"], "g1", vec![]));
+            nodes.push(node("Add", &["rp", "s1"], &["g1"], vec![]));
         }
-        let mut split = node("Split", &[&t("g")], &t("gi"), vec![int("axis", 1), int("num_outputs", 4)]);
-        split.output.extend(["go", "gf", "gc"].map(t));
-        nodes.push(split);
-        nodes.extend(["i", "o", "f"].map(|gate| node("Sigmoid", &[&t(&format!("g{gate}"))], &t(gate), vec![])));
-        nodes.push(node("Tanh", &[&t("gc")], &t("n"), vec![]));
-        nodes.push(node("Mul", &[&t("i"), &t("n")], &t("new"), vec![]));
-        nodes.push(node("Mul", &[&t("f"), if step == "0" { "nothing" } else { "c0" }], &t("kept"), vec![]));
-        nodes.push(node("Add", &[&t("kept"), &t("new")], &t("c"), vec![]));
-        nodes.push(node("Tanh", &[&t("c")], &t("shown"), vec![]));
-        nodes.push(node("Mul", &[&t("o"), &t("shown")], &t("h"), vec![]));
+        let attributes = vec![int("axis", 1), int("num_outputs", 4)];
+        nodes.push(node("Split", &[&t("g")], &[&t("gi"), &t("go"), &t("gf"), &t("gc")], attributes));
+        nodes.extend(["i", "o", "f"].map(|gate| node("Sigmoid", &[&t(&format!("g{gate}"))], &[&t(gate)], vec![])));
+        nodes.push(node("Tanh", &[&t("gc")], &[&t("n")], vec![]));
+        nodes.push(node("Mul", &[&t("i"), &t("n")], &[&t("new")], vec![]));
+        nodes.push(node("Mul", &[&t("f"), if step == "0" { "nothing" } else { "c0" }], &[&t("kept")], vec![]));
+        nodes.push(node("Add", &[&t("kept"), &t("new")], &[&t("c")], vec![]));
+        nodes.push(node("Tanh", &[&t("c")], &[&t("shown")], vec![]));
+        nodes.push(node("Mul", &[&t("o"), &t("shown")], &[&t("h")], vec![]));
     }
-    nodes.push(node("Identity", &["h1"], "y", vec![]));
+    nodes.push(node("Identity", &["h1"], &["y"], vec![]));
     let mut sessions = [operator, nodes].map(|nodes| {
         let (inputs, outputs) = (vec![info("x", data_type::FLOAT, &["rows", "6"])], vec![info("y", data_type::FLOAT, &["?", "3"])]);
-        let (_folder, model) = write(graph(nodes, inputs, outputs, constants.to_vec()));
+        let (_folder, model) = write(&model(graph(nodes, inputs, outputs, constants.to_vec())));
         session(&compile_model(&model, &[CPU], 1), Some(1)).unwrap()
     });
     let values: Vec<f32> = (0..24).map(|i| (i * 61 % 97) as f32 / 40.0 - 1.0).collect();

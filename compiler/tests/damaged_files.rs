@@ -1,6 +1,10 @@
 //! Damaged models and artifacts: every one ends with a documented exit code and a message, none with a crash, a hang or a panic. The models are small
 //! and made here; the damage comes from a fixed seed. runtime/tests/damage.rs takes single parts of the artifact format apart.
 
+#[allow(dead_code)]
+mod pipeline;
+
+use pipeline::onnx::{body, floats, graph, info, ints, longs, model, node};
 use prost::Message;
 use std::{
     fs::{self, File},
@@ -10,47 +14,17 @@ use std::{
     time::{Duration, Instant},
 };
 use winze_compiler::import::proto::{
-    AttributeProto, DimensionProto, DimensionValue, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, StringStringEntryProto,
-    TensorProto, TensorShapeProto, TensorTypeProto, TypeProto, TypeValue, ValueInfoProto, attribute_type, data_type,
+    DimensionProto, DimensionValue, GraphProto, ModelProto, StringStringEntryProto, TensorProto, TensorShapeProto, TypeProto, TypeValue,
+    ValueInfoProto, attribute_type, data_type,
 };
 use winze_runtime::Program;
 
 /// Longer than any of these compilations, also on a busy machine.
 const LIMIT: Duration = Duration::from_secs(60);
 
-fn port(name: &str, element: i32, dims: &[i64]) -> ValueInfoProto {
-    let dim = |value: &i64| DimensionProto { value: Some(DimensionValue::Value(*value)) };
-    let shape = Some(TensorShapeProto { dim: dims.iter().map(dim).collect() });
-    let value = Some(TypeValue::Tensor(TensorTypeProto { elem_type: element, shape }));
-    ValueInfoProto { name: name.into(), r#type: Some(TypeProto { value }) }
-}
-
-fn floats(name: &str, dims: &[i64]) -> TensorProto {
+fn weight(name: &str, dims: &[i64]) -> TensorProto {
     let count = dims.iter().product::<i64>();
-    let raw: Vec<u8> = (0..count).flat_map(|i| (i as f32 / count as f32 - 0.5).to_le_bytes()).collect();
-    TensorProto { name: name.into(), dims: dims.to_vec(), data_type: data_type::FLOAT, raw_data: Some(raw.into()), ..Default::default() }
-}
-
-fn node(op: &str, inputs: &[&str], output: &str, attribute: Vec<AttributeProto>) -> NodeProto {
-    let input = inputs.iter().map(ToString::to_string).collect();
-    NodeProto { name: format!("{output}_node"), op_type: op.into(), input, output: vec![output.into()], attribute, ..Default::default() }
-}
-
-fn attribute(name: &str, ints: &[i64]) -> AttributeProto {
-    AttributeProto { name: name.into(), r#type: attribute_type::INTS, ints: ints.to_vec(), ..Default::default() }
-}
-
-fn body(name: &str, graph: GraphProto) -> AttributeProto {
-    AttributeProto { name: name.into(), r#type: attribute_type::GRAPH, g: Some(graph), ..Default::default() }
-}
-
-fn graph(node: Vec<NodeProto>, input: Vec<ValueInfoProto>, output: Vec<ValueInfoProto>, initializer: Vec<TensorProto>) -> GraphProto {
-    GraphProto { node, name: "g".into(), input, output, initializer, ..Default::default() }
-}
-
-fn model(graph: GraphProto) -> ModelProto {
-    let opset_import = vec![OperatorSetIdProto { domain: String::new(), version: 21 }];
-    ModelProto { ir_version: 10, opset_import, graph: Some(graph), functions: vec![] }
+    floats(name, dims, &(0..count).map(|i| i as f32 / count as f32 - 0.5).collect::<Vec<_>>())
 }
 
 const F32: i32 = data_type::FLOAT;
@@ -58,42 +32,39 @@ const F32: i32 = data_type::FLOAT;
 /// Two layers; a convolution with pooling; both kinds of control flow; weights in a file of their own.
 fn models() -> [(&'static str, ModelProto); 5] {
     let mlp = graph(
-        vec![node("MatMul", &["x", "w"], "m", vec![]), node("Add", &["m", "b"], "a", vec![]), node("Relu", &["a"], "y", vec![])],
-        vec![port("x", F32, &[2, 8])],
-        vec![port("y", F32, &[2, 4])],
-        vec![floats("w", &[8, 4]), floats("b", &[4])],
+        vec![node("MatMul", &["x", "w"], &["m"], vec![]), node("Add", &["m", "b"], &["a"], vec![]), node("Relu", &["a"], &["y"], vec![])],
+        vec![info("x", F32, &["2", "8"])],
+        vec![info("y", F32, &["2", "4"])],
+        vec![weight("w", &[8, 4]), weight("b", &[4])],
     );
-    let shape: Vec<u8> = [1i64, -1].iter().flat_map(|dim| dim.to_le_bytes()).collect();
-    let shape =
-        TensorProto { name: "s".into(), dims: vec![2], data_type: data_type::INT64, raw_data: Some(shape.into()), ..Default::default() };
     let convnet = graph(
         vec![
-            node("Conv", &["x", "w"], "c", vec![attribute("pads", &[1, 1, 1, 1])]),
-            node("MaxPool", &["c"], "p", vec![attribute("kernel_shape", &[2, 2]), attribute("strides", &[2, 2])]),
-            node("Reshape", &["p", "s"], "y", vec![]),
+            node("Conv", &["x", "w"], &["c"], vec![ints("pads", &[1, 1, 1, 1])]),
+            node("MaxPool", &["c"], &["p"], vec![ints("kernel_shape", &[2, 2]), ints("strides", &[2, 2])]),
+            node("Reshape", &["p", "s"], &["y"], vec![]),
         ],
-        vec![port("x", F32, &[1, 3, 8, 8])],
-        vec![port("y", F32, &[1, 64])],
-        vec![floats("w", &[4, 3, 3, 3]), shape],
+        vec![info("x", F32, &["1", "3", "8", "8"])],
+        vec![info("y", F32, &["1", "64"])],
+        vec![weight("w", &[4, 3, 3, 3]), longs("s", &[1, -1])],
     );
-    let branch = |op: &str, name: &str| graph(vec![node(op, &["x"], name, vec![])], vec![], vec![port(name, F32, &[3])], vec![]);
+    let branch = |op: &str, name: &str| graph(vec![node(op, &["x"], &[name], vec![])], vec![], vec![info(name, F32, &["3"])], vec![]);
     let branches = graph(
-        vec![node("If", &["c"], "y", vec![body("then_branch", branch("Neg", "n")), body("else_branch", branch("Abs", "a"))])],
-        vec![port("c", data_type::BOOL, &[]), port("x", F32, &[3])],
-        vec![port("y", F32, &[3])],
-        vec![floats("unused", &[2])],
+        vec![node("If", &["c"], &["y"], vec![body("then_branch", branch("Neg", "n")), body("else_branch", branch("Abs", "a"))])],
+        vec![info("c", data_type::BOOL, &[]), info("x", F32, &["3"])],
+        vec![info("y", F32, &["3"])],
+        vec![weight("unused", &[2])],
     );
     let step = graph(
-        vec![node("Identity", &["on"], "on_out", vec![]), node("Add", &["state", "w"], "next", vec![])],
-        vec![port("i", data_type::INT64, &[]), port("on", data_type::BOOL, &[]), port("state", F32, &[4])],
-        vec![port("on_out", data_type::BOOL, &[]), port("next", F32, &[4])],
+        vec![node("Identity", &["on"], &["on_out"], vec![]), node("Add", &["state", "w"], &["next"], vec![])],
+        vec![info("i", data_type::INT64, &[]), info("on", data_type::BOOL, &[]), info("state", F32, &["4"])],
+        vec![info("on_out", data_type::BOOL, &[]), info("next", F32, &["4"])],
         vec![],
     );
     let repeated = graph(
-        vec![node("Loop", &["trips", "", "x"], "y", vec![body("body", step)])],
-        vec![port("trips", data_type::INT64, &[]), port("x", F32, &[4])],
-        vec![port("y", F32, &[4])],
-        vec![floats("w", &[4])],
+        vec![node("Loop", &["trips", "", "x"], &["y"], vec![body("body", step)])],
+        vec![info("trips", data_type::INT64, &[]), info("x", F32, &["4"])],
+        vec![info("y", F32, &["4"])],
+        vec![weight("w", &[4])],
     );
     let mut outside = mlp.clone();
     for (tensor, offset) in outside.initializer.iter_mut().zip(["0", "128"]) {

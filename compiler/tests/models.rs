@@ -3,7 +3,7 @@
 #[allow(dead_code)]
 mod pipeline;
 
-use pipeline::onnx::{body, floats, graph, info, ints, node, write};
+use pipeline::onnx::{body, floats, graph, info, int, ints, model, node, tensor, write};
 use pipeline::{
     CPU, DESKTOP, MIN, compile_at_level, compile_model, difference, evaluate, expect_valid, has_vulkan, run, session, try_compile,
 };
@@ -11,7 +11,7 @@ use winze_compiler::{
     context::new_context,
     import::{
         ImportOptions, import_onnx,
-        proto::{AttributeProto, GraphProto, NodeProto, TensorProto, attribute_type, data_type},
+        proto::{GraphProto, NodeProto, TensorProto, data_type},
     },
 };
 use winze_graph::tensor::Tensor;
@@ -20,7 +20,7 @@ const TARGETS: [&str; 3] = [CPU, MIN, DESKTOP];
 
 /// Runs every case on one session per device: 1 and 2 threads, and Vulkan with each profile.
 fn check(test: &str, graph: GraphProto, cases: &[(Vec<Tensor>, Vec<Tensor>)], tolerance: f64) {
-    let (_folder, model) = write(graph);
+    let (_folder, model) = write(&model(graph));
     let all = compile_model(&model, &TARGETS, 2);
     let mut runs = vec![("cpu, 1 thread", all.clone(), Some(1)), ("cpu, 2 threads", all, Some(2))];
     if has_vulkan(test) {
@@ -54,10 +54,10 @@ fn values(count: usize, seed: u64) -> Vec<f32> {
 #[test]
 fn if_takes_one_branch() {
     let output = |name: &str| vec![info(name, data_type::FLOAT, &["n", "3"])];
-    let then = graph(vec![node("Add", &["x", "x"], "d", vec![]), node("Neg", &["d"], "a", vec![])], vec![], output("a"), vec![]);
-    let r#else = graph(vec![node("Abs", &["x"], "m", vec![]), node("Mul", &["m", "x"], "b", vec![])], vec![], output("b"), vec![]);
+    let then = graph(vec![node("Add", &["x", "x"], &["d"], vec![]), node("Neg", &["d"], &["a"], vec![])], vec![], output("a"), vec![]);
+    let r#else = graph(vec![node("Abs", &["x"], &["m"], vec![]), node("Mul", &["m", "x"], &["b"], vec![])], vec![], output("b"), vec![]);
     let graph = graph(
-        vec![node("If", &["c"], "y", vec![body("then_branch", then), body("else_branch", r#else)])],
+        vec![node("If", &["c"], &["y"], vec![body("then_branch", then), body("else_branch", r#else)])],
         vec![info("c", data_type::BOOL, &[]), info("x", data_type::FLOAT, &["n", "3"])],
         output("y"),
         vec![],
@@ -75,14 +75,14 @@ fn if_takes_one_branch() {
 #[test]
 fn a_branch_for_other_sizes_fails_when_it_is_taken() {
     let output = |name: &str| vec![info(name, data_type::FLOAT, &["2", "3"])];
-    let then = graph(vec![node("Abs", &["x"], "a", vec![])], vec![], output("a"), vec![]);
-    let r#else = graph(vec![node("MatMul", &["x", "x"], "b", vec![])], vec![], output("b"), vec![]);
-    let (_folder, model) = write(graph(
-        vec![node("If", &["c"], "y", vec![body("then_branch", then), body("else_branch", r#else)])],
+    let then = graph(vec![node("Abs", &["x"], &["a"], vec![])], vec![], output("a"), vec![]);
+    let r#else = graph(vec![node("MatMul", &["x", "x"], &["b"], vec![])], vec![], output("b"), vec![]);
+    let (_folder, model) = write(&model(graph(
+        vec![node("If", &["c"], &["y"], vec![body("then_branch", then), body("else_branch", r#else)])],
         vec![info("c", data_type::BOOL, &[]), info("x", data_type::FLOAT, &["2", "3"])],
         output("y"),
         vec![],
-    ));
+    )));
     let mut session = session(&compile_model(&model, &[CPU], 1), Some(1)).unwrap();
     let x = values(6, 1);
     let size: Vec<f32> = x.iter().map(|x| x.abs()).collect();
@@ -98,21 +98,16 @@ fn a_branch_for_other_sizes_fails_when_it_is_taken() {
 fn loop_ends_when_the_data_says_so() {
     let iteration = graph(
         vec![
-            node("Add", &["v", "v"], "w", vec![]),
-            node(
-                "ReduceSum",
-                &["w"],
-                "sum",
-                vec![AttributeProto { i: Some(0), r#type: attribute_type::INT, name: "keepdims".into(), ..Default::default() }],
-            ),
-            node("Less", &["sum", "limit"], "on", vec![]),
+            node("Add", &["v", "v"], &["w"], vec![]),
+            node("ReduceSum", &["w"], &["sum"], vec![int("keepdims", 0)]),
+            node("Less", &["sum", "limit"], &["on"], vec![]),
         ],
         vec![info("i", data_type::INT64, &[]), info("go", data_type::BOOL, &[]), info("v", data_type::FLOAT, &["3"])],
         vec![info("on", data_type::BOOL, &[]), info("w", data_type::FLOAT, &["3"])],
         vec![],
     );
     let graph = graph(
-        vec![node("Loop", &["trips", "start", "x"], "y", vec![body("body", iteration)])],
+        vec![node("Loop", &["trips", "start", "x"], &["y"], vec![body("body", iteration)])],
         vec![
             info("trips", data_type::INT64, &[]),
             info("start", data_type::BOOL, &[]),
@@ -140,12 +135,12 @@ fn loop_ends_when_the_data_says_so() {
 fn convnet() -> GraphProto {
     graph(
         vec![
-            node("Conv", &["x", "filter", "filter_bias"], "c", vec![ints("pads", &[1, 1, 1, 1])]),
-            node("PRelu", &["c", "slope"], "p", vec![]),
-            node("MaxPool", &["p"], "m", vec![ints("kernel_shape", &[2, 2]), ints("strides", &[2, 2])]),
-            node("Flatten", &["m"], "f", vec![]),
-            node("Gemm", &["f", "weight", "bias"], "g", vec![]),
-            node("Softmax", &["g"], "y", vec![]),
+            node("Conv", &["x", "filter", "filter_bias"], &["c"], vec![ints("pads", &[1, 1, 1, 1])]),
+            node("PRelu", &["c", "slope"], &["p"], vec![]),
+            node("MaxPool", &["p"], &["m"], vec![ints("kernel_shape", &[2, 2]), ints("strides", &[2, 2])]),
+            node("Flatten", &["m"], &["f"], vec![]),
+            node("Gemm", &["f", "weight", "bias"], &["g"], vec![]),
+            node("Softmax", &["g"], &["y"], vec![]),
         ],
         vec![info("x", data_type::FLOAT, &["batch", "2", "6", "8"])],
         vec![info("y", data_type::FLOAT, &["batch", "5"])],
@@ -161,7 +156,7 @@ fn convnet() -> GraphProto {
 
 /// What the imported model evaluates to, its weights being constants.
 fn reference(graph: GraphProto, inputs: &[Tensor], symbols: &[i64]) -> Vec<Tensor> {
-    let (_folder, model) = write(graph);
+    let (_folder, model) = write(&model(graph));
     let context = new_context();
     let imported = import_onnx(&context, &model, &ImportOptions::default()).unwrap_or_else(|e| panic!("{e}"));
     evaluate(&imported.module, &imported.store, inputs, symbols).unwrap_or_else(|e| panic!("{e}"))
@@ -186,7 +181,7 @@ fn one_artifact_serves_every_batch() {
 fn optimization_levels_agree() {
     let inputs = vec![Tensor::new(&[3, 2, 6, 8], &values(288, 1))];
     let expected = reference(convnet(), &inputs, &[3]);
-    let (_folder, model) = write(convnet());
+    let (_folder, model) = write(&model(convnet()));
     let mut sizes = vec![];
     for level in 0..=3 {
         let artifact = compile_at_level(&model, level);
@@ -205,11 +200,8 @@ fn optimization_levels_agree() {
 fn grouped_convolutions() {
     let convolutions = || {
         let conv = |input: &str, filter: &str, output: &str, groups| {
-            let attributes = vec![
-                ints("pads", &[1, 1, 1, 1]),
-                AttributeProto { name: "group".into(), r#type: attribute_type::INT, i: Some(groups), ..Default::default() },
-            ];
-            node("Conv", &[input, filter], output, attributes)
+            let attributes = vec![ints("pads", &[1, 1, 1, 1]), int("group", groups)];
+            node("Conv", &[input, filter], &[output], attributes)
         };
         graph(
             vec![conv("x", "a", "u", 2), conv("u", "b", "v", 8), conv("v", "c", "y", 4)],
@@ -231,7 +223,7 @@ fn grouped_convolutions() {
 fn bytes(name: &str, r#type: i32, dims: &[i64], seed: u64) -> TensorProto {
     let count = dims.iter().product::<i64>() as usize;
     let raw: Vec<u8> = values(count, seed).iter().map(|x| (x * 128.0).floor() as i8 as u8).collect();
-    TensorProto { name: name.into(), dims: dims.to_vec(), data_type: r#type, raw_data: Some(raw.into()), ..Default::default() }
+    tensor(name, r#type, dims, raw)
 }
 
 fn byte_input(shape: &[usize], seed: u64, signed: bool) -> Tensor {
@@ -250,12 +242,12 @@ fn integer_products_are_exact() {
     let products = || {
         graph(
             vec![
-                node("MatMulInteger", &["a", "signed", "za", "zb"], "p", vec![]),
-                node("MatMulInteger", &["b", "unsigned", "", "z"], "q", vec![]),
-                node("MatMulInteger", &["b", "columns", "zs"], "r", vec![]),
-                node("MatMulInteger", &["a", "c", "za"], "s", vec![]),
-                node("ConvInteger", &["x", "wide", "za", "zs"], "t", vec![ints("pads", &[1, 0, 1, 2]), ints("strides", &[1, 2])]),
-                node("ConvInteger", &["x", "single", "za"], "u", vec![ints("pads", &[1, 1, 1, 1])]),
+                node("MatMulInteger", &["a", "signed", "za", "zb"], &["p"], vec![]),
+                node("MatMulInteger", &["b", "unsigned", "", "z"], &["q"], vec![]),
+                node("MatMulInteger", &["b", "columns", "zs"], &["r"], vec![]),
+                node("MatMulInteger", &["a", "c", "za"], &["s"], vec![]),
+                node("ConvInteger", &["x", "wide", "za", "zs"], &["t"], vec![ints("pads", &[1, 0, 1, 2]), ints("strides", &[1, 2])]),
+                node("ConvInteger", &["x", "single", "za"], &["u"], vec![ints("pads", &[1, 1, 1, 1])]),
             ],
             vec![
                 info("a", data_type::UINT8, &["batch", "71"]),
@@ -294,7 +286,7 @@ fn integer_products_are_exact() {
         })
         .collect();
     check("integer_products_are_exact", products(), &cases, 0.0);
-    let (_folder, model) = write(products());
+    let (_folder, model) = write(&model(products()));
     for target in ["cpu=native", "cpu=x86-64-v4"] {
         // Not every machine has the instructions.
         let Ok(mut session) = session(&compile_model(&model, &[target], 2), Some(1)) else { continue };
@@ -360,11 +352,11 @@ fn dequantized_products_are_integer_ones() {
         ]
     };
     let pads = || vec![ints("pads", &[1, 1, 1, 1])];
-    let group = |n| AttributeProto { name: "group".into(), r#type: attribute_type::INT, i: Some(n), ..Default::default() };
-    let along = |n| AttributeProto { name: "axis".into(), r#type: attribute_type::INT, i: Some(n), ..Default::default() };
+    let group = |n| int("group", n);
+    let along = |n| int("axis", n);
     let dequantized = || {
-        let dequantize = |of: &str, scale: &str, zero: &str| node("DequantizeLinear", &[of, scale, zero], &format!("{of}_real"), vec![]);
-        let quantize = |of: &str, to: &str| node("QuantizeLinear", &[of, "sy", "zy"], to, vec![]);
+        let dequantize = |of: &str, scale: &str, zero: &str| node("DequantizeLinear", &[of, scale, zero], &[&format!("{of}_real")], vec![]);
+        let quantize = |of: &str, to: &str| node("QuantizeLinear", &[of, "sy", "zy"], &[to], vec![]);
         let nodes = vec![
             dequantize("a", "sx", "zx"),
             dequantize("b", "st", "zt"),
@@ -372,16 +364,16 @@ fn dequantized_products_are_integer_ones() {
             dequantize("x", "sx", "zx"),
             dequantize("z", "sx", "zx"),
             dequantize("w", "sw", "zw"),
-            node("DequantizeLinear", &["f", "sf", "zf"], "f_real", vec![along(0)]),
+            node("DequantizeLinear", &["f", "sf", "zf"], &["f_real"], vec![along(0)]),
             dequantize("d", "sw", "zw"),
-            node("MatMul", &["a_real", "w_real"], "p_real", vec![]),
+            node("MatMul", &["a_real", "w_real"], &["p_real"], vec![]),
             quantize("p_real", "p"),
-            node("MatMul", &["c_real", "b_real"], "q_real", vec![]),
+            node("MatMul", &["c_real", "b_real"], &["q_real"], vec![]),
             quantize("q_real", "q"),
-            node("Conv", &["x_real", "f_real", "bias"], "r_sum", pads()),
-            node("Relu", &["r_sum"], "r_real", vec![]),
+            node("Conv", &["x_real", "f_real", "bias"], &["r_sum"], pads()),
+            node("Relu", &["r_sum"], &["r_real"], vec![]),
             quantize("r_real", "r"),
-            node("Conv", &["z_real", "d_real"], "t_real", [pads(), vec![group(16)]].concat()),
+            node("Conv", &["z_real", "d_real"], &["t_real"], [pads(), vec![group(16)]].concat()),
             quantize("t_real", "t"),
         ];
         // In float, as some tools leave it: rounded to the scale of the sums.
@@ -399,11 +391,11 @@ fn dequantized_products_are_integer_ones() {
             ..Default::default()
         };
         let nodes = vec![
-            node("QLinearMatMul", &["a", "sx", "zx", "w", "sw", "zw", "sy", "zy"], "p", vec![]),
-            node("QLinearMatMul", &["c", "sx", "zx", "b", "st", "zt", "sy", "zy"], "q", vec![]),
-            node("QLinearConv", &["x", "sx", "zx", "f", "sf", "zf", "sy", "zy", "bias"], "r_any", pads()),
-            node("Max", &["r_any", "zy"], "r", vec![]),
-            node("QLinearConv", &["z", "sx", "zx", "d", "sw", "zw", "sy", "zy"], "t", [pads(), vec![group(16)]].concat()),
+            node("QLinearMatMul", &["a", "sx", "zx", "w", "sw", "zw", "sy", "zy"], &["p"], vec![]),
+            node("QLinearMatMul", &["c", "sx", "zx", "b", "st", "zt", "sy", "zy"], &["q"], vec![]),
+            node("QLinearConv", &["x", "sx", "zx", "f", "sf", "zf", "sy", "zy", "bias"], &["r_any"], pads()),
+            node("Max", &["r_any", "zy"], &["r"], vec![]),
+            node("QLinearConv", &["z", "sx", "zx", "d", "sw", "zw", "sy", "zy"], &["t"], [pads(), vec![group(16)]].concat()),
         ];
         graph(nodes, inputs(), outputs(), [constants(), vec![bias]].concat())
     };
@@ -432,10 +424,10 @@ fn attention_of_unknown_lengths() {
     let attention = || {
         graph(
             vec![
-                node("Transpose", &["k"], "kt", vec![ints("perm", &[0, 2, 1])]),
-                node("MatMul", &["q", "kt"], "scores", vec![]),
-                node("Softmax", &["scores"], "p", vec![]),
-                node("MatMul", &["p", "v"], "y", vec![]),
+                node("Transpose", &["k"], &["kt"], vec![ints("perm", &[0, 2, 1])]),
+                node("MatMul", &["q", "kt"], &["scores"], vec![]),
+                node("Softmax", &["scores"], &["p"], vec![]),
+                node("MatMul", &["p", "v"], &["y"], vec![]),
             ],
             vec![
                 info("q", data_type::FLOAT, &["batch", "s", "9"]),
@@ -461,8 +453,8 @@ fn attention_of_unknown_lengths() {
 /// On the CPU; elsewhere the nearest element is taken, and updates are left out.
 #[test]
 fn an_index_out_of_range_ends_the_run_and_names_the_node() {
-    let gather = node("Gather", &["x", "i"], "y", vec![]);
-    let scatter = node("ScatterElements", &["x", "i", "x"], "y", vec![]);
+    let gather = node("Gather", &["x", "i"], &["y"], vec![]);
+    let scatter = node("ScatterElements", &["x", "i", "x"], &["y"], vec![]);
     for (op, of_indices) in [(gather, &["2"][..]), (scatter, &["2", "3"])] {
         let graph = graph(
             vec![op],
@@ -470,7 +462,7 @@ fn an_index_out_of_range_ends_the_run_and_names_the_node() {
             vec![info("y", data_type::FLOAT, &["2", "3"])],
             vec![],
         );
-        let (_folder, model) = write(graph);
+        let (_folder, model) = write(&model(graph));
         let artifact = compile_model(&model, &[CPU], 1);
         let x = Tensor::new(&[2, 3], &values(6, 1));
         let shape: Vec<usize> = of_indices.iter().map(|extent| extent.parse().unwrap()).collect();
@@ -494,12 +486,12 @@ fn an_index_out_of_range_ends_the_run_and_names_the_node() {
 #[test]
 fn what_a_profile_lacks_names_the_nodes() {
     let half = graph(
-        vec![node("Add", &["x", "x"], "a", vec![]), node("Softmax", &["a"], "y", vec![])],
+        vec![node("Add", &["x", "x"], &["a"], vec![]), node("Softmax", &["a"], &["y"], vec![])],
         vec![info("x", data_type::DOUBLE, &["4", "3"])],
         vec![info("y", data_type::DOUBLE, &["4", "3"])],
         vec![],
     );
-    let (folder, model) = write(half);
+    let (folder, model) = write(&model(half));
     let error = try_compile(&model, &[MIN], 1, &folder.path().join("model.wz")).unwrap_err();
     let lines: Vec<_> = error.lines().collect();
     let why = "element type f64: profile vulkan1.1-min has no storage for it";
@@ -513,9 +505,9 @@ fn extents_that_must_be_equal_are_compared_in_the_run() {
     let halves = || {
         graph(
             vec![
-                NodeProto { output: vec!["h".into(), "rest".into()], ..node("Split", &["z"], "h", vec![]) },
-                node("Relu", &["h"], "r", vec![]),
-                node("Add", &["x", "r"], "y", vec![]),
+                NodeProto { output: vec!["h".into(), "rest".into()], ..node("Split", &["z"], &["h"], vec![]) },
+                node("Relu", &["h"], &["r"], vec![]),
+                node("Add", &["x", "r"], &["y"], vec![]),
             ],
             vec![info("x", data_type::FLOAT, &["n"]), info("z", data_type::FLOAT, &["k"])],
             vec![info("y", data_type::FLOAT, &["n"])],
@@ -526,7 +518,7 @@ fn extents_that_must_be_equal_are_compared_in_the_run() {
     let y: Vec<f32> = x.iter().zip(&z).map(|(x, z)| x + z.max(0.0)).collect();
     let cases = [(vec![Tensor::new(&[3], &x), Tensor::new(&[6], &z)], vec![Tensor::new(&[3], &y)])];
     check("extents_that_must_be_equal_are_compared_in_the_run", halves(), &cases, 0.0);
-    let (_folder, model) = write(halves());
+    let (_folder, model) = write(&model(halves()));
     let mut session = session(&compile_model(&model, &[CPU], 1), Some(1)).unwrap();
     let error = run(&mut session, &[Tensor::new(&[2], &x[..2]), Tensor::new(&[6], &z)]).unwrap_err().to_string();
     assert_eq!(
@@ -538,7 +530,7 @@ fn extents_that_must_be_equal_are_compared_in_the_run() {
 
 #[test]
 fn artifacts_are_reproducible() {
-    let (_folder, model) = write(convnet());
+    let (_folder, model) = write(&model(convnet()));
     let first = compile_model(&model, &TARGETS, 1);
     assert!(compile_model(&model, &TARGETS, 1) == first, "a second run gave other bytes");
     assert!(compile_model(&model, &TARGETS, 2) == first, "two jobs gave other bytes than one");

@@ -5,14 +5,14 @@ mod pipeline;
 
 use pipeline::{
     CPU, compile_for, compile_model, difference,
-    onnx::{floats, graph, info, ints, node, write_of},
+    onnx::{floats, graph, info, int, ints, longs, model_of, node, write},
     run, session,
 };
 use winze_compiler::{
     compile::CompileOptions,
     import::{
         ImportOptions,
-        proto::{AttributeProto, GraphProto, NodeProto, TensorProto, attribute_type, data_type},
+        proto::{AttributeProto, GraphProto, NodeProto, TensorProto, data_type},
     },
 };
 use winze_graph::{tensor::Tensor, types::ElementType};
@@ -55,13 +55,9 @@ struct Decoder {
     form: Form,
 }
 
-fn int(name: &str, value: i64) -> AttributeProto {
-    AttributeProto { name: name.into(), r#type: attribute_type::INT, i: Some(value), ..Default::default() }
-}
-
 impl Decoder {
     fn add_as(&mut self, output: &str, op: &str, inputs: &[&str], attributes: Vec<AttributeProto>) -> String {
-        self.nodes.push(node(op, inputs, output, attributes));
+        self.nodes.push(node(op, inputs, &[output], attributes));
         output.into()
     }
 
@@ -72,9 +68,7 @@ impl Decoder {
 
     fn numbers(&mut self, values: &[i64]) -> String {
         let name = format!("c{}", self.constants.len());
-        let raw: Vec<u8> = values.iter().flat_map(|x| x.to_le_bytes()).collect();
-        let (dims, data_type) = (vec![values.len() as i64], data_type::INT64);
-        self.constants.push(TensorProto { name: name.clone(), dims, data_type, raw_data: Some(raw.into()), ..Default::default() });
+        self.constants.push(longs(&name, values));
         name
     }
 
@@ -164,10 +158,9 @@ impl Decoder {
         if self.form == Form::Attention {
             let [keys, values] = [keys, values].map(|rows| self.transpose(rows, &[0, 2, 1, 3]));
             let past = [0, 1].map(|which| format!("past.{layer}.{which}"));
-            let mut attention = node("Attention", &[queries, &keys, &values, "", &past[0], &past[1]], &format!("attended.{layer}"), vec![]);
-            attention.output.extend([0, 1].map(|which| format!("present.{layer}.{which}")));
-            self.nodes.push(attention);
-            return format!("attended.{layer}");
+            let [attended, k, v] = [format!("attended.{layer}"), format!("present.{layer}.0"), format!("present.{layer}.1")];
+            self.nodes.push(node("Attention", &[queries, &keys, &values, "", &past[0], &past[1]], &[&attended, &k, &v], vec![]));
+            return attended;
         }
         let [keys, values] = [self.extended(layer, 0, keys), self.extended(layer, 1, values)];
         let keys = self.transpose(&keys, &[0, 1, 3, 2]);
@@ -285,7 +278,7 @@ fn compile_bound(model: &std::path::Path, form: Form) -> (Vec<u8>, Vec<String>) 
 impl Pair {
     fn new(form: Form, batch: usize) -> (Self, Vec<u8>) {
         let version = if form == Form::Attention { 23 } else { 21 };
-        let (_folder, model) = write_of(version, decoder(form));
+        let (_folder, model) = write(&model_of(version, decoder(form)));
         let (artifact, warnings) = compile_bound(&model, form);
         let bound = session(&artifact, Some(1)).unwrap();
         let plain = session(&compile_model(&model, &[CPU], 2), Some(1)).unwrap();

@@ -1,12 +1,11 @@
-//! A run allocates nothing for dims inside what was seen or prepared before. Counts every allocation of the process, so this file has one test.
+//! A run allocates nothing for dims inside what was seen or prepared before.
 
+#[path = "fixture/counting.rs"]
+mod counting;
 mod fixture;
 
+use counting::allocations;
 use fixture::*;
-use std::{
-    alloc::{GlobalAlloc, Layout, System},
-    sync::atomic::{AtomicU64, Ordering},
-};
 use winze_runtime::{
     artifact::{
         manifest::{Access, ElementType, Function},
@@ -17,28 +16,6 @@ use winze_runtime::{
     session::{Session, SessionOptions},
     tensor::TensorView,
 };
-
-struct Counting;
-
-static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
-
-// SAFETY: defers to the system's allocator.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
-        unsafe { System.alloc(layout) }
-    }
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        unsafe { System.dealloc(pointer, layout) }
-    }
-    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
-        unsafe { System.realloc(pointer, layout, size) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
 
 #[test]
 fn runs_allocate_nothing() {
@@ -70,10 +47,10 @@ fn in_a_thousand_steps() {
     let mut session = Session::new(&program, &DeviceChoice::Cpu, options).unwrap();
     session.prepare(0, &[]).unwrap();
     let x = [1i64; 8];
-    let before = ALLOCATIONS.load(Ordering::Relaxed);
+    let before = allocations();
     let outputs = session.run(&[TensorView::of(&[8], &x)]).unwrap();
     assert_eq!(outputs.get(0).unwrap().as_slice::<i64>().unwrap()[0], 1 + 999 * 1000 / 2);
-    assert_eq!(ALLOCATIONS.load(Ordering::Relaxed) - before, 0);
+    assert_eq!(allocations() - before, 0);
 }
 
 fn inside_the_bound() {
@@ -99,12 +76,12 @@ fn inside_the_bound() {
             } else {
                 session.prepare(0, &[512, 64]).unwrap();
             }
-            let before = ALLOCATIONS.load(Ordering::Relaxed);
+            let before = allocations();
             for dims in [[512, 64], [1, 1], [7, 64], [512, 3], [100, 10], [512, 64]] {
                 run(&mut session, dims);
                 run(&mut session, dims);
             }
-            assert_eq!(ALLOCATIONS.load(Ordering::Relaxed) - before, 0, "{threads} threads, seen {seen}");
+            assert_eq!(allocations() - before, 0, "{threads} threads, seen {seen}");
         }
     }
     // A growing state has its room from the first run on.
@@ -113,7 +90,7 @@ fn inside_the_bound() {
     let step = |session: &mut Session| session.run(&[TensorView::of(&[2, 1, 2], &[1f32, 2.0, 3.0, 4.0])]).map(|_| ());
     (0..4).try_for_each(|_| step(&mut session)).unwrap();
     session.truncate_states(0, 0).unwrap();
-    let before = ALLOCATIONS.load(Ordering::Relaxed);
+    let before = allocations();
     (0..4).try_for_each(|_| step(&mut session)).unwrap();
-    assert_eq!(ALLOCATIONS.load(Ordering::Relaxed) - before, 0, "states");
+    assert_eq!(allocations() - before, 0, "states");
 }

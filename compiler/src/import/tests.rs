@@ -3,13 +3,12 @@
 use super::{
     ImportError, ImportOptions, Imported, import_onnx,
     proto::{
-        AttributeProto, DimensionProto, DimensionValue, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto,
-        TensorShapeProto, TensorTypeProto, TypeProto, TypeValue, ValueInfoProto, attribute_type, data_type,
+        AttributeProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto, ValueInfoProto, attribute_type, data_type,
     },
 };
 use crate::context::new_context;
-use prost::Message;
-use std::{fs, path::Path};
+use onnx::{body, float, floats, graph, info, int, ints, longs, model, node, save, string, tensor};
+use std::fs;
 use winze_mlir::melior::{
     Context,
     ir::operation::{OperationLike, OperationPrintingFlags},
@@ -21,86 +20,13 @@ mod externs;
 mod forms;
 mod known;
 mod models;
+#[path = "../../tests/pipeline/onnx.rs"]
+mod onnx;
 mod values;
-
-/// `"batch"` is a symbol, `"3"` an extent, `"?"` nameless.
-fn info(name: &str, element: i32, dims: &[&str]) -> ValueInfoProto {
-    let dim = |text: &&str| DimensionProto {
-        value: match (text.parse(), *text) {
-            (Ok(value), _) => Some(DimensionValue::Value(value)),
-            (_, "?") => None,
-            (_, name) => Some(DimensionValue::Param(name.into())),
-        },
-    };
-    let shape = Some(TensorShapeProto { dim: dims.iter().map(dim).collect() });
-    let value = Some(TypeValue::Tensor(TensorTypeProto { elem_type: element, shape }));
-    ValueInfoProto { name: name.into(), r#type: Some(TypeProto { value }) }
-}
-
-fn node(op: &str, inputs: &[&str], outputs: &[&str], attribute: Vec<AttributeProto>) -> NodeProto {
-    NodeProto {
-        name: format!("{}_node", outputs.first().unwrap_or(&"")),
-        op_type: op.into(),
-        input: inputs.iter().map(ToString::to_string).collect(),
-        output: outputs.iter().map(ToString::to_string).collect(),
-        attribute,
-        ..Default::default()
-    }
-}
-
-fn ints(name: &str, values: &[i64]) -> AttributeProto {
-    AttributeProto { name: name.into(), r#type: attribute_type::INTS, ints: values.to_vec(), ..Default::default() }
-}
-
-fn int(name: &str, value: i64) -> AttributeProto {
-    AttributeProto { name: name.into(), r#type: attribute_type::INT, i: Some(value), ..Default::default() }
-}
-
-fn float(name: &str, value: f32) -> AttributeProto {
-    AttributeProto { name: name.into(), r#type: attribute_type::FLOAT, f: Some(value), ..Default::default() }
-}
-
-fn graph_attribute(name: &str, graph: GraphProto) -> AttributeProto {
-    AttributeProto { name: name.into(), r#type: attribute_type::GRAPH, g: Some(graph), ..Default::default() }
-}
-
-fn floats(name: &str, dims: &[i64], values: &[f32]) -> TensorProto {
-    let raw: Vec<u8> = values.iter().flat_map(|x| x.to_le_bytes()).collect();
-    TensorProto { name: name.into(), dims: dims.to_vec(), data_type: data_type::FLOAT, raw_data: Some(raw.into()), ..Default::default() }
-}
-
-fn longs(name: &str, values: &[i64]) -> TensorProto {
-    TensorProto {
-        name: name.into(),
-        dims: vec![values.len() as i64],
-        data_type: data_type::INT64,
-        int64_data: values.to_vec(),
-        ..Default::default()
-    }
-}
-
-fn model(graph: GraphProto) -> ModelProto {
-    ModelProto {
-        ir_version: 10,
-        opset_import: vec![OperatorSetIdProto { domain: String::new(), version: 21 }],
-        graph: Some(graph),
-        functions: vec![],
-    }
-}
-
-fn graph(nodes: Vec<NodeProto>, inputs: Vec<ValueInfoProto>, outputs: Vec<ValueInfoProto>, initializer: Vec<TensorProto>) -> GraphProto {
-    GraphProto { node: nodes, name: "g".into(), initializer, input: inputs, output: outputs, ..Default::default() }
-}
-
-fn write(folder: &Path, model: &ModelProto) -> std::path::PathBuf {
-    let path = folder.join("model.onnx");
-    fs::write(&path, model.encode_to_vec()).unwrap();
-    path
-}
 
 fn import<'c>(context: &'c Context, model: &ModelProto, dims: &[&str]) -> Result<Imported<'c>, ImportError> {
     let folder = tempfile::tempdir().unwrap();
-    let path = write(folder.path(), model);
+    let path = save(folder.path(), model);
     import_onnx(context, &path, &ImportOptions { dims: dims.iter().map(|dim| dim.parse().unwrap()).collect(), ..Default::default() })
 }
 

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::import::{Unsupported, proto::StringStringEntryProto};
+use prost::Message;
 
 fn simple(nodes: Vec<NodeProto>, initializer: Vec<TensorProto>) -> ModelProto {
     let inputs = vec![info("x", data_type::FLOAT, &["2", "3"])];

@@ -116,14 +116,8 @@ fn parts_follow_from_extents() {
 #[test]
 fn padding_follows_from_extents() {
     let pad = |mode: &str| {
-        let mode = AttributeProto {
-            name: "mode".into(),
-            r#type: attribute_type::STRING,
-            s: Some(mode.as_bytes().to_vec().into()),
-            ..Default::default()
-        };
-        let nodes =
-            vec![length(), node("Concat", &["m", "one"], &["pads"], vec![int("axis", 0)]), node("Pad", &["x", "pads"], &["y"], vec![mode])];
+        let pads = node("Concat", &["m", "one"], &["pads"], vec![int("axis", 0)]);
+        let nodes = vec![length(), pads, node("Pad", &["x", "pads"], &["y"], vec![string("mode", mode)])];
         evaluate(nodes, &["n"], vec![longs("one", &[1])], &[3, 2], Tensor::new(&[3], &[7f32, 8.0, 9.0]))
     };
     assert_eq!(pad("constant"), Ok(vec![0.0, 0.0, 7.0, 8.0, 9.0, 0.0]));
@@ -135,13 +129,8 @@ fn padding_follows_from_extents() {
 /// Windows of 2 with stride 2 and SAME padding: an element more at the end of odd extents.
 #[test]
 fn windows_cover_odd_and_even_extents() {
-    let auto = AttributeProto {
-        name: "auto_pad".into(),
-        r#type: attribute_type::STRING,
-        s: Some(b"SAME_UPPER".to_vec().into()),
-        ..Default::default()
-    };
-    let pool = node("MaxPool", &["x"], &["y"], vec![ints("kernel_shape", &[2]), ints("strides", &[2]), auto]);
+    let attributes = vec![ints("kernel_shape", &[2]), ints("strides", &[2]), string("auto_pad", "SAME_UPPER")];
+    let pool = node("MaxPool", &["x"], &["y"], attributes);
     let run = |values: &[f32]| {
         evaluate(vec![pool.clone()], &["1", "1", "n"], vec![], &[values.len() as i64, 1], Tensor::new(&[1, 1, values.len()], values))
     };
@@ -162,7 +151,7 @@ fn reshapes_that_need_not_come_out_even_are_left_to_the_run() {
 
 /// Turns as many as `l` is long: the sum of the first elements of `x` in each, as long as it is below 4.
 fn summing(condition: NodeProto) -> NodeProto {
-    let body = graph(
+    let step = graph(
         vec![
             node("Gather", &["x", "i"], &["e"], vec![]),
             node("Add", &["sum", "e"], &["next"], vec![]),
@@ -174,7 +163,7 @@ fn summing(condition: NodeProto) -> NodeProto {
         vec![info("on", data_type::BOOL, &[]), info("next", data_type::FLOAT, &[]), info("seen", data_type::FLOAT, &[])],
         vec![],
     );
-    node("Loop", &["trips", "", "zero"], &["sum", "y"], vec![graph_attribute("body", body)])
+    node("Loop", &["trips", "", "zero"], &["sum", "y"], vec![body("body", step)])
 }
 
 #[test]
@@ -194,13 +183,13 @@ fn scan_outputs_are_as_many_as_the_turns_of_a_loop() {
 
 /// Scans of `x`, [n, 2], with a state of 2 elements: the sums so far, and the state after each step.
 fn running_sums(outer: &[&str], attributes: Vec<AttributeProto>) -> GraphProto {
-    let body = graph(
+    let step = graph(
         vec![node("Add", &["s", "e"], &["t"], vec![]), node("Identity", &["t"], &["o"], vec![])],
         vec![info("s", data_type::FLOAT, &["2"]), info("e", data_type::FLOAT, &["2"])],
         vec![info("t", data_type::FLOAT, &["2"]), info("o", data_type::FLOAT, &["2"])],
         vec![],
     );
-    let attributes = [attributes, vec![graph_attribute("body", body), int("num_scan_inputs", 1)]].concat();
+    let attributes = [attributes, vec![body("body", step), int("num_scan_inputs", 1)]].concat();
     let nodes = vec![node("Scan", outer, &["last", "all"], attributes), node("Reshape", &["all", "flat"], &["y"], vec![])];
     let arguments = vec![info("x", data_type::FLOAT, &["n", "2"]), info("l", data_type::FLOAT, &["m"])];
     graph(nodes, arguments, vec![info("y", data_type::FLOAT, &["?"])], vec![longs("flat", &[-1]), floats("start", &[2], &[0.0; 2])])
@@ -259,7 +248,7 @@ fn states_say_how_large_the_batch_is() {
 /// `If` on whether the sum of `x` is above 10.
 fn if_large(then: Vec<NodeProto>, otherwise: Vec<NodeProto>, n: usize, m: i64) -> Result<Vec<f32>, String> {
     let branch = |nodes: Vec<NodeProto>| graph(nodes, vec![], vec![info("b", data_type::FLOAT, &["?"])], vec![]);
-    let branches = vec![graph_attribute("then_branch", branch(then)), graph_attribute("else_branch", branch(otherwise))];
+    let branches = vec![body("then_branch", branch(then)), body("else_branch", branch(otherwise))];
     let nodes = vec![
         node("ReduceSum", &["x"], &["s"], vec![int("keepdims", 0)]),
         node("Greater", &["s", "ten"], &["c"], vec![]),
@@ -293,14 +282,8 @@ fn branches_compute_the_extents_of_their_results() {
 /// Resize of two elements to as many as `l` is long, by sizes and by scales, against the positions worked out by hand.
 #[test]
 fn resizing_to_extents_that_only_the_run_knows() {
-    let text = |name: &str, value: &str| AttributeProto {
-        name: name.into(),
-        r#type: attribute_type::STRING,
-        s: Some(value.as_bytes().to_vec().into()),
-        ..Default::default()
-    };
     let resize = |attributes: &[(&str, &str)], n: usize, m: i64| {
-        let attributes = attributes.iter().map(|(name, value)| text(name, value)).collect();
+        let attributes = attributes.iter().map(|(name, value)| string(name, value)).collect();
         let nodes = vec![length(), node("Resize", &["x", "", "", "m"], &["y"], attributes)];
         evaluate(nodes, &["n"], vec![], &[n as i64, m], counting(n))
     };
@@ -329,7 +312,7 @@ fn resizing_by_scales_that_only_the_run_knows() {
     let arguments = vec![info("x", data_type::FLOAT, &["n"]), info("l", data_type::FLOAT, &["m"])];
     let model = model(graph(nodes, arguments, vec![info("y", data_type::FLOAT, &["?"])], vec![floats("half", &[1], &[0.5])]));
     let folder = tempfile::tempdir().unwrap();
-    let path = write(folder.path(), &model);
+    let path = save(folder.path(), &model);
     let run = |max_sizes: &[&str], n: usize, m: usize| -> Result<Vec<f32>, String> {
         let options = ImportOptions { max_sizes: max_sizes.iter().map(|size| size.parse().unwrap()).collect(), ..Default::default() };
         let imported = import_onnx(&context, &path, &options).unwrap_or_else(|error| panic!("{error}"));

@@ -33,7 +33,7 @@ fn import_declared(model: &ModelProto) -> Result<String, String> {
     let declarations = folder.path().join("kernels.toml");
     fs::write(&declarations, KERNELS).unwrap();
     let options = ImportOptions { externs: read_declarations(&declarations).unwrap(), ..Default::default() };
-    let imported = import_onnx(&context, &write(folder.path(), model), &options);
+    let imported = import_onnx(&context, &save(folder.path(), model), &options);
     imported.map(|imported| imported.module.as_operation().to_string()).map_err(|e| e.to_string())
 }
 

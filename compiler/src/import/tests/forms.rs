@@ -93,10 +93,6 @@ impl Case {
     }
 }
 
-fn text(name: &str, value: &str) -> AttributeProto {
-    AttributeProto { name: name.into(), r#type: attribute_type::STRING, s: Some(value.as_bytes().to_vec().into()), ..Default::default() }
-}
-
 fn case(op: &str, inputs: &[&str], attributes: Vec<AttributeProto>, data: &[(&'static str, &[usize])], operands: &[Operand]) {
     let data = data.iter().map(|(name, dims)| (*name, dims.to_vec())).collect();
     Case { node: node(op, inputs, &["y"], attributes), data, operands: operands.to_vec() }.check();
@@ -147,7 +143,7 @@ fn blocks_of_images() {
 fn smooth_resizing() {
     for mode in ["linear", "cubic"] {
         for outside in [0, 1] {
-            let attributes = || vec![text("mode", mode), int("antialias", 1), int("exclude_outside", outside)];
+            let attributes = || vec![string("mode", mode), int("antialias", 1), int("exclude_outside", outside)];
             let sizes = [Operand::Floats("none", vec![0], vec![]), list("s", &[1, 1, 3, 9])];
             case("Resize", &["x", "none", "none", "s"], attributes(), &[("x", &[1, 1, 8, 5])], &sizes);
             let scales = [Operand::Floats("none", vec![0], vec![]), Operand::Floats("s", vec![2], vec![0.6, 0.3])];

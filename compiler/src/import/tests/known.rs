@@ -32,7 +32,7 @@ fn import_with(model: &ModelProto, values: &[(&str, &[i64])]) -> Result<String, 
         npy::write(&file, &TensorView::of(&[value.len() as i64], value)).unwrap();
         options.values.push(ValueSetting { input: input.to_string(), file });
     }
-    let imported = import_onnx(&context, &write(folder.path(), model), &options);
+    let imported = import_onnx(&context, &save(folder.path(), model), &options);
     imported.map(|imported| imported.module.as_operation().to_string()).map_err(|error| error.to_string())
 }
 

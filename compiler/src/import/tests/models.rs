@@ -1,6 +1,9 @@
 //! What small models become.
 
-use super::*;
+use super::{
+    super::proto::{DimensionValue, TypeValue},
+    *,
+};
 use crate::{
     constants::Source,
     import::{Specialization, proto::FunctionProto},
@@ -58,7 +61,7 @@ fn specialised_forms_share_constants() {
         vec![floats("w", &[20, 20], &[1.0; 400])],
     );
     let folder = tempfile::tempdir().unwrap();
-    let path = write(folder.path(), &model(graph));
+    let path = save(folder.path(), &model(graph));
     let import = |forms: &[&str]| {
         let specializations = forms.iter().map(|form| form.parse().unwrap()).collect();
         import_onnx(&new_context(), &path, &ImportOptions { specializations, ..Default::default() })
@@ -73,7 +76,7 @@ fn specialised_forms_share_constants() {
 /// y = x, five times doubled; the loop's counter and condition are carried.
 #[test]
 fn loops_and_branches() {
-    let body = graph(
+    let step = graph(
         vec![node("Add", &["v", "v"], &["w"], vec![]), node("Identity", &["go"], &["on"], vec![])],
         vec![info("i", data_type::INT64, &[]), info("go", data_type::BOOL, &[]), info("v", data_type::FLOAT, &["3"])],
         vec![info("on", data_type::BOOL, &[]), info("w", data_type::FLOAT, &["3"])],
@@ -82,13 +85,8 @@ fn loops_and_branches() {
     let branch =
         |op: &str, out: &str| graph(vec![node(op, &["l"], &[out], vec![])], vec![], vec![info(out, data_type::FLOAT, &["3"])], vec![]);
     let nodes = vec![
-        node("Loop", &["trips", "", "x"], &["l"], vec![graph_attribute("body", body)]),
-        node(
-            "If",
-            &["c"],
-            &["y"],
-            vec![graph_attribute("then_branch", branch("Neg", "a")), graph_attribute("else_branch", branch("Abs", "b"))],
-        ),
+        node("Loop", &["trips", "", "x"], &["l"], vec![body("body", step)]),
+        node("If", &["c"], &["y"], vec![body("then_branch", branch("Neg", "a")), body("else_branch", branch("Abs", "b"))]),
     ];
     let graph = graph(
         nodes,
@@ -118,8 +116,7 @@ fn functions_are_inlined() {
         node: vec![inner],
         ..Default::default()
     };
-    let slope = AttributeProto { name: "slope".into(), r#type: attribute_type::FLOAT, f: Some(0.25), ..Default::default() };
-    let mut call = node("Act", &["x"], &["t"], vec![slope]);
+    let mut call = node("Act", &["x"], &["t"], vec![float("slope", 0.25)]);
     call.domain = "local".into();
     let graph = graph(
         vec![node("Neg", &["t"], &["y"], vec![]), call],
@@ -148,21 +145,14 @@ fn weights_are_not_copied() {
     const COLUMNS: i64 = 1 << 12;
     let folder = tempfile::tempdir().unwrap();
     let path = {
-        let raw = vec![0u8; (ROWS * COLUMNS * 4) as usize];
-        let weight = TensorProto {
-            name: "w".into(),
-            dims: vec![ROWS, COLUMNS],
-            data_type: data_type::FLOAT,
-            raw_data: Some(raw.into()),
-            ..Default::default()
-        };
+        let weight = tensor("w", data_type::FLOAT, &[ROWS, COLUMNS], vec![0; (ROWS * COLUMNS * 4) as usize]);
         let graph = graph(
             vec![node("Add", &["x", "w"], &["y"], vec![])],
             vec![info("x", data_type::FLOAT, &["8192", "4096"])],
             vec![info("y", data_type::FLOAT, &["8192", "4096"])],
             vec![weight],
         );
-        write(folder.path(), &model(graph))
+        save(folder.path(), &model(graph))
     };
     let context = new_context();
     let before = anonymous_memory();

@@ -40,11 +40,6 @@ fn check(node: NodeProto, inputs: &[(&str, Tensor)], constants: Vec<TensorProto>
     assert_eq!(found.unwrap_or_else(|error| panic!("{operator}: {error}")), expected, "{operator}");
 }
 
-fn text_attribute(name: &str, value: &str) -> AttributeProto {
-    let s = Some(value.as_bytes().to_vec().into());
-    AttributeProto { name: name.into(), r#type: attribute_type::STRING, s, ..Default::default() }
-}
-
 fn f32s(shape: &[usize], values: &[f32]) -> Tensor {
     Tensor::new(shape, values)
 }
@@ -174,9 +169,9 @@ fn a_nan_is_the_largest() {
 #[test]
 fn equations_take_diagonals_and_products() {
     let matrix = f32s(&[2, 2], &[1.0, 2.0, 3.0, 4.0]);
-    let diagonal = node("Einsum", &["x"], &["y"], vec![text_attribute("equation", "...ii->...i")]);
+    let diagonal = node("Einsum", &["x"], &["y"], vec![string("equation", "...ii->...i")]);
     check(diagonal, &[("x", matrix.clone())], vec![], &[f32s(&[2], &[1.0, 4.0])]);
-    let product = node("Einsum", &["a", "b"], &["y"], vec![text_attribute("equation", "ij, jk -> ki")]);
+    let product = node("Einsum", &["a", "b"], &["y"], vec![string("equation", "ij, jk -> ki")]);
     let inputs = [("a", matrix), ("b", f32s(&[2, 1], &[5.0, 6.0]))];
     check(product, &inputs, vec![], &[f32s(&[1, 2], &[17.0, 39.0])]);
 }
@@ -222,7 +217,7 @@ fn grids_name_positions_last_axis_first() {
     // The second element of the first row, the center, and a position outside.
     let grid = ("g", f32s(&[1, 1, 3, 2], &[1.0, -1.0, 0.0, 0.0, 3.0, 0.0]));
     let sample = |padding: &str| {
-        let attributes = vec![int("align_corners", 1), text_attribute("mode", "linear"), text_attribute("padding_mode", padding)];
+        let attributes = vec![int("align_corners", 1), string("mode", "linear"), string("padding_mode", padding)];
         node("GridSample", &["x", "g"], &["y"], attributes)
     };
     check(sample("zeros"), &[image.clone(), grid.clone()], vec![], &[f32s(&[1, 1, 1, 3], &[2.0, 2.5, 0.0])]);
@@ -240,7 +235,7 @@ fn grids_follow_matrices() {
 #[test]
 fn regions_are_averaged_over_their_samples() {
     let inputs = [("x", f32s(&[1, 1, 2, 2], &[1.0, 2.0, 3.0, 4.0])), ("r", f32s(&[1, 4], &[0.0, 0.0, 2.0, 2.0])), ("b", i64s(&[1], &[0]))];
-    let attributes = vec![int("sampling_ratio", 2), text_attribute("coordinate_transformation_mode", "half_pixel")];
+    let attributes = vec![int("sampling_ratio", 2), string("coordinate_transformation_mode", "half_pixel")];
     check(node("RoiAlign", &["x", "r", "b"], &["y"], attributes), &inputs, vec![], &[f32s(&[1, 1, 1, 1], &[2.5])]);
 }
 
@@ -285,7 +280,7 @@ fn a_recurrent_state_decays_and_grows() {
         ("v", f32s(&[1, 2, 1], &[2.0, 4.0])),
         ("d", f32s(&[1, 2, 1], &[0.0, halve])),
     ];
-    let attributes = vec![int("q_num_heads", 1), int("kv_num_heads", 1), text_attribute("update_rule", "gated")];
+    let attributes = vec![int("q_num_heads", 1), int("kv_num_heads", 1), string("update_rule", "gated")];
     let node = node("LinearAttention", &["q", "k", "v", "", "d"], &["y", "s"], attributes);
     check(node, &inputs, vec![], &[f32s(&[1, 2, 1], &[2.0, 26.0]), f32s(&[1, 1, 1, 1], &[13.0])]);
 }
@@ -349,7 +344,7 @@ fn trees_test_in_every_way() {
 fn targets_that_no_tree_names_score_zero() {
     let attributes = vec![
         int("n_targets", 3),
-        text_attribute("aggregate_function", "MIN"),
+        string("aggregate_function", "MIN"),
         ints("nodes_treeids", &[0, 1]),
         ints("nodes_nodeids", &[0, 0]),
         ints("nodes_featureids", &[0, 0]),
@@ -386,7 +381,7 @@ fn classes_vote_and_scores_follow() {
         float_list("support_vectors", &[1.0, -1.0]),
         float_list("coefficients", &[1.0, -1.0]),
         float_list("rho", &[0.5]),
-        text_attribute("kernel_type", "LINEAR"),
+        string("kernel_type", "LINEAR"),
     ];
     let machine = ml(node("SVMClassifier", &["x"], &["l", "s"], attributes));
     let x = ("x", f32s(&[2, 1], &[1.0, -2.0]));
