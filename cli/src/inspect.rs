@@ -232,7 +232,9 @@ fn variant_object(program: &Program, index: usize, dims: &[(String, i64)]) -> Va
     let kernels = variant.kernels.iter().map(|kernel| {
         let code = match &kernel.code {
             Code::Native { entry } => json!({"entry": entry}),
-            Code::Spirv { bytes, entry, workgroup_size, .. } => json!({"entry": entry, "bytes": bytes, "workgroup_size": workgroup_size}),
+            Code::Spirv { bytes, entry, workgroup_size, turns, .. } => {
+                json!({"entry": entry, "bytes": bytes, "workgroup_size": workgroup_size, "turns": kernel_expr_text(turns)})
+            }
         };
         json!({
             "name": kernel.name, "class": kernel.class, "buffers": kernel.buffers.len(), "dims": kernel.dims, "scalars": kernel.scalars,

@@ -19,18 +19,22 @@ mod run;
 use arguments::{Arguments, Command};
 use clap::{CommandFactory, Parser};
 use console::{Console, Failure};
-use std::process::ExitCode;
+use std::io::Write;
 
-fn main() -> ExitCode {
+fn main() {
     let arguments = Arguments::parse();
     let console = Console::new(&arguments.general);
-    match execute(&arguments, &console) {
-        Ok(()) => ExitCode::SUCCESS,
+    let code = match execute(&arguments, &console) {
+        Ok(()) => 0,
         Err(failure) => {
             console.failure(&failure);
-            ExitCode::from(failure.exit_code())
+            failure.exit_code()
         }
-    }
+    };
+    // A reader that has left wants nothing more.
+    let _ = std::io::stdout().flush();
+    // SAFETY: ends the process. Exit handlers would take a driver's code away from a device in software that gave no answer in time and still runs it.
+    unsafe { libc::_exit(code.into()) }
 }
 
 fn execute(arguments: &Arguments, console: &Console) -> Result<(), Failure> {

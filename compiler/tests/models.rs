@@ -482,6 +482,29 @@ fn an_index_out_of_range_ends_the_run_and_names_the_node() {
     }
 }
 
+/// Results of which no kernel computes an element: a constant of a type that a Vulkan profile cannot store, and an empty tensor.
+#[test]
+fn results_without_kernels() {
+    let halves = tensor("c", data_type::DOUBLE, &[2], [0.5f64, 1.5].iter().flat_map(|x| x.to_le_bytes()).collect());
+    let folded = graph(vec![node("Add", &["c", "c"], &["y"], vec![])], vec![], vec![info("y", data_type::DOUBLE, &["2"])], vec![halves]);
+    let (folder, path) = write(&model(folded));
+    let error = try_compile(&path, &[MIN], 1, &folder.path().join("model.wz")).unwrap_err();
+    assert!(error.starts_with("unsupported: constant at y: element type f64: profile vulkan1.1-min has no storage"), "{error}");
+
+    let empty = ["3", "0", "5"];
+    let triangle = graph(
+        vec![node("Trilu", &["x"], &["y"], vec![])],
+        vec![info("x", data_type::INT64, &empty)],
+        vec![info("y", data_type::INT64, &empty)],
+        vec![],
+    );
+    let artifact = compile_model(&write(&model(triangle)).1, &[MIN], 1);
+    if has_vulkan("results_without_kernels") {
+        let x = Tensor::new::<i64>(&[3, 0, 5], &[]);
+        assert_eq!(run(&mut session(&artifact, None).unwrap(), std::slice::from_ref(&x)).unwrap(), [x]);
+    }
+}
+
 /// What a Vulkan profile lacks is said for the nodes that need it.
 #[test]
 fn what_a_profile_lacks_names_the_nodes() {

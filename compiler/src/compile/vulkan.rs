@@ -1,15 +1,18 @@
 //! Kernels at the `linalg` stage -> code of a Vulkan variant.
 
-use super::{CompileError, artifact::Compiled};
+use super::{
+    CompileError,
+    artifact::{Compiled, storage_of},
+};
 use crate::{
     gpu::{self, VulkanProfile, compile_kernels_observed},
     import::Unsupported,
     kernel_unit::{KernelUnit, StageObserver},
-    launch::KERNEL_ATTRIBUTE,
+    launch::{KERNEL_ATTRIBUTE, extents},
 };
-use melior::ir::{Module, OperationRef, operation::OperationLike};
+use melior::ir::{BlockLike, Module, OperationRef, Value, ValueLike, operation::OperationLike};
 use std::collections::BTreeSet;
-use winze_graph::dialect::CallExtern;
+use winze_graph::{dialect::CallExtern, types::ElementType};
 use winze_mlir::{attributes, locations, walk};
 use winze_runtime::artifact::{
     expr::Expr,
@@ -26,6 +29,9 @@ pub fn compile(
 ) -> Result<Compiled, CompileError> {
     let mut gaps = calls(host);
     let kernels = compile_kernels_observed(units, profile, jobs, observer).map_err(|errors| explain(&errors, host));
+    if kernels.is_ok() {
+        gaps.extend(not_stored(host.as_operation(), profile));
+    }
     let kernels = match kernels {
         Ok(kernels) if gaps.is_empty() => kernels,
         Ok(_) => return Err(CompileError::Unsupported(gaps)),
@@ -53,7 +59,7 @@ pub fn compile(
                 grid: kernel.grid,
                 workspace: Expr::constant(0),
                 in_place: vec![],
-                code: Code::Spirv { offset, bytes, entry: kernel.entry, workgroup_size: kernel.workgroup_size },
+                code: Code::Spirv { offset, bytes, entry: kernel.entry, workgroup_size: kernel.workgroup_size, turns: kernel.turns },
             }
         })
         .collect();
@@ -69,6 +75,34 @@ fn calls(host: &Module) -> Vec<Unsupported> {
         why: format!("the kernel \"{}\" is the user's, and these run on CPU targets only", call.name()),
     };
     walk::named(host.as_operation(), CallExtern::NAME).into_iter().filter_map(CallExtern::cast).map(gap).collect()
+}
+
+/// Tensors between kernels that the profile cannot store, such as constants that are results.
+fn not_stored(op: OperationRef, profile: &VulkanProfile) -> Vec<Unsupported> {
+    let why = |value: Value| {
+        let element = ElementType::from_type(extents::element_of(value.r#type())).ok()?;
+        profile.storage(storage_of(element)).err().map(|why| why.trim_start_matches("unsupported: ").to_owned())
+    };
+    let mut gaps = vec![];
+    for block in walk::blocks(op) {
+        let arguments = (0..block.argument_count()).filter_map(|i| block.argument(i).ok());
+        gaps.extend(arguments.filter_map(|argument| why(argument.into())).map(|why| Unsupported {
+            op: "input".into(),
+            opset: None,
+            node: attributes::get(op, "sym_name").unwrap_or_else(|| "a branch or loop".into()),
+            why,
+        }));
+        for inner in walk::operations(block) {
+            if let Some(why) = inner.results().find_map(|result| why(result.into())) {
+                gaps.push(Unsupported { op: operator(inner), opset: None, node: nodes(inner).join(", "), why });
+            }
+            // What is inside a kernel is the kernel's.
+            if !inner.has_attribute(KERNEL_ATTRIBUTE) {
+                gaps.extend(not_stored(inner, profile));
+            }
+        }
+    }
+    gaps
 }
 
 /// What the profile lacks, for each use of a kernel that needs it; all messages where anything else went wrong.
@@ -89,19 +123,28 @@ fn explain(errors: &[gpu::CompileError], host: &Module) -> CompileError {
 
 /// Operators of the graph dialect that a kernel computes, and the model's nodes that they come from, or the places in the file where nodes have no names.
 fn contents(kernel: OperationRef) -> (Vec<String>, Vec<String>) {
-    let (mut ops, mut nodes) = (vec![], vec![]);
+    let (mut ops, mut all_nodes) = (vec![], vec![]);
     let add = |list: &mut Vec<String>, text: String| {
         if !list.contains(&text) {
             list.push(text);
         }
     };
     for op in walk::find(kernel, |op| op.result_count() > 0) {
-        add(&mut ops, op.name().as_string_ref().as_str().unwrap_or_default().trim_start_matches("graph.").to_owned());
-        let names = locations::node_names(op.location());
-        if names.is_empty() {
-            add(&mut nodes, op.location().to_string().trim_start_matches("loc(").trim_end_matches(')').to_owned());
-        }
-        names.into_iter().for_each(|node| add(&mut nodes, node));
+        add(&mut ops, operator(op));
+        nodes(op).into_iter().for_each(|node| add(&mut all_nodes, node));
     }
-    (ops, nodes)
+    (ops, all_nodes)
+}
+
+/// The name of an operation without its dialect.
+fn operator(op: OperationRef) -> String {
+    op.name().as_string_ref().as_str().unwrap_or_default().trim_start_matches("graph.").to_owned()
+}
+
+/// The model's nodes that an operation comes from, or the place in the file where they have no names.
+fn nodes(op: OperationRef) -> Vec<String> {
+    match locations::node_names(op.location()) {
+        names if names.is_empty() => vec![op.location().to_string().trim_start_matches("loc(").trim_end_matches(')').to_owned()],
+        names => names,
+    }
 }

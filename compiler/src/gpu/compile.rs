@@ -6,7 +6,7 @@ use crate::{
         self, VulkanProfile,
         builder::{block_ref, blocks_of, context_of, dynamic_size, i64_array, name_of, operands, operations_in},
         map_grid_to_workgroups::single_grid,
-        sizes,
+        sizes, unroll_long_loops,
     },
     kernel_unit::{KernelUnit, NoObserver, StageObserver},
     parallel::map_with,
@@ -35,6 +35,8 @@ pub struct VulkanKernel {
     pub workgroup_size: [u32; 3],
     /// Number of workgroups, over the kernel's dims.
     pub grid: Expr,
+    /// The most turns that one invocation takes in all its loops, over the kernel's dims.
+    pub turns: Expr,
     /// How each buffer argument is stored. Signless: the caller knows which 8-, 16-, 32- and 64-bit integers are unsigned.
     pub storage: Vec<ElementType>,
     /// How each buffer argument is used.
@@ -111,6 +113,7 @@ fn compile<'c>(
     run(Stage::Schedule, &gpu::schedule_pipeline(), &mut module)?;
     let interface = Interface::read(&module, unit, profile).map_err(failed(Stage::Schedule))?;
     run(Stage::Gpu, &gpu::gpu_pipeline(profile), &mut module)?;
+    let turns = unroll_long_loops::turns(&module, interface.dims).map_err(failed(Stage::Gpu))?;
     run(Stage::Spirv, &gpu::spirv_pipeline(), &mut module)?;
     let access = spirv::buffer_access(&module, interface.storage.len()).map_err(failed(Stage::Spirv))?;
     let step = Step { stage: Stage::Spirv, kernel: Some(&unit.name) };
@@ -127,6 +130,7 @@ fn compile<'c>(
         entry: unit.name.clone(),
         workgroup_size: [profile.workgroup_size, 1, 1],
         grid: sizes::ceil_div(&interface.iterations, profile.workgroup_size as i64),
+        turns,
         storage: interface.storage,
         access,
         dims: interface.dims,

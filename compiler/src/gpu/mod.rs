@@ -10,6 +10,7 @@
 //! | `expand-integer-division` | signed remainders, and 64-bit division where it is emulated |
 //! | `split-wide-values` | 64-bit integers carried by loops and conditionals -> pairs of words |
 //! | `unroll-long-loops` | loops in which one invocation takes more turns than drivers allow -> several steps a turn |
+//! | `guard-empty-loops` | loops that may take no turn -> the same, whose results are defined then |
 //! | `verify-vulkan-types` | nothing is left that SPIR-V conversion would replace silently |
 //! | `spirv-mark-exact` | (in `spirv/`) drivers may fuse multiply-add and rearrange nothing else |
 //! | `spirv-finish-interface` | (in `spirv/`) exact decorations, module in place for serialization |
@@ -24,6 +25,7 @@ pub mod map_grid_to_workgroups;
 
 pub mod expand_integer_division;
 pub mod expand_shader_math;
+pub mod guard_empty_loops;
 pub mod split_wide_values;
 pub mod unroll_long_loops;
 pub mod verify_types;
@@ -46,6 +48,7 @@ pub fn register_passes() {
     register::<expand_integer_division::ExpandIntegerDivision>();
     register::<split_wide_values::SplitWideValues>();
     register::<unroll_long_loops::UnrollLongLoops>();
+    register::<guard_empty_loops::GuardEmptyLoops>();
     register::<verify_types::VerifyTypes>();
 }
 
@@ -79,6 +82,8 @@ pub fn gpu_pipeline(profile: &VulkanProfile) -> String {
         wide,
         "canonicalize,",
         "gpu.func(unroll-long-loops),",
+        "canonicalize,",
+        "gpu.func(guard-empty-loops),",
         "cse,",
         "loop-invariant-code-motion,",
         &format!("verify-vulkan-types{{profile={name}}})"),

@@ -18,6 +18,7 @@ use winze_runtime::{
     },
     backend::{DispatchCommand, HostInput, HostOutput, Location, Plan, PortPlan, Region},
     device::VulkanSelector,
+    error::Error,
     program::Program,
     tensor::{Element, is_storable},
     vulkan::{Messages, VulkanOptions, VulkanProgram, devices},
@@ -151,6 +152,7 @@ fn artifact(kernel: &VulkanKernel, profile: &VulkanProfile) -> Program {
                 bytes: kernel.spirv.len() as u64,
                 entry: kernel.entry.clone(),
                 workgroup_size: kernel.workgroup_size,
+                turns: kernel.turns.clone(),
             },
         }],
         dispatches: vec![Dispatch { kernel: 0, nodes: vec![] }],
@@ -166,6 +168,11 @@ fn artifact(kernel: &VulkanKernel, profile: &VulkanProfile) -> Program {
 impl Loaded {
     /// Runs the kernel once. Outputs start out filled with a pattern, so that an element left unwritten shows.
     pub fn run(&mut self, dims: &[i64], inputs: &[Data], outputs: &[(ElementType, usize)]) -> Vec<Data> {
+        self.try_run(dims, inputs, outputs).unwrap()
+    }
+
+    /// The same where the device may refuse these dims.
+    pub fn try_run(&mut self, dims: &[i64], inputs: &[Data], outputs: &[(ElementType, usize)]) -> Result<Vec<Data>, Error> {
         let storage = &self.kernel.storage;
         assert_eq!(storage.len(), inputs.len() + outputs.len());
         let port = |element: ElementType, storage: ElementType, elements: usize| {
@@ -194,10 +201,10 @@ impl Loaded {
         let grid = self.kernel.grid.eval(dims).unwrap() as u32;
         if grid > 0 {
             let command = DispatchCommand { dispatch: 0, kernel: 0, buffers: &regions, dims, scalars: &[], grid, workspace: 0 };
-            backend.dispatch(&command).unwrap();
+            backend.dispatch(&command)?;
         }
-        backend.finish().unwrap();
-        results
+        backend.finish()?;
+        Ok(results)
     }
 
     pub fn access(&self) -> &[Access] {

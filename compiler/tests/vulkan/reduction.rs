@@ -329,3 +329,36 @@ fn sum_of_a_long_axis() {
         assert_close(&got[0].to::<f32>(), &[70_001.0; 2], 0.0, profile);
     });
 }
+
+/// The smallest of each plane, of extents that only a run knows.
+const SMALLEST: &str = r#"
+func.func @smallest(%x: tensor<2x?x?xf32> {winze.dims = affine_map<()[s0, s1] -> (s0, s1)>}, %out: tensor<2xf32> {bufferization.writable = true},
+    %h: index, %w: index) -> tensor<2xf32> {
+  %high = arith.constant 0x7F800000 : f32
+  %init = linalg.fill ins(%high : f32) outs(%out : tensor<2xf32>) -> tensor<2xf32>
+  %r = linalg.reduce ins(%x : tensor<2x?x?xf32>) outs(%init : tensor<2xf32>) dimensions = [1, 2]
+    (%a: f32, %b: f32) {
+      %c = arith.minimumf %a, %b : f32
+      linalg.yield %c : f32
+    }
+  return %r : tensor<2xf32>
+}"#;
+
+#[test]
+fn long_loops_of_extents_known_while_running() {
+    on_profiles(SMALLEST, &[MIN, DESKTOP], |kernel, profile| {
+        for (h, w) in [(0usize, 5usize), (3, 0), (1, 1), (7, 37), (300, 300), (1, 500_000), (60_000, 1)] {
+            let mut x = Random::new(3).floats(2 * h * w);
+            let mut want = [f32::INFINITY; 2];
+            if let Some(last) = x.last_mut() {
+                *last = -3.0; // the smallest comes last
+                want = [x[..h * w].iter().copied().fold(f32::INFINITY, f32::min), -3.0];
+            }
+            // Drivers may refuse what is too long for them, but none may give another result.
+            match kernel.try_run(&[h as i64, w as i64], &[Data::of(&x)], &[(F32, 2)]) {
+                Ok(got) => assert_close(&got[0].to::<f32>(), &want, 0.0, &format!("{profile} {h}x{w}")),
+                Err(error) => assert!(h == 60_000 && error.to_string().contains("turns of its loops"), "{profile} {h}x{w}: {error}"),
+            }
+        }
+    });
+}

@@ -9,7 +9,7 @@ use super::{
 use serde::{Deserialize, Serialize};
 
 /// Version of the manifest, launch-program and kernel-ABI layouts described by these types.
-pub const MANIFEST_VERSION: u32 = 9;
+pub const MANIFEST_VERSION: u32 = 10;
 
 /// Element type of a tensor, as ONNX and the host see it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -232,8 +232,9 @@ pub enum Access {
 pub enum Code {
     /// Address of the entry relative to the image base.
     Native { entry: u64 },
-    /// Byte range in the SPIR-V section, entry point and workgroup size.
-    Spirv { offset: u64, bytes: u64, entry: String, workgroup_size: [u32; 3] },
+    /// Byte range in the SPIR-V section, entry point and workgroup size. `turns`: the most that one invocation takes in all its loops, over the kernel's
+    /// dim arguments.
+    Spirv { offset: u64, bytes: u64, entry: String, workgroup_size: [u32; 3], turns: Expr },
 }
 
 /// A kernel that the host registers by name before a run.

@@ -235,7 +235,8 @@ fn verify_kernel(kernel: &Kernel, image: Option<&elf::Elf>, code: &[u8]) -> Chec
     }
     match (&kernel.code, image) {
         (Code::Native { entry }, Some(image)) => check(image.is_code(*entry), || format!("entry {entry:#x} is not code")),
-        (Code::Spirv { offset, bytes, entry, workgroup_size }, None) => {
+        (Code::Spirv { offset, bytes, entry, workgroup_size, turns }, None) => {
+            check_expr("turns", turns, kernel.dims as usize)?;
             let module = offset.checked_add(*bytes).and_then(|end| code.get(usize::try_from(*offset).ok()?..usize::try_from(end).ok()?));
             let aligned = offset % 4 == 0 && bytes % 4 == 0;
             check(aligned && module.is_some_and(|module| module.starts_with(&SPIRV_MAGIC)), || {

@@ -26,8 +26,9 @@ use std::{
     },
 };
 
-/// Commands after which a segment is submitted without waiting, so that the device works while the host goes on.
-const SUBMIT_AFTER: usize = 512;
+/// Commands after which a segment is submitted without waiting, so that the device works while the host goes on. What is submitted at once has to end before
+/// the timeouts of the runtime and of the driver.
+const SUBMIT_AFTER: usize = 256;
 /// Smallest buffer for reads in the middle of a run.
 const BOUNCE_BYTES: u64 = 4096;
 
@@ -197,11 +198,11 @@ impl VulkanBackend {
         Ok(())
     }
 
-    /// Waits for everything submitted.
+    /// Waits for everything submitted, one submission after the other: the timeout is about a device that gets nowhere, not about long runs.
     fn wait(&mut self) -> Result<()> {
-        if !self.in_flight.is_empty() {
-            self.loaded.device.wait(&self.in_flight)?;
-            self.idle_fences.append(&mut self.in_flight);
+        while let Some(fence) = self.in_flight.first().copied() {
+            self.loaded.device.wait(&[fence])?;
+            self.idle_fences.push(self.in_flight.remove(0));
         }
         Ok(())
     }
@@ -345,7 +346,11 @@ impl Backend for VulkanBackend {
         self.check_cancelled()?;
         let loaded = self.loaded.clone();
         let pipeline = &loaded.pipelines[command.kernel as usize];
-        let failed = |what: String| Err(Error::Run(format!("kernel {}: {what}", pipeline.name)));
+        let failed = |what: String| {
+            let nodes = loaded.dispatches.get(command.dispatch as usize).map(|dispatch| dispatch.nodes.join(", ")).unwrap_or_default();
+            let at = if nodes.is_empty() { nodes } else { format!(" at {nodes}") };
+            Err(Error::Run(format!("kernel {}{at}: {what}", pipeline.name)))
+        };
         if (command.buffers.len(), command.dims.len(), command.scalars.len())
             != (pipeline.access.len(), pipeline.dims as usize, pipeline.scalars as usize)
         {
@@ -353,6 +358,9 @@ impl Backend for VulkanBackend {
         }
         if command.workspace > 0 {
             return failed("Vulkan kernels have no workspace; compile again".into());
+        }
+        if let Err(why) = pipeline.check_turns(command.dims) {
+            return failed(why);
         }
         let limits = &loaded.device.physical.limits;
         let mut slices = [Slice { place: 0, offset: 0, bytes: 0 }; 64];

@@ -24,6 +24,9 @@ use std::{
 const WAIT_SLICE: u64 = 100_000_000;
 /// How long dropping waits for a device that did not answer in time.
 const LAST_CHANCE: Duration = Duration::from_secs(5);
+/// How long a device may work on one submission, unless options say.
+const TIMEOUT: Duration = Duration::from_secs(60);
+const TIMEOUT_IN_SOFTWARE: Duration = Duration::from_secs(600);
 
 /// A logical device; destroyed when the last program, session and buffer on it is gone.
 pub(super) struct Device {
@@ -124,12 +127,13 @@ impl Device {
     /// Waits for the fences and resets them. A device that does not answer within the timeout is dead from then on.
     pub fn wait(&self, fences: &[vk::Fence]) -> Result<()> {
         self.check_alive()?;
-        if !self.wait_until(fences, self.options.timeout)? {
+        let timeout = self.options.timeout.unwrap_or(if self.physical.is_software() { TIMEOUT_IN_SOFTWARE } else { TIMEOUT });
+        if !self.wait_until(fences, timeout)? {
             self.dead.store(true, Ordering::Release);
             return Err(Error::DeviceLost(format!(
                 "{} gave no answer for {} ms; raise the timeout or rerun on the cpu",
                 self.physical.label(),
-                self.options.timeout.as_millis()
+                timeout.as_millis()
             )));
         }
         // SAFETY: the fences are signalled, so the queue no longer refers to them.
@@ -197,7 +201,7 @@ mod tests {
     /// Drivers that finish a submission before they return from it never time out, so the fence here belongs to none.
     #[test]
     fn a_wait_ends_in_time() {
-        let options = VulkanOptions { timeout: Duration::from_millis(150), ..VulkanOptions::default() };
+        let options = VulkanOptions { timeout: Some(Duration::from_millis(150)), ..VulkanOptions::default() };
         let any = Requirements { profile: "test", api_version: vk::API_VERSION_1_1, features: &[] };
         let device = match Device::open(&VulkanSelector::Best, &any, &options) {
             Ok(device) => device,

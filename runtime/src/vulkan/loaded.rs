@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     artifact::{
-        manifest::{self, Variant},
+        manifest::{self, Dispatch, Variant},
         program::Place,
     },
     error::{Error, Result},
@@ -31,6 +31,7 @@ pub(super) struct Loaded {
     pub pipelines: Vec<Pipeline>,
     pub blocks: Vec<Buffer>,
     pub counters: Counters,
+    pub dispatches: Vec<Dispatch>,
     /// By index into `Manifest::constants`; only those that the variant uses.
     places: BTreeMap<u32, ConstantPlace>,
     // Last: everything above is destroyed before the device.
@@ -62,7 +63,8 @@ impl Loaded {
         let pipelines = pipeline::create_all(&device, &variant.kernels, program.reader().section(spirv))?;
         let (places, sizes) = place_constants(manifest, variant, &device)?;
         let blocks = sizes.iter().map(|bytes| Buffer::new(&device, *bytes, Use::Upload, "constants")).collect::<Result<Vec<_>>>()?;
-        let loaded = Self { pipelines, blocks, counters: Counters::default(), places, device };
+        let (counters, dispatches) = (Counters::default(), variant.dispatches.clone());
+        let loaded = Self { pipelines, blocks, counters, dispatches, places, device };
         loaded.upload(program)?;
         Ok(loaded)
     }

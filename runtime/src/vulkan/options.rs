@@ -8,8 +8,8 @@ use std::time::Duration;
 pub struct VulkanOptions {
     /// Runs under VK_LAYER_KHRONOS_validation with synchronization validation, and collects here what it says.
     pub validation: Option<Messages>,
-    /// How long one wait for the device may last before it counts as lost.
-    pub timeout: Duration,
+    /// How long a device may work on one submission before it counts as lost. By default a minute, and ten for software renderers.
+    pub timeout: Option<Duration>,
     /// Keeps inputs, outputs and the arena in memory that the host maps, where the device has such memory. Off: always staged.
     pub direct_memory: bool,
     /// Reports this submission (counted from 0) as lost, to test recovery.
@@ -19,6 +19,6 @@ pub struct VulkanOptions {
 
 impl Default for VulkanOptions {
     fn default() -> Self {
-        Self { validation: None, timeout: Duration::from_secs(60), direct_memory: true, lose_submission: None }
+        Self { validation: None, timeout: None, direct_memory: true, lose_submission: None }
     }
 }

@@ -20,6 +20,7 @@ pub(super) struct PhysicalDevice {
     /// The lesser of what the device and the instance speak.
     pub api_version: u32,
     pub driver: String,
+    pub driver_id: vk::DriverId,
     pub limits: vk::PhysicalDeviceLimits,
     pub max_allocation: u64,
     pub memory: vk::PhysicalDeviceMemoryProperties,
@@ -126,6 +127,7 @@ fn describe(instance: &Instance, raw: vk::PhysicalDevice, index: u32) -> Result<
     };
     let timestamp_bits = families[family].timestamp_valid_bits;
     let text = |name: Option<&std::ffi::CStr>| name.unwrap_or_default().to_string_lossy().into_owned();
+    let driver_id = driver.driver_id;
     let driver = match modern {
         true => format!("{} {}", text(driver.driver_name_as_c_str().ok()), text(driver.driver_info_as_c_str().ok())),
         false => format!("version {:#x}", base.driver_version),
@@ -137,6 +139,7 @@ fn describe(instance: &Instance, raw: vk::PhysicalDevice, index: u32) -> Result<
         kind: base.device_type,
         api_version,
         driver,
+        driver_id,
         limits: base.limits,
         max_allocation: maintenance.max_memory_allocation_size,
         memory,
@@ -193,6 +196,18 @@ impl PhysicalDevice {
         }
     }
 
+    /// Whether the CPU does its work.
+    pub fn is_software(&self) -> bool {
+        self.kind == vk::PhysicalDeviceType::CPU
+    }
+
+    /// How many turns one invocation may take in all its loops: Mesa's software renderer ends loops after that without an error
+    /// (`LP_MAX_TGSI_LOOP_ITERATIONS`). `None`: any number.
+    pub fn max_turns(&self) -> Option<i64> {
+        let llvmpipe = self.driver_id == vk::DriverId::MESA_LLVMPIPE || self.name.starts_with("llvmpipe");
+        llvmpipe.then_some(65_535)
+    }
+
     /// What of a variant's requirements this device lacks; empty when it can run it.
     pub fn missing(&self, requirements: &Requirements<'_>) -> Vec<String> {
         let mut missing = Vec::new();
@@ -230,7 +245,7 @@ pub(super) fn select<'a>(
 ) -> Result<&'a PhysicalDevice> {
     let mut candidates: Vec<&PhysicalDevice> = match selector {
         VulkanSelector::Best => {
-            let software = |device: &&PhysicalDevice| device.kind == vk::PhysicalDeviceType::CPU;
+            let software = |device: &&PhysicalDevice| device.is_software();
             let only_software = devices.iter().all(|device| software(&device));
             devices.iter().filter(|device| only_software || !software(device)).collect()
         }
@@ -297,6 +312,7 @@ mod tests {
             kind,
             api_version: vk::API_VERSION_1_1,
             driver: String::new(),
+            driver_id: vk::DriverId::default(),
             limits: vk::PhysicalDeviceLimits::default(),
             max_allocation: 0,
             memory: vk::PhysicalDeviceMemoryProperties::default(),

@@ -3,7 +3,10 @@
 
 use super::{device::Device, error::Check, spirv};
 use crate::{
-    artifact::manifest::{Access, Code, Kernel},
+    artifact::{
+        expr::Expr,
+        manifest::{Access, Code, Kernel},
+    },
     error::{Error, Result},
 };
 use ash::vk;
@@ -24,12 +27,14 @@ pub(super) struct Pipeline {
     pub access: Vec<Access>,
     pub dims: u32,
     pub scalars: u32,
+    /// The most turns that one invocation takes in all its loops, over the dims.
+    turns: Expr,
 }
 
 impl Pipeline {
     fn new(device: &Arc<Device>, kernel: &Kernel, section: &[u8]) -> Result<Self> {
         let failed = |what: String| Error::Device(format!("kernel {}: {what}", kernel.name));
-        let Code::Spirv { offset, bytes, entry, workgroup_size } = &kernel.code else {
+        let Code::Spirv { offset, bytes, entry, workgroup_size, turns } = &kernel.code else {
             return Err(failed("it has no SPIR-V code; compile again".into()));
         };
         check_limits(device, kernel, *workgroup_size).map_err(failed)?;
@@ -48,6 +53,7 @@ impl Pipeline {
             access: kernel.buffers.clone(),
             dims: kernel.dims,
             scalars: kernel.scalars,
+            turns: turns.clone(),
         };
         let bindings: Vec<_> = (0..kernel.buffers.len() as u32)
             .map(|binding| {
@@ -88,6 +94,22 @@ impl Pipeline {
     /// Dims as i32, then scalars as 64-bit words aligned to 8.
     pub fn push_bytes(&self) -> u32 {
         push_bytes(self.dims, self.scalars) as u32 // at most 128: `check_limits`
+    }
+
+    /// Says why the driver would not finish the loops of a dispatch, where it would not.
+    pub fn check_turns(&self, dims: &[i64]) -> std::result::Result<(), String> {
+        let Some(limit) = self.device.physical.max_turns() else { return Ok(()) };
+        match self.turns.eval(dims) {
+            Ok(turns) if turns <= limit => Ok(()),
+            turns => {
+                let turns = turns.map_or_else(|error| error.to_string(), |turns| turns.to_string());
+                Err(format!(
+                    "with dims {dims:?} an invocation takes {turns} turns of its loops, and the driver of {} ends loops after {limit}; compile for these \
+                     sizes (--dim), so that loops are unrolled, or use other hardware or --device cpu",
+                    self.device.physical.label()
+                ))
+            }
+        }
     }
 
     /// Writes the push constants for one dispatch.

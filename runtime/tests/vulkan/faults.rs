@@ -102,7 +102,7 @@ fn a_run_goes_on_after_a_lost_device() {
 fn a_device_that_does_not_answer_is_lost() {
     let program = only_kernels(&[kernel::spin]);
     // Destruction then waits for the kernel to end, or the validation layer would complain.
-    let options = VulkanOptions { timeout: Duration::from_millis(2), ..VulkanOptions::default() };
+    let options = VulkanOptions { timeout: Some(Duration::from_millis(2)), ..VulkanOptions::default() };
     validated(&program, &options, |loaded| {
         let mut backend = loaded.backend().unwrap();
         prepare(&mut *backend, &[], &[port(I32, I32, 1)], 0);

@@ -247,7 +247,11 @@ impl<'c> Elements<'c> {
     /// One of a few values by linear index.
     fn choose(&mut self, op: Op<'c>, values: &[Val<'c>], shape: &[Expr], indices: &[Val<'c>]) -> Result<Val<'c>, String> {
         let linear = self.linearize(indices, shape)?;
-        let Some((last, rest)) = values.split_last() else { return Err(refuse(op, "an element of an empty tensor is read")) };
+        let Some((last, rest)) = values.split_last() else {
+            // No turn of the grid or of any loop reads one.
+            let r#type = op.result(0).ok().and_then(|tensor| element_type(tensor.r#type())).ok_or("distribute-elements: no tensor")?;
+            return self.emitter.constant(zero(r#type), r#type);
+        };
         let mut value = *last;
         for (i, candidate) in rest.iter().enumerate().rev() {
             let position = self.emitter.index(i as i64)?;
