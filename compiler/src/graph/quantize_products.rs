@@ -13,11 +13,8 @@ use super::{
 };
 use melior::ir::{OperationRef, Value, operation::OperationLike};
 use winze_graph::{
-    dialect::{Add, Broadcast, Constant, Conv, Convert, Div, DotGeneral, Maximum, Mul, Round, Sub},
-    ops::{
-        constant::{read_constant, read_splat},
-        dot_general::Axes,
-    },
+    dialect::{Add, Broadcast, Conv, Convert, Div, DotGeneral, Maximum, Mul, Round, Sub},
+    ops::{constant::splat_of, dot_general::Axes},
     types::{ElementType, TensorType},
 };
 use winze_mlir::{pass::RustPass, walk};
@@ -179,10 +176,5 @@ pub fn scalar_behind<'c: 'a, 'a>(value: Value<'c, 'a>) -> Option<Value<'c, 'a>> 
 }
 
 fn is_zero<'c: 'a, 'a>(value: Value<'c, 'a>) -> bool {
-    let constant = scalar_behind(value).or(Some(value)).and_then(producer).and_then(Constant::cast);
-    let read = |constant: Constant| {
-        let value = constant.value();
-        read_splat(value).or_else(|| read_constant(value).ok().filter(|tensor| tensor.count() == 1).map(|tensor| tensor.get(0)))
-    };
-    constant.and_then(read).is_some_and(|value| value.f64() == 0.0)
+    splat_of(value).is_some_and(|value| value.f64() == 0.0)
 }

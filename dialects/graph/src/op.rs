@@ -16,7 +16,7 @@ use std::{
 };
 use winze_mlir::{
     melior::{dialect::DialectRegistry, ir::OperationRef},
-    op_hooks::{self, OpHooks},
+    op_hooks::{self, Canonicalize, OpHooks},
 };
 
 /// How kernel forming treats an op.
@@ -82,6 +82,11 @@ impl OpDefinition {
             lower: ops::elementwise::lower,
             scalar: Some(ScalarForm { eval, lower }),
         }
+    }
+
+    /// The same with patterns for its canonical form.
+    pub const fn canonicalized(self, canonicalize: Canonicalize) -> Self {
+        Self { hooks: OpHooks { canonicalize: Some(canonicalize), ..self.hooks }, ..self }
     }
 }
 

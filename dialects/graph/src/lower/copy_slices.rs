@@ -1,4 +1,4 @@
-//! `copy-slices`: results that are parts of an operand -> copies of them into their destinations, for the schedule to cut.
+//! `copy-slices`: results that are an operand or a part of one -> copies of them into their destinations, for the schedule to cut.
 //!
 //! Canonicalization takes such copies away, so this comes last. Assumes that every result has its destination as an argument, in order at the end.
 
@@ -27,7 +27,7 @@ pub struct CopySlices;
 
 impl RustPass for CopySlices {
     const ARGUMENT: &'static str = "copy-slices";
-    const DESCRIPTION: &'static str = "Copy results that are parts of an operand into their destinations";
+    const DESCRIPTION: &'static str = "Copy results that are operands or parts of them into their destinations";
     const ANCHOR: &'static str = "func.func";
 
     fn dialects() -> Vec<DialectHandle> {
@@ -46,11 +46,12 @@ impl RustPass for CopySlices {
         let first = tensors.len().checked_sub(end.operand_count()).ok_or("copy-slices: fewer destinations than results")?;
         for (i, destination) in tensors[first..].iter().enumerate() {
             let result = lasting(end.operand(i).map_err(|e| e.to_string())?);
-            let Ok(producer) = OperationResult::try_from(result) else { continue };
-            if op_name(producer.owner()) != "tensor.extract_slice" {
-                continue;
-            }
-            let b = Builder { context: context_of(function), location: producer.owner().location(), block };
+            let location = match OperationResult::try_from(result) {
+                Ok(part) if op_name(part.owner()) == "tensor.extract_slice" => part.owner().location(),
+                Err(_) if result != *destination => function.location(),
+                _ => continue,
+            };
+            let b = Builder { context: context_of(function), location, block };
             let copy = copy(&b, result, *destination)?;
             // SAFETY: both ops are live and in one block; the copy has one result.
             unsafe {

@@ -39,7 +39,6 @@ pub fn contract_panels<'c>(
 
     let result = cx.result_type(op, 0)?;
     let narrow = accumulator == cx.storage(element);
-    let last = cx.has_destination(op, 0);
     let target = if narrow { cx.destination(op, 0)? } else { cx.empty(accumulator, &result.dims)? };
     let panel = dims.last().and_then(Dim::as_static).ok_or("panels have a static width")?;
     let context = cx.context();
@@ -51,10 +50,6 @@ pub fn contract_panels<'c>(
     let unpacked = cx.builder.op("linalg.unpack", &[contracted, target], &[target.r#type()], &named);
     let value = first_result(unpacked);
     if narrow {
-        if last {
-            // Nothing follows that the schedule could cut instead.
-            attributes::set(unpacked, super::ROOT, Attribute::unit(context));
-        }
         return Ok(value);
     }
     let destination = cx.destination(op, 0)?;

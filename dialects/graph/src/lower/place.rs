@@ -50,7 +50,9 @@ impl RustPass for PlaceInDestinations {
         let first = tensors.len().checked_sub(results.len()).ok_or("place-in-destinations: fewer destinations than results")?;
         for (i, result) in results.into_iter().enumerate() {
             place_result(result, tensors[first + i]);
-            let Some(root) = defining(result).filter(|op| op_name(*op) == "linalg.generic") else { continue };
+            let Some(root) = defining(result).filter(|op| matches!(op_name(*op).as_str(), "linalg.generic" | "linalg.unpack")) else {
+                continue;
+            };
             update_in_place(root)?;
             // Updating replaces the op.
             let root = end.operand(i).ok().and_then(|operand| defining(lasting(operand)));
@@ -69,7 +71,7 @@ fn init_position(op: Op) -> Option<usize> {
             [inputs, 1] => Some(inputs),
             _ => None,
         },
-        "tensor.insert_slice" => Some(1),
+        "tensor.insert_slice" | "linalg.unpack" => Some(1),
         _ => None,
     }
 }
@@ -156,6 +158,9 @@ fn has_one_use(value: Value) -> bool {
 
 /// If `op` computes its only output from an input of the same form, lets it update that input; then looks at the producer of its new output.
 fn update_in_place(op: Op<'_>) -> Result<(), String> {
+    if op_name(op) != "linalg.generic" {
+        return Ok(());
+    }
     let [inputs, 1] = segment_sizes(op)[..] else { return Ok(()) };
     let array = |name: &str| attributes::get::<Attribute>(op, name).and_then(|a| ArrayAttribute::try_from(a).ok());
     let (Some(maps), Some(iterators)) = (array("indexing_maps"), array("iterator_types")) else { return Ok(()) };

@@ -1,6 +1,7 @@
 //! `graph.constant`: a value that stands in the IR.
 
 use crate::{
+    dialect::{Broadcast, Constant},
     eval::EvalContext,
     lower::{LowerContext, Op, Val},
     op::{OpDefinition, Role},
@@ -10,7 +11,11 @@ use crate::{
 use winze_mlir::{
     melior::{
         Context,
-        ir::{Attribute, AttributeLike, OperationRef, Type, TypeLike, operation::OperationLike, r#type::RankedTensorType},
+        ir::{
+            Attribute, AttributeLike, OperationRef, Type, TypeLike, Value,
+            operation::{OperationLike, OperationResult},
+            r#type::RankedTensorType,
+        },
     },
     mlir_sys,
     op_hooks::OpHooks,
@@ -73,6 +78,15 @@ pub fn read_splat(attribute: Attribute) -> Option<Scalar> {
         let data = mlir_sys::mlirDenseElementsAttrGetRawData(raw).cast::<u8>();
         Some(Tensor::from_bytes(element, &[1], std::slice::from_raw_parts(data, element.bytes())).ok()?.get(0))
     }
+}
+
+/// The element that a constant, or a broadcast of one, has everywhere.
+pub fn splat_of(value: Value) -> Option<Scalar> {
+    let producer = OperationResult::try_from(value).ok()?.owner();
+    if let Some(broadcast) = Broadcast::cast(producer) {
+        return splat_of(broadcast.input());
+    }
+    read_splat(Constant::cast(producer)?.value())
 }
 
 /// A `dense<...>` attribute with the elements of a tensor; equal elements make a splat.

@@ -20,6 +20,7 @@ class Graph_Binary<string mnemonic, Type tensor, string what, list<Trait> traits
   let arguments = (ins tensor:$lhs, tensor:$rhs);
   let results = (outs tensor:$result);
   let assemblyFormat = "$lhs `,` $rhs attr-dict `:` type($result)";
+  let hasCanonicalizer = 1;
 }
 
 class Graph_Compare<string mnemonic, string what, list<Trait> traits = []>

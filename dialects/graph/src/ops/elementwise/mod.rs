@@ -8,12 +8,14 @@ use crate::{
     eval::EvalContext,
     lower::{LowerContext, Op, Part, ScalarBuilder, Val},
     op::{self, ScalarForm, op_name},
+    ops::constant::splat_of,
     tensor::{Scalar, Tensor},
     types::{ElementType, TensorType},
 };
 use winze_mlir::{
     melior::ir::{OperationRef, Type, operation::OperationLike},
     op_hooks::{Infer, InferContext},
+    rewrite::PatternSet,
 };
 
 fn form(op: OperationRef) -> Result<ScalarForm, String> {
@@ -63,6 +65,20 @@ pub fn lower_scalar<'c>(b: &ScalarBuilder<'c>, op: Op<'c>, operands: &[Val<'c>])
     let result = TensorType::of(op.result(0).map_err(|e| e.to_string())?.into())?.element;
     let wide: Vec<_> = operands.iter().zip(&elements).map(|(value, element)| b.widen(*element, *value)).collect();
     Ok(b.narrow(result, (form.lower)(b, op, element, &wide)))
+}
+
+/// Adds the pattern for op `name` that has an operand, at one of `sides`, whose elements are all neutral: it is its other operand.
+pub fn drop_neutral(patterns: &mut PatternSet, name: &str, neutral: fn(Scalar) -> bool, sides: &'static [usize]) {
+    patterns.add(name, 1, move |op, rewriter| {
+        for side in sides {
+            let operand = |i: usize| op.operand(i).map_err(|e| e.to_string());
+            if splat_of(operand(*side)?).is_some_and(neutral) {
+                rewriter.replace_op_with_values(op, &[operand(1 - side)?]);
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    });
 }
 
 /// Result of a predicate or comparison: bool of the operands' shape.

@@ -2,7 +2,7 @@
 //!
 //! f32, f16 and bf16 are evaluated in f64 and rounded once; kernels compute them in f32.
 
-use super::{INFER_BOOL, integer, special};
+use super::{INFER_BOOL, drop_neutral, integer, special};
 use crate::{
     lower::{ScalarBuilder, Val},
     op::{EvalScalar, LowerScalar, OpDefinition},
@@ -28,6 +28,27 @@ macro_rules! math {
     ($name:literal, $op:literal, $eval:expr) => {
         row(concat!("graph.", $name), |_, x| Float($eval(x[0].f64())), |b, _, _, x| b.same($op, x))
     };
+}
+
+/// Only the negative zero leaves every float as it is when it is added.
+fn adds_nothing(x: Scalar) -> bool {
+    if let Float(v) = x { v == 0.0 && v.is_sign_negative() } else { x.u64() == 0 }
+}
+
+fn takes_nothing(x: Scalar) -> bool {
+    if let Float(v) = x { v == 0.0 && v.is_sign_positive() } else { x.u64() == 0 }
+}
+
+fn is_one(x: Scalar) -> bool {
+    x.f64() == 1.0
+}
+
+fn no_bits(x: Scalar) -> bool {
+    x.u64() == 0
+}
+
+fn all_bits(x: Scalar) -> bool {
+    matches!(x, Signed(-1) | Bool(true))
 }
 
 /// An operation per class of element type: float, signed, unsigned, bool.
@@ -193,29 +214,34 @@ pub static ROWS: &[OpDefinition] = &[
         "graph.add",
         |_, x| binary(x, |a, b| a + b, i64::wrapping_add, u64::wrapping_add),
         |b, _, e, x| by_class(b, e, x, ["arith.addf", "arith.addi", "arith.addi", "arith.ori"]),
-    ),
+    )
+    .canonicalized(|patterns| drop_neutral(patterns, "graph.add", adds_nothing, &[0, 1])),
     row(
         "graph.sub",
         |_, x| binary(x, |a, b| a - b, i64::wrapping_sub, u64::wrapping_sub),
         |b, _, e, x| by_class(b, e, x, ["arith.subf", "arith.subi", "arith.subi", "arith.xori"]),
-    ),
+    )
+    .canonicalized(|patterns| drop_neutral(patterns, "graph.sub", takes_nothing, &[1])),
     row(
         "graph.mul",
         |_, x| binary(x, |a, b| a * b, i64::wrapping_mul, u64::wrapping_mul),
         |b, _, e, x| by_class(b, e, x, ["arith.mulf", "arith.muli", "arith.muli", "arith.andi"]),
-    ),
+    )
+    .canonicalized(|patterns| drop_neutral(patterns, "graph.mul", is_one, &[0, 1])),
     row(
         "graph.div",
         |_, x| binary(x, |a, b| a / b, |a, b| if b == 0 { -1 } else { a.wrapping_div(b) }, |a, b| a.checked_div(b).unwrap_or(u64::MAX)),
         integer::lower_div,
-    ),
+    )
+    .canonicalized(|patterns| drop_neutral(patterns, "graph.div", is_one, &[1])),
     row(
         "graph.rem",
         |_, x| binary(x, |a, b| a % b, |a, b| if b == 0 { a } else { a.wrapping_rem(b) }, |a, b| a.checked_rem(b).unwrap_or(a)),
         integer::lower_rem,
     ),
     row("graph.mod", |_, x| binary(x, special::float_mod, integer::floor_mod, |a, b| a.checked_rem(b).unwrap_or(a)), integer::lower_mod),
-    row("graph.pow", |_, x| binary(x, f64::powf, integer::pow_signed, integer::pow_unsigned), integer::lower_pow),
+    row("graph.pow", |_, x| binary(x, f64::powf, integer::pow_signed, integer::pow_unsigned), integer::lower_pow)
+        .canonicalized(|patterns| drop_neutral(patterns, "graph.pow", is_one, &[1])),
     row("graph.atan2", |_, x| Float(x[0].f64().atan2(x[1].f64())), |b, _, _, x| b.same("math.atan2", x)),
     row(
         "graph.maximum",
@@ -227,11 +253,14 @@ pub static ROWS: &[OpDefinition] = &[
         |_, x| binary(x, |a, b| extreme(a, b, false), i64::min, u64::min),
         |b, _, e, x| by_class(b, e, x, ["arith.minimumf", "arith.minsi", "arith.minui", "arith.andi"]),
     ),
-    row("graph.and", |_, x| bits(x, |a, b| a & b), |b, _, _, x| b.same("arith.andi", x)),
-    row("graph.or", |_, x| bits(x, |a, b| a | b), |b, _, _, x| b.same("arith.ori", x)),
-    row("graph.xor", |_, x| bits(x, |a, b| a ^ b), |b, _, _, x| b.same("arith.xori", x)),
-    row("graph.shl", integer::shl, integer::lower_shl),
-    row("graph.shr", integer::shr, integer::lower_shr),
+    row("graph.and", |_, x| bits(x, |a, b| a & b), |b, _, _, x| b.same("arith.andi", x))
+        .canonicalized(|patterns| drop_neutral(patterns, "graph.and", all_bits, &[0, 1])),
+    row("graph.or", |_, x| bits(x, |a, b| a | b), |b, _, _, x| b.same("arith.ori", x))
+        .canonicalized(|patterns| drop_neutral(patterns, "graph.or", no_bits, &[0, 1])),
+    row("graph.xor", |_, x| bits(x, |a, b| a ^ b), |b, _, _, x| b.same("arith.xori", x))
+        .canonicalized(|patterns| drop_neutral(patterns, "graph.xor", no_bits, &[0, 1])),
+    row("graph.shl", integer::shl, integer::lower_shl).canonicalized(|patterns| drop_neutral(patterns, "graph.shl", no_bits, &[1])),
+    row("graph.shr", integer::shr, integer::lower_shr).canonicalized(|patterns| drop_neutral(patterns, "graph.shr", no_bits, &[1])),
     test("graph.eq", |_, x| compare(x, f64::eq, i64::eq, u64::eq), |b, _, e, x| lower_compare(b, e, x, "oeq", "eq", "eq")),
     test("graph.ne", |_, x| compare(x, f64::ne, i64::ne, u64::ne), |b, _, e, x| lower_compare(b, e, x, "une", "ne", "ne")),
     test("graph.lt", |_, x| compare(x, f64::lt, i64::lt, u64::lt), |b, _, e, x| lower_compare(b, e, x, "olt", "slt", "ult")),
