@@ -37,14 +37,8 @@ pub fn last_operation<'c, 'a>(block: BlockRef<'c, 'a>) -> Option<OperationRef<'c
     walk::operations(block).last()
 }
 
-/// Replaces `outputs` that ops behind `before` compute, and erases those ops. The function had `symbols` symbols before them.
-pub fn fold<'c: 'a, 'a>(
-    importer: &mut Importer<'_, 'c, 'a>,
-    block: BlockRef<'c, 'a>,
-    (before, symbols): (Option<OperationRef<'c, 'a>>, usize),
-    outputs: &mut [Tensor<'c, 'a>],
-    name: &str,
-) {
+/// Those behind `before`, in order.
+pub fn operations_behind<'c, 'a>(block: BlockRef<'c, 'a>, before: Option<OperationRef<'c, 'a>>) -> Vec<OperationRef<'c, 'a>> {
     let mut ops: Vec<OperationRef<'c, 'a>> = vec![];
     // SAFETY: the operation lives as long as its block.
     let mut next = match before {
@@ -56,6 +50,18 @@ pub fn fold<'c: 'a, 'a>(
         next = op.next_in_block().map(|op| unsafe { OperationRef::from_raw(op.to_raw()) });
         ops.push(op);
     }
+    ops
+}
+
+/// Replaces `outputs` that ops behind `before` compute, and erases those ops. The function had `symbols` symbols before them.
+pub fn fold<'c: 'a, 'a>(
+    importer: &mut Importer<'_, 'c, 'a>,
+    block: BlockRef<'c, 'a>,
+    (before, symbols): (Option<OperationRef<'c, 'a>>, usize),
+    outputs: &mut [Tensor<'c, 'a>],
+    name: &str,
+) {
+    let ops = operations_behind(block, before);
     let largest = |r#type: TensorType| TensorType::new(r#type.element, r#type.dims.iter().map(|dim| importer.sizes.range(dim).1).collect());
     let small = |op: &OperationRef| op.results().all(|result| TensorType::of(result.into()).is_ok_and(|r#type| is_small(&largest(r#type))));
     let wanted: Vec<Value<'c, 'a>> =

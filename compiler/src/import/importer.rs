@@ -8,7 +8,7 @@ use super::{
     error::{Failure, ImportError, Unsupported},
     externs::{self, Declaration},
     fold,
-    node::NodeContext,
+    node::{NodeContext, unknown_attributes},
     ops,
     options::{DimSetting, ImportOptions, SizeSetting},
     order::{node_name, sort_nodes},
@@ -551,6 +551,11 @@ impl<'p, 'c: 'a, 'a> Importer<'p, 'c, 'a> {
             return self.import_with(node, index, name, block, frame, (version, inputs), |cx| externs::import_call(cx, &declared));
         }
         if let Some(function) = self.functions.get(&(node_domain, node.op_type.as_str(), node.overload.as_str())).copied() {
+            let declared =
+                |name: &str| function.attribute.iter().chain(function.attribute_proto.iter().map(|a| &a.name)).any(|known| known == name);
+            if let Some(failure) = unknown_attributes(node, declared) {
+                return Ok(Err(Some(failure)));
+            }
             if missing {
                 return Ok(Err(None));
             }
@@ -592,8 +597,14 @@ impl<'p, 'c: 'a, 'a> Importer<'p, 'c, 'a> {
         let weights = node.op_type == "DequantizeLinear" && inputs.first().is_some_and(|x| x.as_ref().is_some_and(|x| x.rank() > 1));
         let foldable = !weights && fold::applies(&inputs);
         let (before, symbols) = (if foldable { fold::last_operation(block) } else { None }, self.symbols.len());
-        let mut cx = NodeContext { importer: self, frame, block, node, location, version, inputs, name, index };
+        let mut cx = NodeContext { importer: self, frame, block, node, location, version, inputs, name, index, asked: RefCell::default() };
         let mut imported = import(&mut cx);
+        let asked = cx.asked.take();
+        if imported.is_ok()
+            && let Some(failure) = unknown_attributes(node, |name| asked.contains(name) || version < 7 && name == "consumed_inputs")
+        {
+            return Ok(Err(Some(failure)));
+        }
         if let (true, Ok(outputs)) = (foldable, &mut imported) {
             fold::fold(self, block, (before, symbols), outputs, name);
         }

@@ -9,6 +9,7 @@ use super::{
     value::{Data, Tensor},
 };
 use crate::constants::Scalar;
+use std::{cell::RefCell, collections::HashSet};
 use winze_graph::{
     dialect::{Broadcast, Concat, Convert, Div, DynamicSlice, Reduce, Require, Reshape, Slice, SymbolicSlice, Transpose},
     dim::Dim,
@@ -38,6 +39,8 @@ pub struct NodeContext<'x, 'p, 'c, 'a> {
     pub inputs: Vec<Option<Tensor<'c, 'a>>>,
     pub name: &'x str,
     pub index: usize,
+    /// Attributes of the node that its import has looked at.
+    pub asked: RefCell<HashSet<&'p str>>,
 }
 
 impl<'p, 'c, 'a> NodeContext<'_, 'p, 'c, 'a> {
@@ -63,9 +66,20 @@ impl<'p, 'c, 'a> NodeContext<'_, 'p, 'c, 'a> {
 
     // Attributes.
 
+    /// The attribute as written, or the caller's that it stands for.
+    fn find_attribute(&self, name: &str) -> Option<&'p AttributeProto> {
+        let own = self.node.attribute.iter().find(|attribute| attribute.name == name)?;
+        self.asked.borrow_mut().insert(&own.name);
+        self.frame.attribute(own)
+    }
+
+    /// Attributes that change nothing about the results here.
+    pub fn ignore(&self, names: &[&str]) {
+        names.iter().for_each(|name| _ = self.find_attribute(name));
+    }
+
     fn attribute(&self, name: &str, r#type: i32) -> Result<Option<&'p AttributeProto>, Failure> {
-        let Some(own) = self.node.attribute.iter().find(|attribute| attribute.name == name) else { return Ok(None) };
-        let Some(attribute) = self.frame.attribute(own) else { return Ok(None) };
+        let Some(attribute) = self.find_attribute(name) else { return Ok(None) };
         if attribute.r#type != 0 && attribute.r#type != r#type {
             return Failure::invalid(format!("the attribute `{name}` has the wrong type"));
         }
@@ -73,7 +87,7 @@ impl<'p, 'c, 'a> NodeContext<'_, 'p, 'c, 'a> {
     }
 
     pub fn has_attribute(&self, name: &str) -> bool {
-        self.node.attribute.iter().any(|attribute| attribute.name == name && self.frame.attribute(attribute).is_some())
+        self.find_attribute(name).is_some()
     }
 
     pub fn int(&self, name: &str) -> Result<Option<i64>, Failure> {
@@ -83,6 +97,11 @@ impl<'p, 'c, 'a> NodeContext<'_, 'p, 'c, 'a> {
 
     pub fn int_or(&self, name: &str, default: i64) -> Result<i64, Failure> {
         Ok(self.int(name)?.unwrap_or(default))
+    }
+
+    /// An attribute that the operator has from a version of its set on.
+    pub fn int_since(&self, since: i64, name: &str, default: i64) -> Result<i64, Failure> {
+        if self.version < since { Ok(default) } else { self.int_or(name, default) }
     }
 
     pub fn float(&self, name: &str) -> Result<Option<f64>, Failure> {
@@ -271,6 +290,9 @@ impl<'p, 'c, 'a> NodeContext<'_, 'p, 'c, 'a> {
 
     /// `x` under equally many other extents, where a run must find those equal that are not provably so. `what` continues "NODE needs".
     pub fn with_dims(&mut self, x: &Tensor<'c, 'a>, dims: Vec<Dim>, what: &str) -> Result<Tensor<'c, 'a>, Failure> {
+        if x.rank() != dims.len() {
+            return Failure::invalid(format!("{} of shape {:?} and the shape {dims:?} where it needs {what}", made_by(x), x.dims()));
+        }
         let pairs = x.dims().iter().cloned().zip(dims.iter().cloned()).filter(|(a, b)| a != b).collect();
         self.require(x, "eq", pairs, dims, what)
     }
@@ -524,6 +546,18 @@ impl<'p, 'c, 'a> NodeContext<'_, 'p, 'c, 'a> {
             }
         }
     }
+}
+
+/// Why a node with attributes outside those that are known cannot be imported: they would be without effect. Those behind two underscores are notes of
+/// tools, as in ONNX's checker.
+pub fn unknown_attributes(node: &NodeProto, known: impl Fn(&str) -> bool) -> Option<Failure> {
+    let unknown = |name: &&str| !known(name) && !name.starts_with("__");
+    let names: Vec<String> = node.attribute.iter().map(|a| a.name.as_str()).filter(unknown).map(|name| format!("`{name}`")).collect();
+    let (attribute, it) = if names.len() == 1 { ("attribute", "it") } else { ("attributes", "them") };
+    let names = names.join(", ");
+    (!names.is_empty()).then(|| {
+        Failure::Unsupported(format!("the {attribute} {names}; this version of the operator has not, or import does not know {it}"))
+    })
 }
 
 /// An axis that may count from the end.

@@ -8,6 +8,7 @@ use super::{
     value::{Data, Tensor},
 };
 use crate::constants::{ConstantStore, Scalar};
+use std::cell::RefCell;
 use winze_graph::{dim::Dim, types::ElementType};
 
 /// More elements than a shape computation has.
@@ -56,7 +57,12 @@ pub fn evaluate<'c, 'a>(
     if node.output.iter().skip(1).any(|name| !name.is_empty()) || node.attribute.iter().any(|a| !a.ref_attr_name.is_empty()) {
         return None;
     }
-    let attribute = |name: &str| node.attribute.iter().find(|attribute| attribute.name == name);
+    let asked = RefCell::new(vec![]);
+    let attribute = |name: &str| {
+        let found = node.attribute.iter().find(|attribute| attribute.name == name);
+        asked.borrow_mut().extend(found.map(|attribute| attribute.name.as_str()));
+        found
+    };
     let int =
         |name: &str, default: i64| attribute(name).map_or(Some(default), |a| (a.r#type == attribute_type::INT).then_some(a.i.unwrap_or(0)));
     let tensor = |i: usize| inputs.get(i)?.as_ref();
@@ -75,6 +81,8 @@ pub fn evaluate<'c, 'a>(
         "Size" => Known { element: ElementType::I64, shape: vec![], items: vec![tensor(0)?.r#type.count()] },
         "Identity" => known(0)?,
         "Cast" => {
+            // Both are about floats of 8 bits.
+            let _ = (attribute("saturate"), attribute("round_mode"));
             let (x, to) = (known(0)?, super::tensor::element_type(int("to", 0)? as i32).ok()?);
             match to {
                 ElementType::I64 => Known { element: to, ..x },
@@ -96,6 +104,9 @@ pub fn evaluate<'c, 'a>(
         }
         "Add" | "Sub" | "Mul" | "Div" | "Mod" | "Equal" | "Greater" | "Less" | "GreaterOrEqual" | "LessOrEqual" | "And" | "Or" => {
             if version < 7 {
+                return None;
+            }
+            if node.op_type == "Mod" && int("fmod", 0)? != 0 {
                 return None;
             }
             let (a, b) = (known(0)?, known(1)?);
@@ -133,7 +144,8 @@ pub fn evaluate<'c, 'a>(
         "Concat" => {
             let parts = (0..inputs.len()).map(known).collect::<Option<Vec<_>>>()?;
             let element = parts.first()?.element;
-            if parts.iter().any(|part| part.shape.len() != 1 || part.element != element) {
+            let axis = int("axis", 0)?;
+            if !(-1..=0).contains(&axis) || parts.iter().any(|part| part.shape.len() != 1 || part.element != element) {
                 return None;
             }
             let items: Vec<Dim> = parts.into_iter().flat_map(|part| part.items).collect();
@@ -179,9 +191,12 @@ pub fn evaluate<'c, 'a>(
             x.with_shape(shape)?
         }
         "Reshape" if version >= 5 => {
-            let (x, to) = (known(0)?, fixed(1)?);
-            let mut shape: Vec<i64> =
-                to.iter().enumerate().map(|(i, dim)| if *dim == 0 { x.shape.get(i).copied().unwrap_or(0) } else { *dim }).collect();
+            let (x, to, zero) = (known(0)?, fixed(1)?, int("allowzero", 0)? != 0);
+            let mut shape: Vec<i64> = to
+                .iter()
+                .enumerate()
+                .map(|(i, dim)| if *dim == 0 && !zero { x.shape.get(i).copied().unwrap_or(0) } else { *dim })
+                .collect();
             if let Some(free) = shape.iter().position(|dim| *dim == -1) {
                 let rest: i64 = shape.iter().filter(|dim| **dim != -1).product();
                 shape[free] = if rest == 0 { return None } else { x.items.len() as i64 / rest };
@@ -207,6 +222,7 @@ pub fn evaluate<'c, 'a>(
             Known { element, shape, items: vec![Dim::from(item); count] }
         }
         "Range" => {
+            let _ = attribute("stash_type");
             let (start, limit, step) = (fixed(0)?, fixed(1)?, fixed(2)?);
             let ([start], [limit], [step]) = (&start[..], &limit[..], &step[..]) else { return None };
             if *step == 0 {
@@ -237,7 +253,9 @@ pub fn evaluate<'c, 'a>(
         }
         _ => return None,
     };
-    (result.items.len() <= MAX_ITEMS).then(|| Tensor::integers(result.element, &result.shape, result.items))
+    // What it does not know is for the operator's own import.
+    let whole = node.attribute.iter().all(|attribute| asked.borrow().contains(&attribute.name.as_str()));
+    (whole && result.items.len() <= MAX_ITEMS).then(|| Tensor::integers(result.element, &result.shape, result.items))
 }
 
 fn binary(op: &str, x: &Dim, y: &Dim) -> Option<Dim> {

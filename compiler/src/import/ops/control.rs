@@ -5,7 +5,8 @@
 
 use super::{OpError, OpResult, Row, row, row_since, row_until, sequence::stack};
 use crate::import::{
-    error::{Failure, ImportError},
+    error::{Failure, ImportError, Unsupported},
+    fold,
     node::{NodeContext, normalize_axis},
     proto::{DimensionProto, DimensionValue, GraphProto, TypeValue, ValueInfoProto},
     repeat::{Turns, new_region, within},
@@ -13,11 +14,14 @@ use crate::import::{
     value_range::larger,
 };
 use winze_graph::{
-    dialect::{And, DynamicUpdateSlice, Fail, If, Lt, Maximum, Sub, Yield},
+    dialect::{Add, And, DynamicUpdateSlice, Fail, If, Lt, Maximum, Sub, Yield},
     dim::Dim,
     types::{ElementType, TensorType},
 };
-use winze_mlir::melior::ir::{BlockLike, BlockRef, Type, Value, ValueLike, operation::OperationLike};
+use winze_mlir::{
+    melior::ir::{BlockLike, BlockRef, OperationRef, Type, Value, ValueLike, operation::OperationLike},
+    walk,
+};
 
 pub const OPS: &[Row] = &[row("If", if_), row("Loop", loop_), row_until("Scan", 8, scan_batch), row_since("Scan", 9, scan)];
 
@@ -137,7 +141,13 @@ fn if_<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
     let blocks = [then_block, else_block];
     let mut joined =
         Joined { condition: condition.clone(), outside, blocks, results: Default::default(), counts: Default::default(), counted: vec![] };
-    for (i, (a, b)) in then_outputs.into_iter().zip(else_outputs).enumerate() {
+    for (i, (mut a, mut b)) in then_outputs.into_iter().zip(else_outputs).enumerate() {
+        if a.rank() != b.rank() && [&a, &b].iter().all(|x| x.r#type.count().as_static() == Some(1)) {
+            // One element each: exporters write numbers with an axis of extent 1 or without.
+            let dims = vec![Dim::from(1); a.rank().min(b.rank())];
+            a = within(cx, blocks[0], |cx| cx.reshape(&a, dims.clone()))?;
+            b = within(cx, blocks[1], |cx| cx.reshape(&b, dims))?;
+        }
         if a.element() != b.element() || a.rank() != b.rank() {
             let why = format!("output {i} has the type {} in one branch and {} in the other", show(&a.r#type), show(&b.r#type));
             return Ok(Failure::unsupported(why)?);
@@ -256,8 +266,52 @@ fn loop_<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
     }
     let trips = cx.optional(0).and_then(|trips| cx.integers(&trips)?.first()?.as_static());
     let short = scans && trips.is_some_and(|trips| trips.max(0).saturating_mul(body.node.len() as i64) <= MAX_SHORT);
-    let known = initial.clone();
-    either(cx, !short, |cx| looped(cx, body, initial), |cx| unrolled_loop(cx, body, known))
+    let (known, peeled, before) = (initial.clone(), initial.clone(), Attempt::begin(cx));
+    let whole = either(cx, !short, |cx| looped(cx, body, Start { turn: 0, running: None, initial }), |cx| unrolled_loop(cx, body, known));
+    // Values that get their types in the first turn: it stands in front of the loop, if it is known to happen.
+    let running = cx.optional(1).is_none_or(|running| cx.integers(&running).is_some_and(|items| items == [Dim::from(1)]));
+    let happens = running && (cx.optional(0).is_none() || trips.is_some_and(|trips| trips > 0));
+    if scans || !happens || !matches!(whole, Err(OpError::Failure(Failure::Unsupported(_)))) {
+        return whole;
+    }
+    let inside = before.give_up(cx);
+    let after_first = after_first_turn(cx, body, peeled);
+    if matches!(after_first, Err(OpError::Failure(Failure::Unsupported(_)))) {
+        before.give_up(cx);
+        cx.importer.unsupported.extend(inside);
+        return whole;
+    }
+    after_first
+}
+
+/// Where the import of a node stood, to go back to when one way of doing it is given up.
+struct Attempt<'c, 'a> {
+    last: Option<OperationRef<'c, 'a>>,
+    symbols: usize,
+    unsupported: usize,
+}
+
+impl<'c: 'a, 'a> Attempt<'c, 'a> {
+    fn begin(cx: &Cx<'_, '_, 'c, 'a>) -> Self {
+        Self { last: fold::last_operation(cx.block), symbols: cx.importer.symbols.len(), unsupported: cx.importer.unsupported.len() }
+    }
+
+    /// Takes back the ops and symbols made since. What was recorded as unsupported: for when nothing else works either.
+    fn give_up(&self, cx: &mut Cx<'_, '_, 'c, 'a>) -> Vec<Unsupported> {
+        fold::operations_behind(cx.block, self.last).into_iter().rev().for_each(walk::erase);
+        cx.importer.forget_symbols(self.symbols);
+        cx.importer.unsupported.split_off(self.unsupported)
+    }
+}
+
+/// A loop behind a copy of its first turn.
+fn after_first_turn<'p, 'c, 'a>(cx: &mut Cx<'_, 'p, 'c, 'a>, body: &'p GraphProto, initial: Vec<Tensor<'c, 'a>>) -> OpResult<'c, 'a> {
+    let always = Tensor::integers(ElementType::Bool, &[], vec![1.into()]);
+    let inputs = [cx.number(&Dim::from(0)), always].into_iter().chain(initial).collect();
+    let block = cx.block;
+    let Some(mut outputs) = cx.subgraph(body, inputs, block)? else { return Ok(missing()?) };
+    let running = condition(cx, &outputs.remove(0))?;
+    looped(cx, body, Start { turn: 1, running: Some(running), initial: outputs })
 }
 
 /// A loop as a loop, or unrolled: which one first, and the other where that is unsupported.
@@ -267,16 +321,16 @@ fn either<'x, 'p, 'c, 'a>(
     looped: impl FnOnce(&mut Cx<'x, 'p, 'c, 'a>) -> OpResult<'c, 'a>,
     unrolled: impl FnOnce(&mut Cx<'x, 'p, 'c, 'a>) -> OpResult<'c, 'a>,
 ) -> OpResult<'c, 'a> {
-    let recorded = cx.importer.unsupported.len();
+    let before = Attempt::begin(cx);
     if loop_first {
         let first = looped(cx);
         if !matches!(first, Err(OpError::Failure(Failure::Unsupported(_)))) {
             return first;
         }
-        let inside = cx.importer.unsupported.split_off(recorded);
+        let inside = before.give_up(cx);
         let second = unrolled(cx);
         if matches!(second, Err(OpError::Failure(Failure::Unsupported(_)))) {
-            cx.importer.unsupported.truncate(recorded);
+            before.give_up(cx);
             cx.importer.unsupported.extend(inside);
             return first;
         }
@@ -286,7 +340,7 @@ fn either<'x, 'p, 'c, 'a>(
     if !matches!(first, Err(OpError::Failure(Failure::Unsupported(_)))) {
         return first;
     }
-    cx.importer.unsupported.truncate(recorded);
+    before.give_up(cx);
     looped(cx)
 }
 
@@ -335,13 +389,23 @@ fn most_trips<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>, trips: Option<&Tensor<'c, 'a>
     }
 }
 
-fn looped<'p, 'c, 'a>(cx: &mut Cx<'_, 'p, 'c, 'a>, body: &'p GraphProto, initial: Vec<Tensor<'c, 'a>>) -> OpResult<'c, 'a> {
+/// Where a loop begins.
+struct Start<'c, 'a> {
+    /// Turns that have been made already.
+    turn: i64,
+    /// Whether there is another one; `None` as the node says.
+    running: Option<Tensor<'c, 'a>>,
+    initial: Vec<Tensor<'c, 'a>>,
+}
+
+fn looped<'p, 'c, 'a>(cx: &mut Cx<'_, 'p, 'c, 'a>, body: &'p GraphProto, start: Start<'c, 'a>) -> OpResult<'c, 'a> {
+    let initial = start.initial;
     // Both are optional: no trip count means no limit, no condition means true.
     let trips = match cx.optional(0) {
         Some(trips) => Some(cx.reshape(&trips, vec![])?),
         None => None,
     };
-    let running = match cx.optional(1) {
+    let running = match start.running.or_else(|| cx.optional(1)) {
         Some(running) => condition(cx, &running)?,
         None => Tensor::integers(ElementType::Bool, &[], vec![1.into()]),
     };
@@ -349,18 +413,23 @@ fn looped<'p, 'c, 'a>(cx: &mut Cx<'_, 'p, 'c, 'a>, body: &'p GraphProto, initial
     // Made in front of the loop, which uses it.
     let limit = match &trips {
         Some(trips) => {
-            let value = cx.value(trips)?;
+            let left = if start.turn == 0 { trips.clone() } else { cx.binary(Sub::create, trips, &cx.number(&Dim::from(start.turn)))? };
+            let value = cx.value(&left)?;
             Some(cx.wrap(value)?)
         }
         None => None,
     };
     let outside = cx.importer.symbols.len() as u32;
     let mut turns = Turns::begin(cx)?;
-    let mut inputs = vec![turns.counter.clone(), turns.carry(cx, &running)?];
+    let number = match start.turn {
+        0 => turns.counter.clone(),
+        made => turns.turn(cx, |cx| cx.binary(Add::create, &turns.counter, &cx.number(&Dim::from(made))))?,
+    };
+    let mut inputs = vec![number, turns.carry(cx, &running)?];
     for value in &initial {
         inputs.push(turns.carry(cx, value)?);
     }
-    let (counter, going) = (inputs[0].clone(), inputs[1].clone());
+    let (counter, going) = (turns.counter.clone(), inputs[1].clone());
     let Some(outputs) = cx.subgraph(body, inputs, turns.block)? else { return Ok(missing()?) };
     let goes_on = turns.turn(cx, |cx| condition(cx, &outputs[0]))?;
     let (states, parts) = outputs[1..].split_at(initial.len());

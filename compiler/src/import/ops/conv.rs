@@ -40,15 +40,16 @@ pub fn convolution<'c, 'a>(
     let Some(kernel) = filter.dims()[2..].iter().map(Dim::as_static).collect::<Option<Vec<i64>>>() else {
         return Failure::unsupported("a filter of symbolic size");
     };
-    if cx.ints("kernel_shape")?.is_some_and(|declared| declared != kernel) {
-        return Failure::invalid("kernel_shape differs from the shape of the filter");
-    }
+    check_kernel_shape(cx, &kernel)?;
     let window = Window::of(cx, &x.dims()[2..], &kernel)?;
     let groups = cx.int_or("group", 1)?;
     if groups < 1 {
         return Failure::invalid(format!("group {groups} is not positive"));
     }
-    let (input, weights) = (cx.value(x)?, cx.value(filter)?);
+    let mut dims = x.dims().to_vec();
+    dims[1] = &filter.dims()[1] * &Dim::from(groups);
+    let x = cx.with_dims(x, dims, "as many channels as the filter takes")?;
+    let (input, weights) = (cx.value(&x)?, cx.value(filter)?);
     let Window { strides, dilations, low, high } = window;
     let ones = vec![1; kernel.len()];
     cx.infer(|c, l| Conv::create(c, l, input, weights, strides, low, high, ones, dilations, groups, false, None))
@@ -126,12 +127,13 @@ fn conv_transpose<'c, 'a>(cx: &mut NodeContext<'_, '_, 'c, 'a>) -> OpResult<'c, 
         return Ok(Failure::unsupported("an empty filter or one of symbolic size")?);
     };
     let (groups, kernel) = (cx.int_or("group", 1)?, &shape[2..]);
-    if groups < 1 || shape[0] % groups != 0 || x.dims()[1] != Dim::from(shape[0]) {
-        return Ok(Failure::invalid(format!("{groups} groups of {} channels for a filter of {}", x.dims()[1], shape[0]))?);
+    if groups < 1 || shape[0] % groups != 0 {
+        return Ok(Failure::invalid(format!("{groups} groups for a filter of {} channels", shape[0]))?);
     }
-    if cx.ints("kernel_shape")?.is_some_and(|declared| declared != kernel) {
-        return Ok(Failure::invalid("kernel_shape differs from the shape of the filter")?);
-    }
+    let mut dims = x.dims().to_vec();
+    dims[1] = Dim::from(shape[0]);
+    let x = cx.with_dims(&x, dims, "as many channels as the filter takes")?;
+    check_kernel_shape(cx, kernel)?;
     let spread = Spread::of(cx, &x.dims()[2..], kernel)?;
     let strided = spread.iter().any(|axis| axis.stride > 1) && spread.iter().all(|axis| axis.dilation == 1);
     let y = if groups == 1 && strided {
@@ -236,6 +238,14 @@ pub struct Window {
     pub dilations: Vec<i64>,
     pub low: Vec<i64>,
     pub high: Vec<i64>,
+}
+
+/// `kernel_shape` says again what the filter's shape says.
+pub fn check_kernel_shape(cx: &NodeContext, kernel: &[i64]) -> Result<(), Failure> {
+    match cx.ints("kernel_shape")? {
+        Some(declared) if declared != kernel => Failure::invalid("kernel_shape differs from the shape of the filter"),
+        _ => Ok(()),
+    }
 }
 
 impl Window {

@@ -156,16 +156,16 @@ fn sum_out<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>, term: Term<'c, 'a>, needed: impl
 fn multiply<'c, 'a>(
     cx: &mut Cx<'_, '_, 'c, 'a>,
     left: Term<'c, 'a>,
-    right: Term<'c, 'a>,
+    mut right: Term<'c, 'a>,
     needed: impl Fn(&Label) -> bool,
 ) -> Result<Term<'c, 'a>, Failure> {
     let (mut batch, mut contract) = ((vec![], vec![]), (vec![], vec![]));
     let mut labels = vec![];
     for (i, label) in left.labels.iter().enumerate() {
         let Some(j) = right.labels.iter().position(|other| other == label) else { continue };
-        if left.tensor.dims()[i] != right.tensor.dims()[j] {
-            return Failure::invalid(format!("an index has the extents {} and {}", left.tensor.dims()[i], right.tensor.dims()[j]));
-        }
+        let mut dims = right.tensor.dims().to_vec();
+        dims[j] = left.tensor.dims()[i].clone();
+        right.tensor = cx.with_dims(&right.tensor, dims, "equal extents of one index")?;
         let pairs = if needed(label) { &mut batch } else { &mut contract };
         pairs.0.push(i as i64);
         pairs.1.push(j as i64);

@@ -83,7 +83,11 @@ fn unary<'c, 'a>(cx: &mut NodeContext<'_, '_, 'c, 'a>, create: Unary<'c>) -> OpR
 /// Operands 0 and 1. Before version 7, the second is aligned at `axis` if `broadcast` is set.
 fn pair<'c, 'a>(cx: &mut NodeContext<'_, '_, 'c, 'a>) -> Result<(Tensor<'c, 'a>, Tensor<'c, 'a>), Failure> {
     let (a, b) = (cx.input(0)?, cx.input(1)?);
-    let Some(axis) = cx.int("axis")?.filter(|_| cx.version < 7) else { return Ok((a, b)) };
+    if cx.version >= 7 {
+        return Ok((a, b));
+    }
+    cx.ignore(&["broadcast"]);
+    let Some(axis) = cx.int("axis")? else { return Ok((a, b)) };
     let axis = if axis < 0 { axis + a.rank() as i64 } else { axis };
     let Some(after) = usize::try_from(axis).ok().and_then(|axis| a.rank().checked_sub(axis + b.rank())) else {
         return Failure::invalid(format!("axis {axis} leaves no room for the second operand"));
@@ -215,11 +219,14 @@ fn cast<'c, 'a>(cx: &mut NodeContext<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
     let x = cx.input(0)?;
     let Some(to) = cx.int("to")? else { return Ok(Failure::unsupported("a target type written as text")?) };
     let to = element_type(i32::try_from(to).unwrap_or(-1))?;
+    // Both are about floats of 8 bits.
+    cx.ignore(&["saturate", "round_mode"]);
     Ok(vec![cast_to(cx, &x, to)?])
 }
 
 fn cast_like<'c, 'a>(cx: &mut NodeContext<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
     let (x, like) = (cx.input(0)?, cx.input(1)?);
+    cx.ignore(&["saturate", "round_mode"]);
     Ok(vec![cast_to(cx, &x, like.element())?])
 }
 

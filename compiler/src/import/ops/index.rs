@@ -163,7 +163,7 @@ fn tuple(indices: &Tensor, rank: usize) -> Result<usize, Failure> {
 
 fn gather_nd<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
     let (x, indices) = (cx.input(0)?, cx.input(1)?);
-    let batch = cx.int_or("batch_dims", 0)?;
+    let batch = cx.int_since(12, "batch_dims", 0)?;
     let Some(batch) = usize::try_from(batch).ok().filter(|batch| *batch < x.rank().min(indices.rank())) else {
         return Ok(Failure::invalid(format!("batch_dims {batch} of {} axes", x.rank()))?);
     };
@@ -236,9 +236,10 @@ fn trilu<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
 fn reverse_sequence<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
     let (x, lengths) = (cx.input(0)?, cx.input(1)?);
     let (time, batch) = (normalize_axis(cx.int_or("time_axis", 0)?, x.rank())?, normalize_axis(cx.int_or("batch_axis", 1)?, x.rank())?);
-    if time + batch != 1 || lengths.dims() != [x.dims()[batch].clone()] {
-        return Ok(Failure::invalid(format!("time axis {time}, batch axis {batch} and lengths of shape {:?}", lengths.dims()))?);
+    if time + batch != 1 {
+        return Ok(Failure::invalid(format!("time axis {time} and batch axis {batch}; they are 0 and 1"))?);
     }
+    let lengths = cx.with_dims(&lengths, vec![x.dims()[batch].clone()], "a length for each sequence")?;
     let dims = x.dims()[..2].to_vec();
     let at = positions(cx, &dims[time], ElementType::I64)?;
     let at = cx.broadcast_along(&at, &[time], &dims)?;
@@ -279,8 +280,11 @@ pub fn scatter_places<'c, 'a>(
         let (of_updates, of_x) = (updates.element(), x.element());
         return Failure::invalid(format!("indices of {}, updates of {of_updates} and data of {of_x}", indices.element()));
     }
-    let (input, indices, updates) = (cx.value(x)?, cx.value(indices)?, cx.value(updates)?);
     let (axes, of_input, of_indices) = places.lists();
+    let written = winze_graph::ops::gather::Places::new(&x.r#type, &indices.r#type, &axes, &of_input, &of_indices, places.position as i64)
+        .map_err(Failure::Invalid)?;
+    let updates = cx.with_dims(updates, written.dims(&x.r#type, &indices.r#type), "one update for each of its positions")?;
+    let (input, indices, updates) = (cx.value(x)?, cx.value(indices)?, cx.value(&updates)?);
     let kind = kind.to_string();
     cx.infer(|c, l| {
         graph::Scatter::create(c, l, input, indices, updates, kind, axes, of_input, of_indices, places.position as i64, places.checked)
@@ -288,6 +292,9 @@ pub fn scatter_places<'c, 'a>(
 }
 
 fn reduction(cx: &Cx) -> Result<&'static str, Failure> {
+    if cx.version < 16 {
+        return Ok("set");
+    }
     Ok(match cx.string_or("reduction", "none")?.as_str() {
         "none" => "set",
         "add" => "add",

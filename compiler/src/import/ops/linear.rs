@@ -92,6 +92,9 @@ fn gemm<'c, 'a>(cx: &mut NodeContext<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
     if a.rank() != 2 || b.rank() != 2 {
         return Ok(Failure::invalid(format!("operands of rank {} and {}", a.rank(), b.rank()))?);
     }
+    if cx.version < 7 {
+        cx.ignore(&["broadcast"]);
+    }
     let (trans_a, trans_b) = (cx.int_or("transA", 0)? != 0, cx.int_or("transB", 0)? != 0);
     let mut y = dot(cx, &a, &b, 0, (usize::from(!trans_a), usize::from(trans_b)))?;
     let (alpha, beta) = (cx.float_or("alpha", 1.0)?, cx.float_or("beta", 1.0)?);

@@ -88,6 +88,8 @@ impl<'c, 'a> Steps<'c, 'a> {
 
 fn linear_attention<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
     let (query, key, value) = (cx.input(0)?, cx.input(1)?, cx.input(2)?);
+    // How the work is divided.
+    cx.ignore(&["chunk_size"]);
     let (many, few) = (cx.int_or("q_num_heads", 0)?, cx.int_or("kv_num_heads", 0)?);
     if few < 1 || many % few != 0 {
         return Ok(Failure::invalid(format!("{many} heads of queries for {few} of keys"))?);
@@ -114,9 +116,12 @@ fn linear_attention<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
         None => None,
     };
     let (Some(keys), Some(values)) = (key.extent(3), value.extent(3)) else { return Ok(Failure::unsupported("a symbolic size of heads")?) };
-    if query.extent(3) != Some(keys) || [&key, &value].iter().any(|x| x.dims()[..2] != query.dims()[..2]) {
-        return Ok(Failure::invalid(format!("queries of shape {:?}, keys {:?}, values {:?}", query.dims(), key.dims(), value.dims()))?);
-    }
+    // They are laid out by step, then batch, head and size.
+    let (steps_and_batch, few_heads) = (query.dims()[..2].to_vec(), key.dims()[2].clone());
+    let shape = |heads: &Dim, size: i64| [&steps_and_batch[..], &[heads.clone(), Dim::from(size)]].concat();
+    let query = cx.with_dims(&query, shape(&query.dims()[2], keys), "queries as long as keys")?;
+    let key = cx.with_dims(&key, shape(&few_heads, keys), "keys of the queries' batch and steps")?;
+    let value = cx.with_dims(&value, shape(&few_heads, values), "values of the queries' batch and steps")?;
     let scale = Some(cx.float_or("scale", 0.0)?).filter(|scale| *scale != 0.0).unwrap_or(1.0 / (keys as f64).sqrt());
     let all = Steps { query, key, value, decay, rate, scale };
     let dims = [batch.clone(), few.into(), keys.into(), values.into()];

@@ -43,6 +43,7 @@ fn batch_normalization<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> 
         7..14 => cx.node.output.iter().skip(1).any(|output| !output.is_empty()),
         _ => cx.int_or("training_mode", 0)? != 0,
     };
+    let momentum = cx.float_or("momentum", 0.9)?;
     let x = cx.input(0)?;
     if x.rank() < 2 {
         return Ok(Failure::invalid(format!("an input of rank {}", x.rank()))?);
@@ -62,7 +63,6 @@ fn batch_normalization<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> 
         let centered = cx.binary(Sub::create, &wide, &along)?;
         let square = cx.binary(Mul::create, &centered, &centered)?;
         let own_variance = cx.mean(&square, &axes)?;
-        let momentum = cx.float_or("momentum", 0.9)?;
         for (i, (running, own)) in [(mean, &own_mean), (variance, &own_variance)].into_iter().enumerate() {
             let (old, new) = (cx.binary_scalar(Mul::create, running, momentum)?, cx.binary_scalar(Mul::create, own, 1.0 - momentum)?);
             let sum = cx.binary(Add::create, &old, &new)?;
@@ -176,6 +176,8 @@ fn layer_normalization<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> 
     let (x, scale) = (cx.input(0)?, cx.input(1)?);
     let axes: Vec<usize> = (normalize_axis(cx.int_or("axis", -1)?, x.rank())?..x.rank()).collect();
     let epsilon = cx.float_or("epsilon", 1e-5)?;
+    // Sums are f32 at least, whatever it asks for.
+    cx.ignore(&["stash_type"]);
     let Normalized { y, mean, inverse } = normalize(cx, &x, &axes, epsilon)?;
     // The normalized values are rounded to the input's type before they are scaled.
     let y = cx.convert(&y, x.element())?;
@@ -191,6 +193,7 @@ fn rms_normalization<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
     let (x, scale) = (cx.input(0)?, cx.input(1)?);
     let axes: Vec<usize> = (normalize_axis(cx.int_or("axis", -1)?, x.rank())?..x.rank()).collect();
     let epsilon = cx.float_or("epsilon", 1e-5)?;
+    cx.ignore(&["stash_type"]);
     Ok(vec![by_root_mean_square(cx, &x, &scale, &axes, epsilon)?])
 }
 
@@ -249,6 +252,7 @@ fn group_normalization<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> 
         return Ok(Failure::invalid(format!("{groups} groups of {channels} channels"))?);
     }
     let epsilon = cx.float_or("epsilon", 1e-5)?;
+    cx.ignore(&["stash_type"]);
     let grouped: Vec<Dim> =
         [x.dims()[0].clone(), Dim::from(groups), Dim::from(channels / groups)].into_iter().chain(x.dims()[2..].iter().cloned()).collect();
     let wide = cx.reshape(&x, grouped)?;

@@ -194,7 +194,9 @@ fn top_k<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
     if k.as_static().is_some_and(|k| k < 0 || x.extent(axis).is_some_and(|extent| k > extent)) {
         return Ok(Failure::invalid(format!("k {k} of an axis of extent {}", x.dims()[axis]))?);
     }
-    let largest = cx.int_or("largest", 1)? != 0;
+    let largest = cx.int_since(11, "largest", 1)? != 0;
+    // Sorted results serve where any order will do.
+    cx.ignore(&["sorted"]);
     let last = x.rank() - 1;
     let swapped: Vec<i64> = (0..=last as i64).filter(|i| *i != axis as i64).chain([axis as i64]).collect();
     let back: Vec<i64> = (0..=last).map(|i| if i < axis { i } else if i == axis { last } else { i - 1 } as i64).collect();

@@ -163,6 +163,8 @@ fn max_pool<'c, 'a>(cx: &mut NodeContext<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
     let x = cx.input(0)?;
     let pool = Pool::of(cx, &x)?;
     let largest = pool.reduce(cx, "max", &x)?;
+    // About positions alone.
+    cx.ignore(&["storage_order"]);
     // Positions are computed where the node names its second output.
     if cx.node.output.get(1).is_none_or(String::is_empty) {
         return Ok(vec![largest]);
@@ -174,9 +176,10 @@ fn max_pool<'c, 'a>(cx: &mut NodeContext<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
 /// Puts elements back where MaxPool found them, among zeros.
 fn max_unpool<'c, 'a>(cx: &mut NodeContext<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
     let (x, indices) = (cx.input(0)?, cx.input(1)?);
-    if x.rank() < 3 || indices.dims() != x.dims() {
-        return Ok(Failure::invalid(format!("an input of shape {:?} and indices of shape {:?}", x.dims(), indices.dims()))?);
+    if x.rank() < 3 {
+        return Ok(Failure::invalid(format!("an input of rank {}; batch, channels and spatial axes are needed", x.rank()))?);
     }
+    let indices = cx.with_dims(&indices, x.dims().to_vec(), "an index for each element")?;
     let Some(kernel) = cx.ints("kernel_shape")? else { return Ok(Failure::invalid("kernel_shape is missing")?) };
     let window = Window::of(cx, &x.dims()[2..], &kernel)?;
     let mut dims = x.dims().to_vec();

@@ -103,11 +103,11 @@ enum Granularity {
 
 impl Granularity {
     fn of(cx: &Cx, x: &Tensor, scale: &Tensor) -> Result<Self, Failure> {
+        let (axis, block) = (cx.int_since(13, "axis", 1)?, cx.int_since(21, "block_size", 0)?);
         if scale.r#type.count().as_static() == Some(1) && scale.rank() <= 1 {
             return Ok(Self::Tensor);
         }
-        let axis = normalize_axis(cx.int_or("axis", 1)?, x.rank())?;
-        let block = cx.int_or("block_size", 0)?;
+        let axis = normalize_axis(axis, x.rank())?;
         let fits = |axis: usize, extent: &Dim| *extent == x.dims()[axis];
         if block == 0 {
             return if scale.rank() == 1 && fits(axis, &scale.dims()[0]) {
@@ -235,7 +235,7 @@ fn is_quantized(element: ElementType) -> bool {
 }
 
 fn output_element(cx: &Cx, default: ElementType) -> Result<ElementType, Failure> {
-    match cx.int_or("output_dtype", 0)? {
+    match cx.int_since(21, "output_dtype", 0)? {
         0 => Ok(default),
         number => element_type(i32::try_from(number).unwrap_or(-1)),
     }
@@ -244,10 +244,12 @@ fn output_element(cx: &Cx, default: ElementType) -> Result<ElementType, Failure>
 fn quantize_linear<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
     let x = cx.input(0)?;
     let parameters = Parameters::of(cx, &x)?;
-    let element = match &parameters.zero {
-        Some(zero) => zero.element(),
-        None => output_element(cx, ElementType::U8)?,
-    };
+    let element = output_element(cx, parameters.zero.as_ref().map_or(ElementType::U8, Tensor::element))?;
+    if parameters.zero.as_ref().is_some_and(|zero| zero.element() != element) {
+        return Ok(Failure::invalid(format!("an output_dtype of {element} and a zero point of another type"))?);
+    }
+    // Quotients are f32 or what is asked for, and integers saturate.
+    cx.ignore(&["precision", "saturate"]);
     if !is_quantized(element) {
         return Ok(Failure::invalid(format!("a quantized type of {element}"))?);
     }

@@ -334,7 +334,8 @@ fn recurrent<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>, cell: Cell) -> OpResult<'c, 'a
     if cx.int("hidden_size")?.is_some_and(|declared| declared != hidden) {
         return Ok(Failure::invalid("hidden_size differs from the shape of the recurrent weights")?);
     }
-    let batch_first = cx.int_or("layout", 0)? != 0;
+    cx.ignore(&["output_sequence"]);
+    let batch_first = cx.int_since(14, "layout", 0)? != 0;
     if batch_first {
         x = cx.transpose(&x, vec![1, 0, 2])?;
     }

@@ -50,14 +50,14 @@ const PLAIN: Reduction = Reduction { before: |_, x| Ok(x.clone()), fold: sum, af
 /// Axes are an attribute before version `operand_since`, an operand since.
 fn reduce<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>, operand_since: i64, reduction: &Reduction) -> OpResult<'c, 'a> {
     let x = cx.input(0)?;
-    let keep = cx.int_or("keepdims", 1)? != 0;
+    let (keep, noop) = (cx.int_or("keepdims", 1)? != 0, cx.int_since(operand_since, "noop_with_empty_axes", 0)? != 0);
     if let Some(named) = cx.open_operand(1).filter(|_| cx.version >= operand_since) {
         return reduce_while_running(cx, &x, &named, reduction, keep);
     }
     let axes = if cx.version < operand_since { cx.ints("axes")? } else { cx.optional_ints(1, "axes")? };
     let axes = match axes.filter(|axes| !axes.is_empty()) {
         Some(axes) => normalize_axes(&axes, x.rank())?,
-        None if cx.int_or("noop_with_empty_axes", 0)? != 0 => vec![],
+        None if noop => vec![],
         None => (0..x.rank()).collect(),
     };
     // Folding no axes still applies the function to each element.
@@ -172,7 +172,7 @@ fn log_sum_exp<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>, x: &Tensor<'c, 'a>, axes: &[
 fn arg<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>, kind: &str) -> OpResult<'c, 'a> {
     let x = cx.input(0)?;
     let axis = normalize_axis(cx.int_or("axis", 0)?, x.rank())?;
-    let last = cx.int_or("select_last_index", 0)? != 0;
+    let last = cx.int_since(12, "select_last_index", 0)? != 0;
     let index = extreme_position(cx, &x, kind, axis, last)?;
     Ok(vec![if cx.int_or("keepdims", 1)? != 0 { keep_axes(cx, &index, &x, &[axis])? } else { index }])
 }

@@ -45,7 +45,7 @@ fn reshape<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
         _ if cx.open_operand(1).is_some() => return reshape_while_running(cx, &x),
         _ => cx.dims_input(1, "shapes")?,
     };
-    let keeps_zero = cx.int_or("allowzero", 0)? == 0;
+    let keeps_zero = cx.int_since(14, "allowzero", 0)? == 0;
     let mut dims: Vec<Dim> = vec![];
     let mut free = None;
     for (axis, dim) in wanted.into_iter().enumerate() {
@@ -79,7 +79,7 @@ fn reshape<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
 
 /// A shape that only the run knows; it is checked to have as many elements.
 fn reshape_while_running<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>, x: &Tensor<'c, 'a>) -> OpResult<'c, 'a> {
-    let (list, keeps_zero) = (cx.input(1)?, cx.int_or("allowzero", 0)? == 0);
+    let (list, keeps_zero) = (cx.input(1)?, cx.int_since(14, "allowzero", 0)? == 0);
     let (zero, one, all) = (cx.number(&Dim::from(0)), cx.number(&Dim::from(1)), x.r#type.count());
     let mut extents = vec![];
     for (axis, given) in cx.elements(&list)?.into_iter().enumerate() {
@@ -373,7 +373,7 @@ fn shape<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
     let x = cx.input(0)?;
     let rank = x.rank() as i64;
     let clamp = |at: i64| (if at < 0 { at.saturating_add(rank) } else { at }).clamp(0, rank) as usize;
-    let (start, end) = (clamp(cx.int_or("start", 0)?), clamp(cx.int_or("end", i64::MAX)?));
+    let (start, end) = (clamp(cx.int_since(15, "start", 0)?), clamp(cx.int_since(15, "end", i64::MAX)?));
     let items = x.dims()[start..end.max(start)].to_vec();
     Ok(vec![Tensor::integers(ElementType::I64, &[items.len() as i64], items)])
 }

@@ -374,6 +374,8 @@ fn axes_of(
 
 fn resize<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
     let x = cx.input(0)?;
+    // Each is of one mode, and written for the others too.
+    cx.ignore(&["nearest_mode", "cubic_coeff_a"]);
     let mode = match cx.string_or("mode", "nearest")?.as_str() {
         "nearest" => Mode::Nearest(match cx.string_or("nearest_mode", "round_prefer_floor")?.as_str() {
             "round_prefer_floor" => Rounding::PreferFloor,

@@ -5,7 +5,7 @@
 
 use super::{
     OpResult, Row,
-    conv::{Window, add_bias},
+    conv::{Window, add_bias, check_kernel_shape},
     index::{Places, gather_places, positions, single},
     resize::floats,
     row,
@@ -246,13 +246,13 @@ fn component<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>, x: &Tensor<'c, 'a>, i: i64) ->
 
 /// Samples at positions from -1 to 1, which the grid lists last axis first.
 fn grid_sample<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
-    let (x, grid) = (cx.input(0)?, cx.input(1)?);
+    let (x, mut grid) = (cx.input(0)?, cx.input(1)?);
     let Some(spatial) = x.rank().checked_sub(2).filter(|spatial| *spatial > 0 && grid.rank() == x.rank()) else {
         return Ok(Failure::invalid(format!("an input of rank {} and a grid of rank {}", x.rank(), grid.rank()))?);
     };
-    if grid.extent(spatial + 1) != Some(spatial as i64) || grid.dims()[0] != x.dims()[0] {
-        return Ok(Failure::invalid(format!("a grid of shape {:?} for an input of shape {:?}", grid.dims(), x.dims()))?);
-    }
+    let mut dims = grid.dims().to_vec();
+    (dims[0], dims[spatial + 1]) = (x.dims()[0].clone(), Dim::from(spatial as i64));
+    grid = cx.with_dims(&grid, dims, "a grid of positions for each image")?;
     let filter = match cx.string_or("mode", "linear")?.as_str() {
         "nearest" => Filter::Nearest,
         "linear" | "bilinear" => Filter::Linear,
@@ -368,16 +368,18 @@ fn grid_positions<'c, 'a>(
 /// Averages, or maxima, of samples on a regular grid in each bin of each region.
 fn roi_align<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
     let (x, rois, batch) = (cx.input(0)?, cx.input(1)?, cx.input(2)?);
-    if x.rank() != 4 || rois.rank() != 2 || rois.extent(1) != Some(4) || batch.rank() != 1 || batch.dims()[0] != rois.dims()[0] {
-        let shapes = format!("an input of shape {:?}, regions {:?}, batch indices {:?}", x.dims(), rois.dims(), batch.dims());
-        return Ok(Failure::invalid(shapes)?);
+    if x.rank() != 4 || rois.rank() != 2 {
+        return Ok(Failure::invalid(format!("an input of shape {:?} and regions {:?}", x.dims(), rois.dims()))?);
     }
+    let count = rois.dims()[0].clone();
+    let rois = cx.with_dims(&rois, vec![count.clone(), Dim::from(4)], "regions of four numbers")?;
+    let batch = cx.with_dims(&batch, vec![count], "a batch index for each region")?;
     let ratio = cx.int_or("sampling_ratio", 0)?;
     if ratio < 1 {
         return Ok(Failure::unsupported("a number of samples that depends on the size of each region; set sampling_ratio")?);
     }
-    let half_pixel =
-        match cx.string_or("coordinate_transformation_mode", if cx.version < 16 { "output_half_pixel" } else { "half_pixel" })?.as_str() {
+    let half_pixel = cx.version >= 16
+        && match cx.string_or("coordinate_transformation_mode", "half_pixel")?.as_str() {
             "half_pixel" => true,
             "output_half_pixel" => false,
             other => return Ok(Failure::invalid(format!("coordinate_transformation_mode `{other}`"))?),
@@ -469,6 +471,7 @@ fn deform_conv<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
         let what = format!("{} channels for a filter of shape {shape:?} in {groups} groups, {offset_groups} of offsets", x.dims()[1]);
         return Ok(Failure::invalid(what)?);
     };
+    check_kernel_shape(cx, kernel)?;
     let window = Window::of(cx, &x.dims()[2..], kernel)?;
     let (spatial, taps) = (kernel.len(), kernel.iter().product::<i64>());
     let (batch, out) = (x.dims()[0].clone(), offset.dims()[2..].to_vec());

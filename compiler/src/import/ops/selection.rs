@@ -312,10 +312,10 @@ fn non_max_suppression<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> 
     let ([batch, count, _], [_, classes, _]) = (boxes.dims(), scores.dims()) else {
         return Ok(Failure::invalid(format!("boxes of rank {} and scores of rank {}", boxes.rank(), scores.rank()))?);
     };
+    let (batch, count, classes) = (batch.clone(), count.clone(), classes.clone());
     let dims = vec![batch.clone(), classes.clone(), count.clone()];
-    if scores.dims() != dims || boxes.dims()[2] != Dim::from(4) {
-        return Ok(Failure::invalid(format!("boxes of shape {:?} and scores of shape {:?}", boxes.dims(), scores.dims()))?);
-    }
+    let boxes = cx.with_dims(&boxes, vec![batch.clone(), count.clone(), Dim::from(4)], "boxes of four numbers")?;
+    let scores = cx.with_dims(&scores, dims.clone(), "a score for each box and class")?;
     let most = scalar_or(cx, 2, ElementType::I64, 0.0)?;
     let known = cx.integers(&most).and_then(|most| most.first()?.as_static());
     // No class picks more boxes than there are.

@@ -12,7 +12,11 @@ use winze_graph::{
 };
 
 pub const OPS: &[Row] = &[
-    row("SequenceEmpty", |_| Ok(vec![of(vec![])])),
+    row("SequenceEmpty", |cx| {
+        // Its elements say their type.
+        cx.ignore(&["dtype"]);
+        Ok(vec![of(vec![])])
+    }),
     row("SequenceConstruct", |cx| {
         let items = cx.all_inputs()?;
         Ok(vec![of(items)])
@@ -92,8 +96,10 @@ fn split<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
         return Ok(Failure::unsupported(format!("parts of the symbolic extent {}; fix it with --dim", x.dims()[axis]))?);
     };
     let equal = |size: i64| (0..extent).step_by(size as usize).map(|start| size.min(extent - start)).collect::<Vec<_>>();
+    // Counts where all parts are of one element.
+    let keep = cx.int_or("keepdims", 1)? != 0;
     let (sizes, keep) = match cx.optional(1) {
-        None => (equal(1), cx.int_or("keepdims", 1)? != 0),
+        None => (equal(1), keep),
         Some(sizes) if sizes.rank() == 0 => match cx.ints_input(1, "sizes")?[..] {
             [size] if size > 0 => (equal(size), true),
             _ => return Ok(Failure::invalid("parts of a size that is not positive")?),

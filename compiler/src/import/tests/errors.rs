@@ -1,7 +1,10 @@
 //! What import refuses, and in which words.
 
 use super::*;
-use crate::import::{Unsupported, proto::StringStringEntryProto};
+use crate::import::{
+    Unsupported,
+    proto::{FunctionProto, StringStringEntryProto},
+};
 use prost::Message;
 
 fn simple(nodes: Vec<NodeProto>, initializer: Vec<TensorProto>) -> ModelProto {
@@ -66,6 +69,52 @@ fn broadcasts_that_may_fail_are_left_to_the_run() {
     let message = error(&model(graph.clone()), &["n=2", "m=3"]);
     assert!(message.contains("extents 2 and 3 cannot be broadcast, of `a` and `b` at Add node `y_node`"), "{message}");
     assert!(text(&model(graph), &["n=1"], false).contains("graph.broadcast"));
+}
+
+/// Without effect, a misspelt attribute would change what the model computes.
+#[test]
+fn attributes_that_an_operator_has_not_are_unsupported() {
+    let why = |version: i64, nodes: Vec<NodeProto>, initializer: Vec<TensorProto>| {
+        let mut model = simple(nodes, initializer);
+        model.opset_import[0].version = version;
+        match import(&new_context(), &model, &[]) {
+            Err(ImportError::Unsupported(list)) => list.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"),
+            Err(error) => panic!("{error}"),
+            Ok(_) => String::new(),
+        }
+    };
+    let of_y = |version: i64, op: &str, attributes: Vec<AttributeProto>| why(version, vec![node(op, &["x"], &["y"], attributes)], vec![]);
+    let unknown = |op: &str, names: &str| {
+        let (attribute, it) = if names.contains(',') { ("attributes", "them") } else { ("attribute", "it") };
+        format!("unsupported: {op} at y_node: the {attribute} {names}; this version of the operator has not, or import does not know {it}")
+    };
+    assert_eq!(of_y(21, "LeakyRelu", vec![float("alpha", 0.1)]), "");
+    assert_eq!(of_y(21, "LeakyRelu", vec![float("slope", 0.1)]), unknown("LeakyRelu", "`slope`"));
+    assert_eq!(of_y(21, "Relu", vec![float("a", 0.1), int("b", 1)]), unknown("Relu", "`a`, `b`"));
+    assert_eq!(of_y(21, "Relu", vec![int("__note", 1)]), "");
+    // Of newer and of older versions.
+    let reshape = || vec![node("Reshape", &["x", "w"], &["y"], vec![int("allowzero", 1)])];
+    assert_eq!(why(14, reshape(), vec![longs("w", &[2, 3])]), "");
+    assert_eq!(why(13, reshape(), vec![longs("w", &[2, 3])]), unknown("Reshape", "`allowzero`"));
+    assert_eq!(of_y(6, "Relu", vec![ints("consumed_inputs", &[0])]), "");
+    assert_eq!(of_y(7, "Relu", vec![ints("consumed_inputs", &[0])]), unknown("Relu", "`consumed_inputs`"));
+    // Values of shapes are computed beside the IR, which knows as few attributes.
+    let shape = vec![node("Shape", &["x"], &["s"], vec![int("begin", 1)]), node("Reshape", &["x", "s"], &["y"], vec![])];
+    assert_eq!(why(21, shape, vec![]), unknown("Shape", "`begin`").replace("y_node", "s_node"));
+    // A call of a function of the model has the attributes that the function declares.
+    let mut model = simple(vec![node("Twice", &["x"], &["y"], vec![float("by", 2.0)])], vec![]);
+    model.graph.as_mut().unwrap().node[0].domain = "local".into();
+    model.opset_import.push(OperatorSetIdProto { domain: "local".into(), version: 1 });
+    model.functions.push(FunctionProto {
+        name: "Twice".into(),
+        domain: "local".into(),
+        input: vec!["a".into()],
+        output: vec!["b".into()],
+        node: vec![node("Add", &["a", "a"], &["b"], vec![])],
+        ..Default::default()
+    });
+    let message = error(&model, &[]);
+    assert_eq!(message, unknown("local.Twice", "`by`"));
 }
 
 #[test]

@@ -329,3 +329,70 @@ fn resizing_by_scales_that_only_the_run_knows() {
     // Without a bound there is none.
     assert_eq!(run(&[], 30, 5).map(|y| y.len()), Ok(75));
 }
+
+/// One extent of several operands, which only a run can tell to be one.
+#[test]
+fn operands_with_an_extent_in_common_are_compared_in_the_run() {
+    let f32s = |name: &str, dims: &[&str]| info(name, data_type::FLOAT, dims);
+    let i64s = |name: &str, dims: &[&str]| info(name, data_type::INT64, dims);
+    let cases = [
+        (
+            node("ScatterElements", &["x", "i", "u"], &["y"], vec![int("axis", 1)]),
+            vec![f32s("x", &["b", "n", "3"]), i64s("i", &["b", "m", "3"]), f32s("u", &["b", "k", "3"])],
+            "one update for each of its positions",
+        ),
+        (
+            node("Einsum", &["x", "u"], &["y"], vec![string("equation", "bij,bjk->bik")]),
+            vec![f32s("x", &["b", "i", "n"]), f32s("u", &["b", "m", "k"])],
+            "one index",
+        ),
+        (
+            node("GridSample", &["x", "g"], &["y"], vec![]),
+            vec![f32s("x", &["b", "1", "4", "4"]), f32s("g", &["c", "2", "2", "2"])],
+            "a grid of positions for each image",
+        ),
+        (
+            node("ReverseSequence", &["x", "i"], &["y"], vec![]),
+            vec![f32s("x", &["t", "b"]), i64s("i", &["c"])],
+            "a length for each sequence",
+        ),
+        (node("Conv", &["x", "w"], &["y"], vec![]), vec![f32s("x", &["b", "c", "8"])], "as many channels as the filter takes"),
+    ];
+    for (node, inputs, what) in cases {
+        let outputs = vec![f32s("y", &["?"; 3][..if node.op_type == "ReverseSequence" { 2 } else { 3 }])];
+        let outputs = if node.op_type == "GridSample" { vec![f32s("y", &["?"; 4])] } else { outputs };
+        let op = node.op_type.clone();
+        let general = text(&model(graph(vec![node], inputs, outputs, vec![floats("w", &[2, 3, 1], &[0.0; 6])])), &[], false);
+        assert!(general.contains("graph.require") && general.contains(what), "{op}: {general}");
+    }
+}
+
+#[test]
+fn branches_may_write_a_number_with_an_axis_or_without() {
+    let sum = |keep: i64| vec![node("ReduceSum", &["x"], &["b"], vec![int("keepdims", keep)])];
+    assert_eq!(if_large(sum(1), sum(0), 6, 2), Ok(vec![25.0]));
+    assert_eq!(if_large(sum(1), sum(0), 3, 2), Ok(vec![13.0]));
+}
+
+/// The placeholder 0 becomes a tensor of the length of `x` in the first turn, as exporters write variables that a loop defines.
+#[test]
+fn carried_values_may_get_their_shape_in_the_first_turn() {
+    let run = |trips: &str| {
+        let inputs = vec![info("i", data_type::INT64, &[]), info("go", data_type::BOOL, &[]), info("v", data_type::FLOAT, &["?"])];
+        let outputs = vec![info("on", data_type::BOOL, &[]), info("next", data_type::FLOAT, &["?"])];
+        let nodes = vec![
+            node("Cast", &["i"], &["f"], vec![int("to", i64::from(data_type::FLOAT))]),
+            node("Add", &["v", "x"], &["moved"], vec![]),
+            node("Add", &["moved", "f"], &["next"], vec![]),
+            node("ReduceSum", &["next"], &["total"], vec![int("keepdims", 0)]),
+            node("Constant", &[], &["limit"], vec![float("value_float", 20.0)]),
+            node("Less", &["total", "limit"], &["on"], vec![]),
+        ];
+        let turn = body("body", graph(nodes, inputs, outputs, vec![]));
+        let constants = vec![TensorProto { dims: vec![], ..floats("zero", &[1], &[0.0]) }, longs("two", &[2])];
+        evaluate(vec![node("Loop", &[trips, "", "zero"], &["y"], vec![turn])], &["n"], constants, &[3, 1], counting(3))
+    };
+    // Sums of 3, 3 + 3 + 3, 9 + 3 + 6, 18 + 3 + 9.
+    assert_eq!(run(""), Ok(vec![6.0, 10.0, 14.0]));
+    assert_eq!(run("two"), Ok(vec![1.0, 3.0, 5.0]));
+}

@@ -168,6 +168,8 @@ fn label_encoder<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
         let what = format!("{} keys of {}, {} values, an input of {}", keys.dims()[0], keys.element(), values.dims()[0], x.element());
         return Ok(Failure::invalid(what)?);
     }
+    // Those of the other types are written too.
+    cx.ignore(&["default_float", "default_int64", "default_string"]);
     let default = match tensor_numbers(cx, "default_tensor")? {
         Some(value) => value.first().copied().unwrap_or(0.0),
         None if values.element().is_float() => cx.float_or("default_float", -0.0)?,

@@ -37,6 +37,8 @@ fn linear_regressor<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
 fn linear_classifier<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
     let scores = scores(cx)?;
     let how = cx.string_or("post_transform", "NONE")?;
+    // The post transform follows from it.
+    cx.ignore(&["multi_class"]);
     let labels = class_labels(cx, "classlabels_ints")?;
     match (scores.extent(1), &labels[..]) {
         (Some(1), [negative, positive]) => {

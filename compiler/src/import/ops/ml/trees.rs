@@ -229,6 +229,8 @@ fn index(value: i64, count: usize, what: &str) -> Result<usize, Failure> {
 
 /// Reads the attributes of the ensembles that name nodes by tree and number; `leaf` is `target` or `class`. Weights that a leaf lacks are `missing`.
 fn named_nodes(cx: &mut Cx, x: &Tensor, leaf: &str, targets: usize, missing: f64) -> Result<Forest, Failure> {
+    // How often training came by.
+    cx.ignore(&["nodes_hitrates"]);
     let trees = ints(cx, "nodes_treeids", None)?;
     let count = trees.len();
     let list = |name: &str| ints(cx, name, Some(count));
@@ -383,6 +385,7 @@ fn classifier<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
 /// The newest form: tests and leaves are lists of their own, and a child is an index into one of them.
 fn ensemble<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
     let x = rows(cx, 0, element(cx)?)?;
+    cx.ignore(&["nodes_hitrates"]);
     let features = ints(cx, "nodes_featureids", None)?;
     let count = features.len();
     let list = |name: &str| ints(cx, name, Some(count));
