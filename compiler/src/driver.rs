@@ -23,7 +23,12 @@ use winze_mlir::melior::dialect::DialectRegistry;
 pub type Extension = fn(&DialectRegistry);
 
 #[derive(Parser)]
-#[command(name = "winze-compiler", version, about = "The compiling half of winze; use `winze`, which passes its words on")]
+#[command(
+    name = "winze-compiler",
+    bin_name = "winze",
+    version,
+    about = "The compiling half of winze; use `winze`, which passes its words on"
+)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -140,6 +145,7 @@ struct CheckArguments {
     /// May be repeated [default: cpu=native]
     #[arg(long = "target", value_name = "TARGET")]
     targets: Vec<Target>,
+    /// NAME=N fixes a symbolic dim, 'NAME<=N' bounds it; may be repeated
     #[arg(long = "dim", value_name = "DIM")]
     dims: Vec<DimSetting>,
     /// The value of an input, as for compile

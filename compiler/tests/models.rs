@@ -3,7 +3,7 @@
 #[allow(dead_code)]
 mod pipeline;
 
-use pipeline::onnx::{body, floats, graph, info, int, ints, model, node, tensor, write};
+use pipeline::onnx::{body, floats, graph, info, int, ints, longs, model, node, tensor, write};
 use pipeline::{
     CPU, DESKTOP, MIN, compile_at_level, compile_model, difference, evaluate, expect_valid, has_vulkan, run, session, try_compile,
 };
@@ -480,6 +480,29 @@ fn an_index_out_of_range_ends_the_run_and_names_the_node() {
             run(&mut session, &indices(1)).unwrap();
         }
     }
+}
+
+/// Planes that become one number, of extents that only a run knows: more elements than one invocation on a Vulkan device may read, and none.
+#[test]
+fn reductions_of_large_planes() {
+    let smallest = graph(
+        vec![node("ReduceMin", &["x", "axes"], &["y"], vec![int("keepdims", 0)])],
+        vec![info("x", data_type::FLOAT, &["2", "h", "w"])],
+        vec![info("y", data_type::FLOAT, &["2"])],
+        vec![longs("axes", &[1, 2])],
+    );
+    let cases: Vec<_> = [(300, 301), (1, 7), (0, 5), (3, 0)]
+        .into_iter()
+        .map(|(h, w)| {
+            let mut x = values(2 * h * w, 1);
+            if let Some(last) = x.last_mut() {
+                *last = -9.0;
+            }
+            let plane = |p: usize| x[p * h * w..(p + 1) * h * w].iter().copied().fold(f32::INFINITY, f32::min);
+            (vec![Tensor::new(&[2, h, w], &x)], vec![Tensor::new(&[2], &[plane(0), plane(1)])])
+        })
+        .collect();
+    check("reductions_of_large_planes", smallest, &cases, 0.0);
 }
 
 /// Results of which no kernel computes an element: a constant of a type that a Vulkan profile cannot store, and an empty tensor.

@@ -53,7 +53,10 @@ impl Target {
                 )
             }
             Self::Vulkan(profile) => {
-                format!("builtin.module(func.func(mark-host-scalars,form-kernels{{max-buffers={}}}))", profile.limits.max_storage_buffers)
+                format!(
+                    "builtin.module(func.func(split-reductions,mark-host-scalars,form-kernels{{max-buffers={}}}))",
+                    profile.limits.max_storage_buffers
+                )
             }
         }
     }

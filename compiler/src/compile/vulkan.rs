@@ -12,7 +12,10 @@ use crate::{
 };
 use melior::ir::{BlockLike, Module, OperationRef, Value, ValueLike, operation::OperationLike};
 use std::collections::BTreeSet;
-use winze_graph::{dialect::CallExtern, types::ElementType};
+use winze_graph::{
+    dialect::CallExtern,
+    types::{ElementType, NAME},
+};
 use winze_mlir::{attributes, locations, walk};
 use winze_runtime::artifact::{
     expr::Expr,
@@ -85,11 +88,11 @@ fn not_stored(op: OperationRef, profile: &VulkanProfile) -> Vec<Unsupported> {
     };
     let mut gaps = vec![];
     for block in walk::blocks(op) {
-        let arguments = (0..block.argument_count()).filter_map(|i| block.argument(i).ok());
-        gaps.extend(arguments.filter_map(|argument| why(argument.into())).map(|why| Unsupported {
+        let arguments = (0..block.argument_count()).filter_map(|i| Some((i, why(block.argument(i).ok()?.into())?)));
+        gaps.extend(arguments.map(|(i, why)| Unsupported {
             op: "input".into(),
             opset: None,
-            node: attributes::get(op, "sym_name").unwrap_or_else(|| "a branch or loop".into()),
+            node: attributes::port_entry(op, "arg_attrs", i, NAME).unwrap_or_else(|| nodes(op).join(", ")),
             why,
         }));
         for inner in walk::operations(block) {

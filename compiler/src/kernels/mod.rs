@@ -7,6 +7,7 @@ pub mod merge_axes;
 pub mod outline_kernels;
 pub mod pack_weights;
 pub mod pad_inputs;
+pub mod split_reductions;
 
 mod row_groups;
 
@@ -14,6 +15,7 @@ mod row_groups;
 pub fn register_passes() {
     winze_mlir::pass::register::<pad_inputs::PadInputs>();
     winze_mlir::pass::register::<pack_weights::PackWeights>();
+    winze_mlir::pass::register::<split_reductions::SplitReductions>();
     winze_mlir::pass::register::<mark_host_scalars::MarkHostScalars>();
     winze_mlir::pass::register::<form_kernels::FormKernels>();
     winze_mlir::pass::register::<merge_axes::MergeAxes>();
