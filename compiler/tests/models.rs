@@ -220,6 +220,32 @@ fn grouped_convolutions() {
     check("grouped_convolutions", convolutions(), &[(inputs, expected)], 1e-4);
 }
 
+/// Along each axis, forwards and backwards, with and without the element itself.
+#[test]
+fn running_sums_and_products() {
+    let sums = || {
+        let (mut nodes, mut outputs, mut axes) = (vec![], vec![], vec![]);
+        for axis in 0..3 {
+            axes.push(longs(&format!("a{axis}"), &[axis]));
+            for (exclusive, reverse) in [(0, 0), (0, 1), (1, 0), (1, 1)] {
+                for op in ["CumSum", "CumProd"] {
+                    let name = format!("{op}{axis}{exclusive}{reverse}");
+                    let attributes = vec![int("exclusive", exclusive), int("reverse", reverse)];
+                    nodes.push(node(op, &["x", &format!("a{axis}")], &[&name], attributes));
+                    outputs.push(info(&name, data_type::FLOAT, &["rows", "columns", "5"]));
+                }
+            }
+        }
+        graph(nodes, vec![info("x", data_type::FLOAT, &["rows", "columns", "5"])], outputs, axes)
+    };
+    let cases = [[3, 4], [1, 70], [2, 0]].map(|[rows, columns]: [usize; 2]| {
+        let inputs = vec![Tensor::new(&[rows, columns, 5], &values(rows * columns * 5, 11))];
+        let expected = reference(sums(), &inputs, &[rows as i64, columns as i64]);
+        (inputs, expected)
+    });
+    check("running_sums", sums(), &cases, 1e-5);
+}
+
 fn bytes(name: &str, r#type: i32, dims: &[i64], seed: u64) -> TensorProto {
     let count = dims.iter().product::<i64>() as usize;
     let raw: Vec<u8> = values(count, seed).iter().map(|x| (x * 128.0).floor() as i8 as u8).collect();

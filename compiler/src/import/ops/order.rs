@@ -1,23 +1,22 @@
 //! Operators along an axis in which order counts: CumSum, CumProd, TopK.
 //!
-//! Sums and products are masked reductions over pairs of positions, which fuse into one kernel: an element's running sum folds those before it.
-//! Long axes are scanned in blocks. `graph.top_k` finds the best of a row, and sorts.
+//! `graph.cumulative` folds in order; `graph.top_k` finds the best of a row, and sorts.
 
 use super::{
     OpResult, Row,
-    index::{all_but, gather_places, positions, single},
+    index::{all_but, gather_places, single},
     row,
 };
 use crate::{
     constants::Scalar,
     import::{
         error::Failure,
-        node::{Compare, NodeContext, normalize_axis},
+        node::{NodeContext, normalize_axis},
         value::Tensor,
     },
 };
 use winze_graph::{
-    dialect::{Add, And, Bitcast, Ge, Gt, Le, Lt, Mul, Shr, TopK, Xor},
+    dialect::{Add, And, Bitcast, Cumulative, Shr, TopK, Xor},
     dim::Dim,
     types::{ElementType, TensorType},
 };
@@ -25,11 +24,6 @@ use winze_graph::{
 pub const OPS: &[Row] = &[row("CumSum", |cx| cumulate(cx, "add")), row("CumProd", |cx| cumulate(cx, "mul")), row("TopK", top_k)];
 
 type Cx<'x, 'p, 'c, 'a> = NodeContext<'x, 'p, 'c, 'a>;
-
-/// Longest static axis that is scanned without blocks, and the blocks of a symbolic one.
-const SCAN_BLOCK: i64 = 128;
-/// Levels of blocks on a symbolic axis; what is left, the blocks of blocks, is scanned at once.
-const SYMBOLIC_LEVELS: u32 = 2;
 
 fn cumulate<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>, kind: &str) -> OpResult<'c, 'a> {
     let x = cx.input(0)?;
@@ -64,85 +58,18 @@ pub fn scan<'c, 'a>(
     exclusive: bool,
     reverse: bool,
 ) -> Result<Tensor<'c, 'a>, Failure> {
-    scan_within(cx, kind, x, axis, (exclusive, reverse), SYMBOLIC_LEVELS)
-}
-
-/// [`scan`] with at most so many levels of blocks where the extent is symbolic.
-fn scan_within<'c, 'a>(
-    cx: &mut Cx<'_, '_, 'c, 'a>,
-    kind: &str,
-    x: &Tensor<'c, 'a>,
-    axis: usize,
-    (exclusive, reverse): (bool, bool),
-    levels: u32,
-) -> Result<Tensor<'c, 'a>, Failure> {
-    let block = match x.extent(axis) {
-        Some(extent) if extent > SCAN_BLOCK => Some(extent.isqrt()),
-        None if levels > 0 => Some(SCAN_BLOCK),
-        _ => None,
-    };
-    if let Some(block) = block {
-        return scan_blocks(cx, kind, x, (axis, block), (exclusive, reverse), levels.saturating_sub(1));
-    }
-    let extent = x.dims()[axis].clone();
-    let mut dims = x.dims().to_vec();
-    dims.insert(axis, extent.clone());
-    let axes: Vec<usize> = (0..dims.len()).filter(|i| *i != axis).collect();
-    let position = positions(cx, &extent, ElementType::I32)?;
-    let to = cx.broadcast_along(&position, &[axis], &dims)?;
-    let from = cx.broadcast_along(&position, &[axis + 1], &dims)?;
-    let folded: Compare<'c> = match (exclusive, reverse) {
-        (false, false) => Le::create,
-        (true, false) => Lt::create,
-        (false, true) => Ge::create,
-        (true, true) => Gt::create,
-    };
-    let counts = cx.compare(folded, &from, &to)?;
-    let elements = cx.broadcast_along(x, &axes, &dims)?;
-    let neutral = neutral(cx, kind, x.element())?;
-    let masked = cx.select(&counts, &elements, &neutral)?;
-    cx.reduce(kind, &masked, &[axis + 1])
-}
-
-fn neutral<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>, kind: &str, element: ElementType) -> Result<Tensor<'c, 'a>, Failure> {
-    cx.scalar(element, if kind == "mul" { 1.0 } else { 0.0 })
-}
-
-/// Scans blocks, and folds the totals of the blocks before into each.
-fn scan_blocks<'c, 'a>(
-    cx: &mut Cx<'_, '_, 'c, 'a>,
-    kind: &str,
-    x: &Tensor<'c, 'a>,
-    (axis, block): (usize, i64),
-    (exclusive, reverse): (bool, bool),
-    levels: u32,
-) -> Result<Tensor<'c, 'a>, Failure> {
-    let (extent, block) = (x.dims()[axis].clone(), Dim::from(block));
-    let blocks = extent.ceil_div(&block);
-    let whole = &blocks * &block;
-    let mut dims = x.dims().to_vec();
-    let padded = if whole == extent {
-        x.clone()
-    } else {
-        dims[axis] = &whole - &extent;
-        let neutral = neutral(cx, kind, x.element())?;
-        let rest = cx.broadcast_to(&neutral, &dims)?;
-        cx.concat(&[x.clone(), rest], axis)?
-    };
-    dims[axis] = block;
-    dims.insert(axis, blocks);
-    let cut = cx.reshape(&padded, dims.clone())?;
-    let inside = scan_within(cx, kind, &cut, axis + 1, (exclusive, reverse), levels)?;
-    let totals = cx.reduce(kind, &cut, &[axis + 1])?;
-    let before = scan_within(cx, kind, &totals, axis, (true, reverse), levels)?;
-    let axes: Vec<usize> = (0..dims.len()).filter(|i| *i != axis + 1).collect();
-    let before = cx.broadcast_along(&before, &axes, &dims)?;
-    let folded = cx.binary(if kind == "mul" { Mul::create } else { Add::create }, &before, &inside)?;
-    dims.remove(axis);
-    dims[axis] = whole;
-    let joined = cx.reshape(&folded, dims)?;
-    let first = cx.scalar(ElementType::I64, 0.0)?;
-    cx.window(&joined, axis, &first, extent)
+    let value = cx.value(x)?;
+    let op = Cumulative::create(
+        cx.context(),
+        cx.location,
+        value,
+        kind.into(),
+        axis as i64,
+        exclusive,
+        reverse,
+        &[x.r#type.to_type(cx.context())],
+    );
+    cx.emit(op)
 }
 
 /// Integers in the order of the elements: NaN is above infinity, and both zeros are equal.

@@ -35,6 +35,7 @@ pub mod fold;
 pub mod window;
 
 pub mod call_extern;
+pub mod cumulative;
 pub mod fail;
 pub mod r#if;
 pub mod kernel;
@@ -83,6 +84,7 @@ pub fn all() -> Vec<OpDefinition> {
         call_extern::DEFINITION,
         fail::DEFINITION,
         kernel::DEFINITION,
+        cumulative::DEFINITION,
     ]);
     all
 }
