@@ -8,11 +8,11 @@
 #nowhere = affine_map<() -> (-1)>
 #rows = affine_map<()[s0] -> (s0, 8)>
 
-// The third buffer takes the place of the first, which is dead: room for two, whatever the symbol is.
-// APART: #[[TWO:.*]] = affine_map<()[s0] -> (s0 * 128)>
+// The third buffer takes the place of the first, which is dead: room for two and for rounding up the start of the second, whatever the symbol is.
+// APART: #[[TWO:.*]] = affine_map<()[s0] -> (s0 * 64 + 64)>
 // CHECK-DAG: #[[ZERO:.*]] = affine_map<() -> (0)>
-// CHECK-DAG: #[[ONE:.*]] = affine_map<()[s0] -> (s0 * 64)>
-// CHECK-DAG: #[[TWO:.*]] = affine_map<()[s0] -> (s0 * 128)>
+// CHECK-DAG: #[[ONE:.*]] = affine_map<()[s0] -> (((s0 + 1) floordiv 2) * 64)>
+// CHECK-DAG: #[[TWO:.*]] = affine_map<()[s0] -> (s0 * 64 + 64)>
 // CHECK-LABEL: launch.program @reuse symbols
 // CHECK-SAME: arena #[[TWO]]
 // CHECK: launch.arena offset #[[ZERO]] extents

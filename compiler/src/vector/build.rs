@@ -10,9 +10,10 @@ use melior::{
         TypeLike, Value, ValueLike,
         attribute::IntegerAttribute,
         operation::{OperationBuilder, OperationLike},
+        r#type::{MemRefType, ShapedTypeLike},
     },
 };
-use winze_mlir::walk;
+use winze_mlir::{attributes, walk};
 
 pub type V<'c> = Value<'c, 'c>;
 
@@ -151,6 +152,29 @@ impl<'c> Builder<'c> {
             Some(mask) => self.op("vector.maskedstore", &[&[base], place, &[mask, value]].concat(), &[], &[])?,
         };
         Ok(())
+    }
+
+    /// The elements of a buffer whose last dim is contiguous from `place` on, to be read at known distances: addresses are computed once.
+    pub fn row(&self, base: V<'c>, place: &[V<'c>]) -> Result<V<'c>, String> {
+        let memref = MemRefType::try_from(base.r#type()).map_err(|e| e.to_string())?;
+        let (rank, element) = (memref.rank(), memref.element());
+        let types = [&[self.parse_type(&format!("memref<{element}>"))?][..], &vec![self.index_type(); 1 + 2 * rank]].concat();
+        let parts = self.op("memref.extract_strided_metadata", &[base], &types, &[])?;
+        let part = |i: usize| parts.result(i).map(|result| lasting(result.into())).map_err(|e| e.to_string());
+        let mut offset = part(1)?;
+        for (dim, index) in place.iter().enumerate() {
+            let distance = if dim + 1 == rank { *index } else { self.binary("arith.muli", *index, part(2 + rank + dim)?)? };
+            offset = self.binary("arith.addi", offset, distance)?;
+        }
+        let list = |number: i64| self.attribute(&format!("array<i64: {number}>"));
+        let attributes = [
+            ("static_offsets", list(i64::MIN)?),
+            ("static_sizes", list(i64::MIN)?),
+            ("static_strides", list(1)?),
+            ("operandSegmentSizes", attributes::segments(self.context(), &[1, 1, 1, 0])),
+        ];
+        let row = self.parse_type(&format!("memref<?x{element}, strided<[1], offset: ?>>"))?;
+        self.value("memref.reinterpret_cast", &[part(0)?, offset, part(1 + rank)?], row, &attributes)
     }
 
     /// A mask of the first `count` of `lanes` lanes; all of them if there are not more, none if it is negative.

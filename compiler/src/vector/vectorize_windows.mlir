@@ -1,6 +1,9 @@
 // RUN: winze-opt --split-input-file --pass-pipeline='builtin.module(func.func(vectorize-windows))' %s | FileCheck %s
+// RUN: winze-opt --split-input-file --pass-pipeline='builtin.module(func.func(vectorize-windows),canonicalize,cse)' %s | FileCheck %s --check-prefix=ROWS
+// RUN: winze-opt --split-input-file --pass-pipeline='builtin.module(func.func(vectorize-windows),canonicalize,cse)' %s | FileCheck %s --check-prefix=LOADS
 
-// Tiles of four rows of two vectors; all nine taps stand in the innermost loop, between loading and storing the accumulators.
+// Tiles of four rows of two vectors; all nine taps stand in the innermost loop, between loading and storing the accumulators. They go by the six rows of
+// the input that the tile reads: each row has one address, and what its three taps load serves all rows of the tile that it belongs to.
 // CHECK-LABEL: func.func @depthwise(
 // CHECK: scf.for
 // CHECK: scf.for
@@ -9,6 +12,14 @@
 // CHECK-NOT: scf.for
 // CHECK-COUNT-72: arith.mulf
 // CHECK-COUNT-8: vector.store {{.*}}, %arg2
+// ROWS-LABEL: func.func @depthwise(
+// ROWS-COUNT-6: memref.reinterpret_cast
+// ROWS-NOT: memref.reinterpret_cast
+// ROWS: vector.store
+// LOADS-LABEL: func.func @depthwise(
+// LOADS-COUNT-36: vector.load %reinterpret_cast{{.*}} vector<8xf32>
+// LOADS-NOT: vector.load
+// LOADS: vector.store
 #in = affine_map<(c, y, x, ky, kx) -> (c, y + ky, x + kx)>
 #w = affine_map<(c, y, x, ky, kx) -> (c, ky, kx)>
 #out = affine_map<(c, y, x, ky, kx) -> (c, y, x)>

@@ -1,9 +1,9 @@
 //! Bufferized `linalg.generic` over sliding windows (pooling, depthwise and grouped convolution) -> loops around register tiles.
 //!
 //! The vector loop is the last dim of the output; inputs are the same along it, or walk it with a step of one or two. A tile is a few rows of one or two
-//! vectors, whose accumulators stay in registers over all taps; taps are unrolled, so that rows share what they load. With step two every second lane of
-//! two overlapping vectors is taken, which reads nothing beyond the last tap. What is left of a row runs under a mask. Of an unknown number
-//! of rows the last tile reaches back into the one before, and where rows of unknown length fit one vector, tiles have more rows.
+//! vectors, whose accumulators stay in registers over all taps; taps are unrolled and go by rows of the input, each of which is loaded once. With step
+//! two every second lane of two overlapping vectors is taken, which reads nothing beyond the last tap. What is left of a row runs under a mask. Of an
+//! unknown number of rows the last tile reaches back into the one before, and where rows of unknown length fit one vector, tiles have more rows.
 //! Leaves alone: windows along the vector loop that are wider apart, narrow elements where the target masks only wide ones, rows shorter than four.
 
 use super::{
@@ -15,6 +15,7 @@ use melior::{
     dialect::DialectHandle,
     ir::{AffineExpr, AffineMap, BlockLike, OperationRef, Type, ValueLike, attribute::DenseI64ArrayAttribute},
 };
+use std::collections::HashMap;
 use winze_mlir::{
     attributes::bit_width,
     pass::{PassOption, RustPass},
@@ -71,6 +72,13 @@ struct Windows<'a, 'c> {
     start: Option<(V<'c>, OperationRef<'c, 'c>)>,
 }
 
+/// A vector of a tile: its row, and how many lanes stand before it in that row.
+struct Part<'c> {
+    row: i64,
+    ahead: i64,
+    lanes: Lanes<'c>,
+}
+
 /// Lanes of a vector that count: the first few, or all.
 #[derive(Clone, Copy)]
 enum Lanes<'c> {
@@ -114,7 +122,8 @@ impl<'a, 'c> Windows<'a, 'c> {
             let map = generic.maps[operand];
             let users = (0..map.result_count()).filter(|i| map.result(*i).is_ok_and(|e| e.is_function_of_dim(lane_loop))).count();
             let step = step_of(last(operand)?, lane_loop)?;
-            if users != 1 || !(1..=2).contains(&step) || !generic.is_contiguous(operand) {
+            let even = reductions.iter().all(|dim| last(operand).is_some_and(|e| step_of(e, *dim).is_some()));
+            if users != 1 || !(1..=2).contains(&step) || !even || !generic.is_contiguous(operand) {
                 return None;
             }
             steps.push(step);
@@ -293,24 +302,20 @@ impl<'a, 'c> Windows<'a, 'c> {
     /// `rows` rows of `vectors` from `counters` on.
     fn tile(&self, builder: &Builder<'c>, counters: &[V<'c>], rows: i64, vectors: &[Lanes<'c>]) -> Result<(), String> {
         let output = self.generic.inputs;
-        let mut places = vec![];
-        for row in 0..rows {
-            for (i, lanes) in vectors.iter().enumerate() {
-                places.push((row, self.shifted(builder, counters, i as i64 * self.lanes)?, *lanes));
-            }
-        }
-        let accumulators = places
+        let of_row = |row| vectors.iter().enumerate().map(move |(i, lanes)| Part { row, ahead: i as i64 * self.lanes, lanes: *lanes });
+        let parts: Vec<Part> = (0..rows).flat_map(of_row).collect();
+        let place = |part: &Part<'c>| self.place(builder, output, &self.shifted(builder, counters, part.ahead)?, part.row);
+        let accumulators = parts
             .iter()
-            .map(|(row, counters, lanes)| match self.start {
+            .map(|part| match self.start {
                 Some((value, _)) => widen(builder, value, Some(self.lanes)),
-                None => self.load(builder, output, 1, counters, *row, *lanes),
+                None => self.load(builder, output, 1, (self.generic.operands[output], place(part)?), part.lanes),
             })
-            .collect::<Result<Vec<_>, _>>()?;
+            .collect::<Result<Vec<_>, String>>()?;
         let reductions: Vec<_> = (0..self.generic.loops()).filter(|dim| self.generic.reduction[*dim]).collect();
-        let sums = self.taps(builder, &reductions, &vec![None; self.generic.loops()], &places, &accumulators)?;
-        for (sum, (row, counters, lanes)) in sums.into_iter().zip(&places) {
-            let place = self.place(builder, output, counters, *row)?;
-            builder.store_vector(sum, self.generic.operands[output], &place, self.mask(builder, *lanes)?)?;
+        let sums = self.taps(builder, &reductions, counters, &parts, &accumulators)?;
+        for (sum, part) in sums.into_iter().zip(&parts) {
+            builder.store_vector(sum, self.generic.operands[output], &place(part)?, self.mask(builder, part.lanes)?)?;
         }
         Ok(())
     }
@@ -323,86 +328,141 @@ impl<'a, 'c> Windows<'a, 'c> {
         Ok(counters)
     }
 
-    /// The reduction loops `dims`, with those decided so far in `taps`.
+    /// The reduction loops `dims` around the vectors of a tile; those outside have their counters already.
     fn taps(
         &self,
         builder: &Builder<'c>,
         dims: &[usize],
-        taps: &[Option<V<'c>>],
-        places: &[(i64, Vec<V<'c>>, Lanes<'c>)],
+        counters: &[V<'c>],
+        parts: &[Part<'c>],
         accumulators: &[V<'c>],
     ) -> Result<Vec<V<'c>>, String> {
-        let Some((dim, rest)) = dims.split_first() else { return self.step(builder, taps, places, accumulators) };
         let extent = |dim: &usize| self.generic.static_extent(*dim).unwrap_or(i64::MAX);
-        let mut taps = taps.to_vec();
         if dims.iter().map(extent).fold(1, i64::saturating_mul) <= UNROLLED_TAPS {
-            let mut sums = accumulators.to_vec();
-            for tap in 0..extent(dim) {
-                taps[*dim] = Some(builder.index(tap)?);
-                sums = self.taps(builder, rest, &taps, places, &sums)?;
-            }
-            return Ok(sums);
+            return self.unrolled_taps(builder, dims, counters, parts, accumulators);
         }
+        let (dim, rest) = dims.split_first().expect("without loops there is one tap");
+        let mut counters = counters.to_vec();
         let (from, to, step) = (builder.index(0)?, builder.index(extent(dim))?, builder.index(1)?);
         builder.for_loop(from, to, step, accumulators, |inner, counter, carried| {
-            taps[*dim] = Some(counter);
-            self.taps(inner, rest, &taps, places, carried)
+            counters[*dim] = counter;
+            self.taps(inner, rest, &counters, parts, carried)
         })
     }
 
-    /// One tap for every vector of the tile.
-    fn step(
+    /// All taps of `dims` for every vector of the tile: all that read one row of the input together, so that it is loaded once and soon forgotten.
+    fn unrolled_taps(
         &self,
         builder: &Builder<'c>,
-        taps: &[Option<V<'c>>],
-        places: &[(i64, Vec<V<'c>>, Lanes<'c>)],
+        dims: &[usize],
+        counters: &[V<'c>],
+        parts: &[Part<'c>],
         accumulators: &[V<'c>],
     ) -> Result<Vec<V<'c>>, String> {
-        let mut next = vec![];
-        let mut same: Vec<Option<V<'c>>> = vec![None; self.generic.inputs];
-        for ((row, counters, lanes), accumulator) in places.iter().zip(accumulators) {
-            let counters: Vec<_> = counters.iter().zip(taps).map(|(counter, tap)| tap.unwrap_or(*counter)).collect();
+        let mut windows: Vec<Vec<i64>> = vec![vec![]];
+        for dim in dims {
+            let extent = self.generic.static_extent(*dim).unwrap_or(0);
+            windows = windows.iter().flat_map(|window| (0..extent).map(|tap| [&window[..], &[tap]].concat())).collect();
+        }
+        let sliding = self.sliding(dims);
+        let mut steps = vec![];
+        for (number, window) in windows.iter().enumerate() {
+            // Taps along a row come before those across, so that sums of several rows grow at a time.
+            let (across, along): (Vec<_>, Vec<_>) =
+                dims.iter().zip(window).partition(|(dim, _)| sliding.is_some_and(|(position, _)| position.is_function_of_dim(**dim)));
+            let along: Vec<i64> = along.into_iter().map(|(_, tap)| *tap).collect();
+            for (i, part) in parts.iter().enumerate() {
+                let input_row = sliding.map_or(0, |(position, row_loop)| {
+                    let at = |dim, counter| step_of(position, dim).map_or(0, |step| step * counter);
+                    across.iter().fold(at(row_loop, part.row), |sum, (dim, tap)| sum + at(**dim, **tap))
+                });
+                steps.push((input_row, along.clone(), number, i));
+            }
+        }
+        steps.sort_unstable();
+        let mut sums = accumulators.to_vec();
+        // What is the same for all vectors of the tile, by tap and operand.
+        let mut same: HashMap<(usize, usize), V<'c>> = HashMap::new();
+        for (.., number, i) in steps {
             let mut arguments = vec![];
-            for (operand, same) in same.iter_mut().enumerate() {
+            for operand in 0..self.generic.inputs {
                 let argument = self.generic.body.argument(operand).map_err(|e| e.to_string())?;
-                arguments.push(match *same {
-                    Some(value) => value,
+                arguments.push(match same.get(&(number, operand)) {
+                    Some(value) => *value,
                     // Gives a loop its extent; never read.
-                    None if walk::users(argument.into()).next().is_none() => *accumulator,
+                    None if walk::users(argument.into()).next().is_none() => sums[i],
                     None => {
-                        let value = self.load(builder, operand, self.steps[operand], &counters, *row, *lanes)?;
+                        let value = self.tap(builder, operand, counters, (dims, &windows[number]), &parts[i])?;
                         if self.steps[operand] == 0 && !self.row.is_some_and(|row| self.generic.uses(operand, row)) {
-                            *same = Some(value);
+                            same.insert((number, operand), value);
                         }
                         value
                     }
                 });
             }
-            arguments.push(*accumulator);
-            next.push(self.generic.clone_body(builder, &arguments, Some(self.lanes))?[0]);
+            arguments.push(sums[i]);
+            sums[i] = self.generic.clone_body(builder, &arguments, Some(self.lanes))?[0];
         }
-        Ok(next)
+        Ok(sums)
+    }
+
+    /// What one vector reads of an input at a tap: `window` has the counters of `dims`.
+    fn tap(
+        &self,
+        builder: &Builder<'c>,
+        operand: usize,
+        counters: &[V<'c>],
+        (dims, window): (&[usize], &[i64]),
+        part: &Part<'c>,
+    ) -> Result<V<'c>, String> {
+        let base = self.generic.operands[operand];
+        if self.generic.memref(operand).is_none() {
+            return Ok(base);
+        }
+        let step = self.steps[operand];
+        let (mut first, mut at) = (counters.to_vec(), counters.to_vec());
+        for (dim, tap) in dims.iter().zip(window) {
+            (first[*dim], at[*dim]) = (builder.index(0)?, builder.index(*tap)?);
+        }
+        let mut place = self.place(builder, operand, &at, part.row)?;
+        if step == 0 {
+            return self.load(builder, operand, step, (base, place), part.lanes);
+        }
+        // The row from its first tap on: how far a vector is from there is known.
+        let map = self.generic.maps[operand];
+        let along = map.result(map.result_count() - 1).map_err(|e| e.to_string())?;
+        if let (Some(last), Some(start)) = (place.last_mut(), self.place(builder, operand, &first, part.row)?.last()) {
+            *last = *start;
+        }
+        let steps = dims.iter().zip(window).map(|(dim, tap)| step_of(along, *dim).map(|step| step * tap));
+        let ahead = steps.sum::<Option<i64>>().ok_or("the taps of a window are not evenly spaced")? + step * part.ahead;
+        let row = builder.row(base, &place)?;
+        self.load(builder, operand, step, (row, vec![builder.index(ahead)?]), part.lanes)
+    }
+
+    /// The index of an input that follows the rows of the tile and some of the taps, with the loop of the rows.
+    fn sliding(&self, dims: &[usize]) -> Option<(AffineExpr<'c>, usize)> {
+        let row_loop = self.row?;
+        let maps = &self.generic.maps[..self.generic.inputs];
+        let mut results = maps.iter().flat_map(|map| (0..map.result_count()).filter_map(|i| map.result(i).ok()));
+        let slides = |e: &AffineExpr| e.is_function_of_dim(row_loop) && dims.iter().any(|dim| e.is_function_of_dim(*dim));
+        results.find(slides).map(|position| (position, row_loop))
     }
 
     fn place(&self, builder: &Builder<'c>, operand: usize, counters: &[V<'c>], row: i64) -> Result<Vec<V<'c>>, String> {
         self.generic.indices(builder, operand, counters, self.row.unwrap_or(self.lane_loop), row)
     }
 
-    /// Reads lanes of an operand that are `step` elements apart; one element if all are the same.
+    /// Reads lanes of an operand that are `step` elements apart, from `place` of `base` on; one element if all are the same.
     fn load(
         &self,
         builder: &Builder<'c>,
         operand: usize,
         step: i64,
-        counters: &[V<'c>],
-        row: i64,
+        (base, mut place): (V<'c>, Vec<V<'c>>),
         lanes: Lanes<'c>,
     ) -> Result<V<'c>, String> {
-        if self.generic.memref(operand).is_none() {
-            return Ok(self.generic.operands[operand]);
-        }
-        let (base, element) = (self.generic.operands[operand], self.generic.element(operand));
-        let mut place = self.place(builder, operand, counters, row)?;
+        let element = self.generic.element(operand);
         if step == 0 {
             return builder.value("memref.load", &[&[base], &place[..]].concat(), element, &[]);
         }

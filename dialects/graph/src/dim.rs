@@ -142,8 +142,7 @@ impl Dim {
 
     /// Whether the value may be negative, as far as the normal form shows.
     fn is_signed(&self) -> bool {
-        let signed = |atom: &Atom| matches!(atom, Atom::FloorDiv(a, _) if a.is_signed());
-        self.terms.iter().any(|(atoms, k)| *k < 0 || atoms.iter().any(signed))
+        self.terms.iter().any(|(atoms, k)| *k < 0 || atoms.iter().any(Atom::is_signed))
     }
 
     /// An extent no smaller than the absolute value.
@@ -261,33 +260,60 @@ impl Dim {
         }
     }
 
-    /// Extents no smaller than `dims`, over fewer different factors: where both `x` and `ceildiv(x, k)` are factors of some, `x` becomes
-    /// `k * ceildiv(x, k)`, with the largest such `k`. Those with negative terms stay.
+    /// Extents no smaller than `dims`, over fewer different factors, none of which is negative: where both `x` and `(x + r) floordiv k` are factors
+    /// of some, all that follows from `x` is written with the quotient of the largest such `k`, so that sizes of an image and of its halves can be
+    /// compared. Terms with a negative coefficient stay.
     pub fn over_common_factors(dims: &[Dim]) -> Vec<Dim> {
+        let dims: Vec<Dim> = dims.iter().map(Self::over_unsigned_factors).collect();
         let factors: BTreeSet<&Atom> = dims.iter().flat_map(|dim| dim.terms.keys().flatten()).collect();
-        let mut coarsest: BTreeMap<&Atom, (i64, &Atom)> = BTreeMap::new();
-        for coarse in &factors {
-            let (mut k, mut atom) = (1_i64, *coarse);
-            while let Some((divisor, finer)) = atom.ceiling_of() {
-                (k, atom) = (k.saturating_mul(divisor), finer);
-                if factors.contains(finer) && coarsest.get(finer).is_none_or(|(known, _)| *known < k) {
-                    coarsest.insert(finer, (k, coarse));
-                }
+        // Per dividend that is no quotient itself: the coarsest quotient, its k, and the most that the dividend is.
+        let mut coarsest: BTreeMap<&Atom, (i64, &Atom, Dim)> = BTreeMap::new();
+        for factor in &factors {
+            let (mut k, mut atom, mut most) = (1_i64, *factor, Self::atom((*factor).clone()));
+            while let Some((dividend, added, divisor)) = atom.quotient() {
+                // x <= k * floor((x + r) / k) + k - 1 - r.
+                most = &(&most * &Dim::from(divisor)) + &Dim::from((divisor - 1).saturating_sub(added));
+                (k, atom) = (k.saturating_mul(divisor), dividend);
+            }
+            if coarsest.get(atom).is_none_or(|(known, ..)| *known < k) {
+                coarsest.insert(atom, (k, factor, most));
             }
         }
+        let rewritten: BTreeMap<&Atom, Dim> = factors
+            .iter()
+            .map(|factor| {
+                let (_, coarse, most) = &coarsest[factor.dividend()];
+                let bound = if factor == coarse { most.clone() } else { factor.substitute_dividend(most) };
+                let simple = factor != coarse && bound.terms.keys().flatten().all(|atom| atom == *coarse);
+                (*factor, if simple { bound } else { Self::atom((*factor).clone()) })
+            })
+            .collect();
         let rewrite = |dim: &Dim| {
-            if dim.is_signed() {
-                return dim.clone();
-            }
             dim.terms.iter().fold(Dim::default(), |sum, (atoms, coefficient)| {
-                let product = atoms.iter().fold(Dim::from(*coefficient), |product, atom| match coarsest.get(atom) {
-                    Some((k, coarse)) => &(&product * &Dim::from(*k)) * &Self::atom((*coarse).clone()),
-                    None => &product * &Self::atom(atom.clone()),
+                let keep = *coefficient < 0;
+                let product = atoms.iter().fold(Dim::from(*coefficient), |product, atom| {
+                    &product * &if keep { Self::atom(atom.clone()) } else { rewritten[atom].clone() }
                 });
                 &sum + &product
             })
         };
         dims.iter().map(rewrite).collect()
+    }
+
+    /// An extent no smaller, in which no factor can be negative.
+    fn over_unsigned_factors(&self) -> Dim {
+        self.terms.iter().fold(Dim::default(), |sum, (atoms, k)| {
+            let term = Dim { terms: [(atoms.clone(), *k)].into() };
+            &sum + &if atoms.iter().any(Atom::is_signed) { term.magnitude() } else { term }
+        })
+    }
+
+    /// An extent no smaller than either of two without negative factors: the larger coefficient of each product of factors.
+    pub fn join(&self, other: &Dim) -> Dim {
+        let products: BTreeSet<&Vec<Atom>> = self.terms.keys().chain(other.terms.keys()).collect();
+        let coefficient = |dim: &Dim, atoms: &Vec<Atom>| dim.terms.get(atoms).copied().unwrap_or(0);
+        let larger = |atoms: &&Vec<Atom>| coefficient(self, atoms).max(coefficient(other, atoms));
+        Dim { terms: products.into_iter().map(|atoms| (atoms.clone(), larger(&atoms))).filter(|(_, k)| *k != 0).collect() }
     }
 
     /// The extent as an expression over symbols, built the same way every time.
@@ -414,16 +440,32 @@ fn remove_all(atoms: &[Atom], divisor: &[Atom]) -> Option<Vec<Atom>> {
 }
 
 impl Atom {
-    /// `(k, x)` if this is at least `ceildiv(x, k)`.
-    fn ceiling_of(&self) -> Option<(i64, &Atom)> {
-        let Atom::FloorDiv(dividend, divisor) = self else { return None };
+    /// Whether the value may be negative, as far as the normal form shows.
+    fn is_signed(&self) -> bool {
+        matches!(self, Self::FloorDiv(a, _) if a.is_signed())
+    }
+
+    /// `(x, r, k)` if this is `floor((x + r) / k)` for one factor `x`.
+    fn quotient(&self) -> Option<(&Atom, i64, i64)> {
+        let Self::FloorDiv(dividend, divisor) = self else { return None };
         let k = divisor.as_static().filter(|k| *k > 0)?;
         let constant = dividend.terms.get(&vec![]).copied().unwrap_or(0);
         let mut others = dividend.terms.iter().filter(|(atoms, _)| !atoms.is_empty());
         match (others.next()?, others.next()) {
-            ((atoms, 1), None) if atoms.len() == 1 && constant >= k - 1 => Some((k, &atoms[0])),
+            ((atoms, 1), None) if atoms.len() == 1 => Some((&atoms[0], constant, k)),
             _ => None,
         }
+    }
+
+    /// What quotients of quotients divide.
+    fn dividend(&self) -> &Atom {
+        self.quotient().map_or(self, |(x, ..)| x.dividend())
+    }
+
+    /// This with another value for what it divides.
+    fn substitute_dividend(&self, value: &Dim) -> Dim {
+        let Some((x, added, k)) = self.quotient() else { return value.clone() };
+        (&x.substitute_dividend(value) + &Dim::from(added)).floor_div(&Dim::from(k))
     }
 }
 
