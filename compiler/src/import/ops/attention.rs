@@ -22,7 +22,7 @@ pub const PREVIEW_OPS: &[Row] = &[row("FlexAttention", flex_attention)];
 type Cx<'x, 'p, 'c, 'a> = NodeContext<'x, 'p, 'c, 'a>;
 
 /// [batch, length, heads * size] -> [batch, heads, length, size]; tensors of 4 axes are so already.
-fn split_heads<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>, x: &Tensor<'c, 'a>, heads: Option<i64>) -> Result<Tensor<'c, 'a>, Failure> {
+pub fn split_heads<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>, x: &Tensor<'c, 'a>, heads: Option<i64>) -> Result<Tensor<'c, 'a>, Failure> {
     if x.rank() == 4 {
         return Ok(x.clone());
     }
@@ -36,8 +36,15 @@ fn split_heads<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>, x: &Tensor<'c, 'a>, heads: O
     cx.transpose(&apart, vec![0, 2, 1, 3])
 }
 
+/// [batch, heads, length, size] -> [batch, length, heads * size].
+pub fn join_heads<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>, x: &Tensor<'c, 'a>) -> Result<Tensor<'c, 'a>, Failure> {
+    let y = cx.transpose(x, vec![0, 2, 1, 3])?;
+    let width = &y.dims()[2] * &y.dims()[3];
+    cx.reshape(&y, vec![y.dims()[0].clone(), y.dims()[1].clone(), width])
+}
+
 /// Product of the last axis of `a` with axis `contract` of `b`, both [batch, heads, ...]; the heads of `b` serve several of `a` each.
-fn heads_product<'c, 'a>(
+pub fn heads_product<'c, 'a>(
     cx: &mut Cx<'_, '_, 'c, 'a>,
     a: &Tensor<'c, 'a>,
     b: &Tensor<'c, 'a>,
@@ -60,16 +67,23 @@ fn heads_product<'c, 'a>(
     cx.reshape(&product, vec![batch, many.into(), rows, last])
 }
 
+/// How far a query sees: only up to its own place, and so many keys to either side; less than 0 is no limit.
+#[derive(Clone, Copy)]
+pub struct Reach {
+    pub causal: bool,
+    pub left: i64,
+    pub right: i64,
+}
+
 /// Which keys a query may see, as a bool tensor that broadcasts to the scores; `None` if all.
-fn visible<'c, 'a>(
+pub fn visible<'c, 'a>(
     cx: &mut Cx<'_, '_, 'c, 'a>,
     queries: &Dim,
     keys: &Dim,
     past: Option<&Dim>,
     lengths: Option<&Tensor<'c, 'a>>,
+    Reach { causal, left, right }: Reach,
 ) -> Result<Option<Tensor<'c, 'a>>, Failure> {
-    let causal = cx.int_or("is_causal", 0)? != 0;
-    let (left, right) = (cx.int_or("left_window_size", -1)?, cx.int_or("right_window_size", -1)?);
     let all = |cx: &mut Cx<'_, '_, 'c, 'a>, count: &Dim, dims: Vec<Dim>| {
         let line = positions(cx, count, ElementType::I64)?;
         cx.reshape(&line, dims)
@@ -193,7 +207,9 @@ fn attention<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
         shown = scores.clone();
     }
     let lengths = cx.optional(6);
-    let visible = visible(cx, &queries, &keys, past.as_ref(), lengths.as_ref())?;
+    let causal = cx.int_or("is_causal", 0)? != 0;
+    let reach = Reach { causal, left: cx.int_since(25, "left_window_size", -1)?, right: cx.int_since(25, "right_window_size", -1)? };
+    let visible = visible(cx, &queries, &keys, past.as_ref(), lengths.as_ref(), reach)?;
     let mask = cx.optional(3);
     let bias = bias(cx, mask, visible, &keys, element)?;
     if let Some(bias) = &bias {
@@ -227,9 +243,7 @@ fn attention<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
     }
     let mut y = heads_product(cx, &weights, &v, 2)?;
     if x.rank() == 3 {
-        y = cx.transpose(&y, vec![0, 2, 1, 3])?;
-        let width = &y.dims()[2] * &y.dims()[3];
-        y = cx.reshape(&y, vec![y.dims()[0].clone(), y.dims()[1].clone(), width])?;
+        y = join_heads(cx, &y)?;
     }
     Ok(vec![y, k, v, shown])
 }
@@ -287,21 +301,37 @@ fn rotary_embedding<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
         some if (0..=size).contains(&some) && some % 2 == 0 => some,
         other => return Ok(Failure::invalid(format!("rotary_embedding_dim {other} of {size}"))?),
     };
-    let half = rotated / 2;
     if let Some(places) = cx.optional(3) {
         (cos, sin) = (take_checked(cx, &cos, &places, 0)?, take_checked(cx, &sin, &places, 0)?);
     }
+    let interleaved = cx.int_or("interleaved", 0)? != 0;
+    let mut y = rotate(cx, &x, [cos, sin], rotated, interleaved)?;
+    if input.rank() == 3 {
+        y = cx.transpose(&y, vec![0, 2, 1, 3])?;
+        y = cx.reshape(&y, input.dims().to_vec())?;
+    }
+    Ok(vec![y])
+}
+
+/// `x`, [batch, heads, length, size], with the first `rotated` values of each head turned by angles of [batch or 1, length, rotated / 2].
+pub fn rotate<'c, 'a>(
+    cx: &mut Cx<'_, '_, 'c, 'a>,
+    x: &Tensor<'c, 'a>,
+    [cos, sin]: [Tensor<'c, 'a>; 2],
+    rotated: i64,
+    interleaved: bool,
+) -> Result<Tensor<'c, 'a>, Failure> {
+    let half = rotated / 2;
     let mut angles = vec![];
     for cache in [cos, sin] {
         if cache.rank() != 3 || cache.extent(2) != Some(half) {
-            return Ok(Failure::invalid(format!("a cache of the shape {:?} for {half} angles", cache.dims()))?);
+            return Failure::invalid(format!("a cache of the shape {:?} for {half} angles", cache.dims()));
         }
         let dims = vec![cache.dims()[0].clone(), 1.into(), cache.dims()[1].clone(), half.into()];
         angles.push(cx.reshape(&cache, dims)?);
     }
-    let turned = cx.slice_axis(&x, 3, 0, rotated)?;
+    let turned = cx.slice_axis(x, 3, 0, rotated)?;
     // Pairs are neighbours, or elements of both halves.
-    let interleaved = cx.int_or("interleaved", 0)? != 0;
     let pair_axis = if interleaved { 4 } else { 3 };
     let mut apart = turned.dims()[..3].to_vec();
     apart.extend(if interleaved { [half.into(), 2.into()] } else { [Dim::from(2), half.into()] });
@@ -320,13 +350,9 @@ fn rotary_embedding<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
     let (real, imaginary) = (cx.reshape(&real, single.clone())?, cx.reshape(&imaginary, single)?);
     let joined = cx.concat(&[real, imaginary], pair_axis)?;
     let mut y = cx.reshape(&joined, turned.dims().to_vec())?;
-    if rotated < size {
-        let rest = cx.slice_axis(&x, 3, rotated, size)?;
+    if let Some(size) = x.extent(3).filter(|size| rotated < *size) {
+        let rest = cx.slice_axis(x, 3, rotated, size)?;
         y = cx.concat(&[y, rest], 3)?;
     }
-    if input.rank() == 3 {
-        y = cx.transpose(&y, vec![0, 2, 1, 3])?;
-        y = cx.reshape(&y, input.dims().to_vec())?;
-    }
-    Ok(vec![y])
+    Ok(y)
 }

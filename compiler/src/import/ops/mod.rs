@@ -4,6 +4,7 @@ mod activation;
 mod attention;
 mod col2im;
 mod constant;
+mod contrib_attention;
 mod control;
 mod conv;
 mod determinant;
@@ -118,6 +119,7 @@ fn rows(domain: &str) -> impl Iterator<Item = &'static Row> {
         // Of ONNX Runtime: what its optimizer and its quantization tools leave in models.
         "com.microsoft" => &[
             activation::CONTRIB_OPS,
+            contrib_attention::CONTRIB_OPS,
             conv::CONTRIB_OPS,
             linear::CONTRIB_OPS,
             normalization::CONTRIB_OPS,

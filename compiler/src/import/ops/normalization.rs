@@ -215,6 +215,24 @@ fn by_root_mean_square<'c, 'a>(
     cx.binary(Mul::create, &y, scale)
 }
 
+/// Normalized along the last axis, scaled and moved.
+pub fn layer_normalized<'c, 'a>(
+    cx: &mut Cx<'_, '_, 'c, 'a>,
+    x: &Tensor<'c, 'a>,
+    scale: &Tensor<'c, 'a>,
+    bias: Option<&Tensor<'c, 'a>>,
+    epsilon: f64,
+) -> Result<Tensor<'c, 'a>, Failure> {
+    let Some(last) = x.rank().checked_sub(1) else { return Failure::invalid("a scalar input") };
+    let y = normalize(cx, x, &[last], epsilon)?.y;
+    let y = cx.convert(&y, x.element())?;
+    let y = cx.binary(Mul::create, &y, scale)?;
+    match bias {
+        Some(bias) => cx.binary(Add::create, &y, bias),
+        None => Ok(y),
+    }
+}
+
 /// The sum of input, skip and bias, normalized along the last axis. Results: that, nothing, nothing, the sum; mean and deviation only training uses.
 fn skip_normalization<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>, simplified: bool) -> OpResult<'c, 'a> {
     if cx.node.output.iter().take(3).skip(1).any(|output| !output.is_empty()) {
@@ -231,13 +249,7 @@ fn skip_normalization<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>, simplified: bool) -> 
     let y = if simplified {
         by_root_mean_square(cx, &sum, &scale, &[last], epsilon)?
     } else {
-        let y = normalize(cx, &sum, &[last], epsilon)?.y;
-        let y = cx.convert(&y, sum.element())?;
-        let y = cx.binary(Mul::create, &y, &scale)?;
-        match beta {
-            Some(beta) => cx.binary(Add::create, &y, &beta)?,
-            None => y,
-        }
+        layer_normalized(cx, &sum, &scale, beta.as_ref(), epsilon)?
     };
     Ok(vec![y, sum.clone(), sum.clone(), sum])
 }

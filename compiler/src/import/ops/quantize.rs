@@ -14,7 +14,7 @@ use crate::{
     },
 };
 use winze_graph::{
-    dialect::{Add, Div, Eq, Logistic, Lt, Maximum, Minimum, Mul, Round, Sub},
+    dialect::{Add, And, Div, Eq, Logistic, Lt, Maximum, Minimum, Mul, Round, Shr, Sub},
     dim::Dim,
     types::{Class, ElementType},
 };
@@ -89,6 +89,7 @@ pub const CONTRIB_OPS: &[Row] = &[
         let y = cx.concat(&parts, axis)?;
         requantized(cx, &y, 0)
     }),
+    row("MatMulNBits", matmul_bits),
 ];
 
 type Cx<'x, 'p, 'c, 'a> = NodeContext<'x, 'p, 'c, 'a>;
@@ -540,4 +541,73 @@ fn qlinear_conv<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
     let scales = [(cx.input(1)?, 1), (cx.input(4)?, 1)];
     let result = (cx.input(6)?, cx.input(7)?);
     Ok(vec![requantize(cx, &sum, scales, result)?])
+}
+
+/// Elements of less than a byte, the lowest bits first, along the last axis, which becomes so many times longer.
+fn unpacked<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>, x: &Tensor<'c, 'a>, bits: i64) -> Result<Tensor<'c, 'a>, Failure> {
+    let per_byte = 8 / bits;
+    if per_byte == 1 {
+        return Ok(x.clone());
+    }
+    let apart = [x.dims(), &[Dim::from(1)]].concat();
+    let mut parts = vec![];
+    for part in 0..per_byte {
+        let shifted = cx.binary_scalar(Shr::create, x, (part * bits) as f64)?;
+        let kept = cx.binary_scalar(And::create, &shifted, ((1 << bits) - 1) as f64)?;
+        parts.push(cx.reshape(&kept, apart.clone())?);
+    }
+    let joined = cx.concat(&parts, x.rank())?;
+    let mut dims = x.dims().to_vec();
+    if let Some(last) = dims.last_mut() {
+        *last = &*last * &Dim::from(per_byte);
+    }
+    cx.reshape(&joined, dims)
+}
+
+/// The product with a matrix of 2, 4 or 8 bits, [N, blocks, bytes of a block], each block of a column with its own scale and zero point.
+fn matmul_bits<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
+    let (x, weights, scales) = (cx.input(0)?, cx.input(1)?, cx.input(2)?);
+    let (depth, width) = (cx.int_or("K", 0)?, cx.int_or("N", 0)?);
+    let (bits, block) = (cx.int_or("bits", 4)?, cx.int_or("block_size", 0)?);
+    // How exact sums have to be at least.
+    cx.ignore(&["accuracy_level"]);
+    if cx.optional(4).is_some() {
+        return Ok(Failure::unsupported("rows of weights in another order (g_idx)")?);
+    }
+    if ![2, 4, 8].contains(&bits) || block < 8 || !(1..1 << 31).contains(&depth) || !(1..1 << 31).contains(&width) || block > 1 << 20 {
+        return Ok(Failure::invalid(format!("K {depth}, N {width}, {bits} bits in blocks of {block}"))?);
+    }
+    let blocks = (depth as u64).div_ceil(block as u64) as i64;
+    let fixed = |dims: &[i64]| dims.iter().copied().map(Dim::from).collect::<Vec<_>>();
+    let weights = cx.with_dims(&weights, fixed(&[width, blocks, block * bits / 8]), "weights of so many blocks")?;
+    let weights = unpacked(cx, &weights, bits)?;
+    let element = super::sample::computed(&[x.element()]);
+    let weights = cx.convert(&weights, element)?;
+    let per_block = fixed(&[width, blocks, 1]);
+    let zero = match cx.optional(3) {
+        // Bits are packed along the blocks of a column, which begins with a byte.
+        Some(zero) if zero.element() == ElementType::U8 => {
+            let bytes = (blocks * bits).div_euclid(8) + i64::from((blocks * bits) % 8 != 0);
+            let zero = cx.reshape(&zero, fixed(&[width, bytes]))?;
+            let zero = unpacked(cx, &zero, bits)?;
+            let zero = cx.slice_axis(&zero, 1, 0, blocks)?;
+            cx.reshape(&zero, per_block.clone())?
+        }
+        Some(zero) => cx.reshape(&zero, per_block.clone())?,
+        None => cx.scalar(element, (1 << (bits - 1)) as f64)?,
+    };
+    let (zero, scales) = (cx.convert(&zero, element)?, cx.convert(&scales, element)?);
+    let scales = cx.reshape(&scales, per_block)?;
+    let moved = cx.binary(Sub::create, &weights, &zero)?;
+    let scaled = cx.binary(Mul::create, &moved, &scales)?;
+    let columns = cx.reshape(&scaled, fixed(&[width, blocks * block]))?;
+    let columns = cx.slice_axis(&columns, 1, 0, depth)?;
+    let rows = cx.transpose(&columns, vec![1, 0])?;
+    let wide = cx.convert(&x, element)?;
+    let mut y = super::linear::product(cx, &wide, &rows)?;
+    if let Some(bias) = cx.optional(5) {
+        let bias = cx.convert(&bias, element)?;
+        y = cx.binary(Add::create, &y, &bias)?;
+    }
+    Ok(vec![cx.convert(&y, x.element())?])
 }

@@ -178,7 +178,7 @@ fn weight<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>, filter: Filter, distance: &Tensor
 }
 
 /// The type that positions and sums are computed in.
-fn computed(types: &[ElementType]) -> ElementType {
+pub fn computed(types: &[ElementType]) -> ElementType {
     if types.contains(&ElementType::F64) { ElementType::F64 } else { ElementType::F32 }
 }
 
