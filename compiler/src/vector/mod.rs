@@ -60,7 +60,7 @@ pub const VECTOR_PIPELINE: &str = "builtin.module(\
     func.func(drop-results,place-buffers),\
     func.func(allow-contraction,vectorize-contractions{rows=$rows$ bits=$bits$ vnni=$vnni$}),\
     func.func(expand-copies,vectorize-windows{bits=$bits$}),linalg-generalize-named-ops,func.func(vectorize-elementwise{bits=$bits$},vectorize-reductions{bits=$bits$}),\
-    func.func(convert-linalg-to-loops),expand-math,canonicalize,cse,loop-invariant-code-motion)";
+    func.func(convert-linalg-to-loops),cse,expand-math,canonicalize,cse,loop-invariant-code-motion)";
 
 /// Gives the kernel its entry.
 pub const ABI_PIPELINE: &str = "builtin.module(func.func(lower-grid),lower-kernel-abi,canonicalize,cse)";
