@@ -1,6 +1,6 @@
 """A decoder with a key-value cache, one token after another: one general artifact and ONNX Runtime on the same tokens.
 
-    python benches/decode.py --winze target/release/winze MODEL.onnx --bind PRESENT=PAST [--capacity 1024] [--prefill 24 64 200] [--steps 50]
+    python benches/decode.py --winze target/release/winze MODEL.onnx --bind PRESENT=PAST [--device vulkan] [--capacity 1024] [--prefill 24 64 200] [--steps 50]
 
 The model has one input of token ids, [1, tokens], and an input PAST with one symbolic axis, along which it grows. It is compiled once, with PAST as a state
 of that capacity. For each prefill length P it reads P tokens into an empty state, then `--steps` tokens, one run each (`winze run --steps`); the outputs of
@@ -25,6 +25,7 @@ def main():
     parser.add_argument("model", type=pathlib.Path)
     parser.add_argument("--winze", default="winze")
     parser.add_argument("--bind", required=True, metavar="PRESENT=PAST")
+    parser.add_argument("--device", default="cpu", help="where ours runs; theirs runs on the CPU")
     parser.add_argument("--capacity", type=int, default=1024)
     parser.add_argument("--lengths", type=int, nargs="*", default=[], help="measure at these lengths of the state too")
     parser.add_argument("--prefill", type=int, nargs="+", default=[24, 64, 200])
@@ -47,7 +48,8 @@ def main():
     with tempfile.TemporaryDirectory() as text:
         folder = pathlib.Path(text)
         program = folder / "model.wz"
-        bound = ["--bind", arguments.bind, "--dim", f"{symbol}<={arguments.capacity}"]
+        bound = ["--target", arguments.device.split(":")[0], "--bind", arguments.bind, "--dim", f"{symbol}<={arguments.capacity}"]
+        device = ["--device", arguments.device, "--require-device"]
         subprocess.run([arguments.winze, "compile", arguments.model, "-o", program, *bound, *arguments.options], check=True)
         inspected = subprocess.run([arguments.winze, "inspect", program], check=True, capture_output=True, text=True).stdout
         print("\n".join(line.strip() for line in inspected.splitlines() if line.strip().startswith(("state", "copied"))), flush=True)
@@ -55,14 +57,14 @@ def main():
         def run(tokens, out, *more):
             numpy.save(folder / "ids.npy", tokens)
             words = ["--input", f"{ids}={folder / 'ids.npy'}", *more]
-            subprocess.run([arguments.winze, "run", program, *words, "--output-dir", out, "--quiet"], check=True)
+            subprocess.run([arguments.winze, "run", program, *device, *words, "--output-dir", out, "--quiet"], check=True)
 
         def measure(cache):
             numpy.save(folder / "ids.npy", random.integers(0, arguments.vocabulary, (1, 1)))
             numpy.save(folder / "cache.npy", cache)
             feed = {ids: numpy.load(folder / "ids.npy"), past: cache}
             inputs = ["--input", f"{ids}={folder / 'ids.npy'}", f"{past}={folder / 'cache.npy'}"]
-            bench = [arguments.winze, "bench", program, *inputs, "--json", "--runs", "20", "--threads", "1"]
+            bench = [arguments.winze, "bench", program, *device, *inputs, "--json", "--runs", "20", "--threads", "1"]
             best = [float("inf")] * 2
             for _ in range(arguments.turns):
                 best[0] = min(best[0], json.loads(subprocess.run(bench, check=True, capture_output=True).stdout)["min_ms"])

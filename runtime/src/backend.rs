@@ -7,21 +7,28 @@
 //! segment before (Vulkan: a recording is keyed by the exact sequence of commands, so shapes, loops and calls need no special case).
 
 use crate::{artifact::manifest::ElementType, error::Error};
-use std::sync::{Arc, atomic::AtomicU32};
+use std::{
+    any::Any,
+    fmt::Debug,
+    ops::Range,
+    sync::{Arc, atomic::AtomicU32},
+};
 
 /// Where a region lives, in terms of the function that the session runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Location {
     /// Input number of the running function. Read only.
     Input(u32),
-    /// Output number of the running function; behind its outputs the current values of its states, which are read and written, and then their next ones.
+    /// Output number of the running function.
     Output(u32),
+    /// The current value of a state of the running function, by its number, which is read and written; behind all of them their next values.
+    State(u32),
     /// Index into `Manifest::constants`. Read only.
     Constant(u32),
     Arena,
 }
 
-/// Bytes `offset..offset + bytes` of a place. For inputs and outputs (other than states) the offset is 0 and the bytes are those of the stored form.
+/// Bytes `offset..offset + bytes` of a place. For inputs and outputs the offset is 0 and the bytes are those of the stored form.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Region {
     pub location: Location,
@@ -77,6 +84,42 @@ pub struct HostOutput {
     pub bytes: usize,
 }
 
+/// Pieces of equal size at equal distances in the memory of a state, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Blocks {
+    pub count: u64,
+    /// Of each piece.
+    pub bytes: u64,
+    /// From the start of one to the start of the next; at least `bytes`.
+    pub step: u64,
+}
+
+impl Blocks {
+    /// The ranges of each piece: in the memory, and where the pieces stand one behind the other.
+    pub(crate) fn pieces(self) -> impl Iterator<Item = (Range<usize>, Range<usize>)> {
+        let range = |start: u64, bytes: u64| start as usize..(start + bytes) as usize;
+        (0..self.count).filter(move |_| self.bytes > 0).map(move |n| (range(n * self.step, self.bytes), range(n * self.bytes, self.bytes)))
+    }
+}
+
+/// Memory of a state in stored form, made by [`Backend::state_buffer`]. It outlives runs, and may outlive the backend; the device uses it only during runs.
+pub trait StateBuffer: Any + Debug + Send {
+    /// At least what was asked for.
+    fn bytes(&self) -> u64;
+
+    /// Copies these blocks, which lie inside, one behind the other into memory of their size.
+    fn read(&self, blocks: Blocks, into: &mut [u8]) -> Result<(), Error>;
+
+    /// Copies memory of their size into these blocks, which lie inside.
+    fn write(&mut self, blocks: Blocks, from: &[u8]) -> Result<(), Error>;
+
+    /// Sets all bytes to zero.
+    fn clear(&mut self) -> Result<(), Error>;
+}
+
+/// The memory of a function's states: their current values, then their next ones. None where there is nothing to hold.
+pub type StateMemory = [Option<Box<dyn StateBuffer>>];
+
 /// One use of a kernel.
 #[derive(Clone, Copy, Debug)]
 pub struct DispatchCommand<'a> {
@@ -84,7 +127,7 @@ pub struct DispatchCommand<'a> {
     pub dispatch: u32,
     /// Index into `Variant::kernels`.
     pub kernel: u32,
-    /// One per tensor argument. Regions that the kernel writes are outputs or arena.
+    /// One per tensor argument. Regions that the kernel writes are outputs, states or arena.
     pub buffers: &'a [Region],
     pub dims: &'a [i64],
     pub scalars: &'a [u64],
@@ -140,18 +183,30 @@ pub trait Backend: Send {
     /// happens here: a run of an equal or smaller plan allocates nothing.
     fn prepare(&mut self, plan: &Plan<'_>) -> Result<(), Error>;
 
-    /// Starts a run: binds the memory of inputs and outputs (uploading and converting `element` to `storage` where the device needs it).
+    /// Zeroed memory for a state.
+    fn state_buffer(&mut self, bytes: u64) -> Result<Box<dyn StateBuffer>, Error>;
+
+    /// Whether runs can use this memory: it is on the device of this backend, which still works.
+    fn holds(&self, buffer: &dyn StateBuffer) -> bool;
+
+    /// Starts a run: binds the memory of inputs and outputs (uploading and converting `element` to `storage` where the device needs it) and of the states.
     /// `cancel` is polled: non-zero ends the run with [`Error::Cancelled`].
     ///
     /// # Safety
     /// The memory is valid, of the planned `host_bytes`, element-aligned and untouched by others until `finish` or `abort` returns.
-    unsafe fn begin(&mut self, inputs: &[HostInput], outputs: &[HostOutput], cancel: &Arc<AtomicU32>) -> Result<(), Error>;
+    unsafe fn begin(
+        &mut self,
+        inputs: &[HostInput],
+        outputs: &[HostOutput],
+        states: &mut StateMemory,
+        cancel: &Arc<AtomicU32>,
+    ) -> Result<(), Error>;
 
     fn dispatch(&mut self, command: &DispatchCommand<'_>) -> Result<(), Error>;
 
     fn copy(&mut self, command: &CopyCommand) -> Result<(), Error>;
 
-    /// Writes 1 to 8 bytes, all of `region`, which is an output or in the arena, in program order with the other commands. On devices with memory
+    /// Writes 1 to 8 bytes, all of `region`, which is an output, in a state or in the arena, in program order with the other commands. On devices with memory
     /// of their own the value becomes part of the commands: offset and bytes are multiples of 4.
     fn write(&mut self, region: Region, bytes: &[u8]) -> Result<(), Error>;
 

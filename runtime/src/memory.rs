@@ -1,6 +1,9 @@
 //! Zeroed, 64-byte aligned byte buffers that grow on request and report failure instead of aborting.
 
-use crate::error::{Error, Result};
+use crate::{
+    backend::{Blocks, StateBuffer},
+    error::{Error, Result},
+};
 use std::{
     alloc::{Layout, alloc_zeroed, dealloc},
     ptr::NonNull,
@@ -85,6 +88,28 @@ impl AlignedBytes {
     pub fn as_mut_slice(&mut self) -> &mut [u8] {
         // SAFETY: as above, and `self` is borrowed mutably.
         unsafe { std::slice::from_raw_parts_mut(self.data.as_ptr(), self.capacity) }
+    }
+}
+
+/// What the CPU keeps states in.
+impl StateBuffer for AlignedBytes {
+    fn bytes(&self) -> u64 {
+        self.capacity as u64
+    }
+
+    fn read(&self, blocks: Blocks, into: &mut [u8]) -> Result<()> {
+        blocks.pieces().for_each(|(inside, packed)| into[packed].copy_from_slice(&self.as_slice()[inside]));
+        Ok(())
+    }
+
+    fn write(&mut self, blocks: Blocks, from: &[u8]) -> Result<()> {
+        blocks.pieces().for_each(|(inside, packed)| self.as_mut_slice()[inside].copy_from_slice(&from[packed]));
+        Ok(())
+    }
+
+    fn clear(&mut self) -> Result<()> {
+        self.as_mut_slice().fill(0);
+        Ok(())
     }
 }
 

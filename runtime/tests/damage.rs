@@ -14,6 +14,7 @@ use winze_runtime::{
     backend::*,
     device::DeviceChoice,
     error::{Error, Result},
+    memory::AlignedBytes,
     program::Program,
     session::{Session, SessionOptions},
     tensor::TensorView,
@@ -73,7 +74,13 @@ impl Backend for Nothing {
     fn prepare(&mut self, _plan: &Plan<'_>) -> Result<()> {
         Ok(())
     }
-    unsafe fn begin(&mut self, _inputs: &[HostInput], _outputs: &[HostOutput], _cancel: &Arc<AtomicU32>) -> Result<()> {
+    fn state_buffer(&mut self, bytes: u64) -> Result<Box<dyn StateBuffer>> {
+        Ok(Box::new(AlignedBytes::zeroed(bytes, "test", "a state")?))
+    }
+    fn holds(&self, _buffer: &dyn StateBuffer) -> bool {
+        true
+    }
+    unsafe fn begin(&mut self, _: &[HostInput], _: &[HostOutput], _: &mut StateMemory, _: &Arc<AtomicU32>) -> Result<()> {
         Ok(())
     }
     fn dispatch(&mut self, _command: &DispatchCommand<'_>) -> Result<()> {

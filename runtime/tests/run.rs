@@ -252,7 +252,13 @@ impl Backend for Losing {
     fn prepare(&mut self, _plan: &Plan<'_>) -> Result<(), Error> {
         Ok(())
     }
-    unsafe fn begin(&mut self, _: &[HostInput], _: &[HostOutput], _: &Arc<AtomicU32>) -> Result<(), Error> {
+    fn state_buffer(&mut self, _bytes: u64) -> Result<Box<dyn StateBuffer>, Error> {
+        Err(Error::Run("no states here".into()))
+    }
+    fn holds(&self, _buffer: &dyn StateBuffer) -> bool {
+        false
+    }
+    unsafe fn begin(&mut self, _: &[HostInput], _: &[HostOutput], _: &mut StateMemory, _: &Arc<AtomicU32>) -> Result<(), Error> {
         self.0 += 1;
         Ok(())
     }

@@ -18,7 +18,7 @@ use crate::{
     constants::ConstantStore,
     context::new_context,
     graph::bind_state::{mark_bindings, state_copies},
-    import::{ImportOptions, Unsupported, import_onnx},
+    import::{ImportOptions, import_onnx},
     kernel_unit::KernelUnit,
     kernels::outline_kernels::outline_kernels,
     linalg::lower_kernels,
@@ -51,11 +51,16 @@ pub struct CompileOptions {
     pub emit: Option<Emit>,
 }
 
+/// Whether kernels may write what they read. Vulkan kernels declare what they only read, which must not be what they write; those that append to a state
+/// read nothing of it.
+fn writes_in_place(target: &Target) -> bool {
+    matches!(target, Target::Cpu(_))
+}
+
 /// `launch` stage, after kernels are outlined.
 fn launch_pipeline(target: &Target) -> String {
     let (align, min_bytes) = (target.arena_alignment(), target.bool_bits() / 8);
-    // Vulkan kernels declare what they only read, which must not be what they write.
-    let in_place = matches!(target, Target::Cpu(_));
+    let in_place = writes_in_place(target);
     format!(
         "builtin.module(convert-graph-to-launch{{in-place={in_place}}},launch.program(plan-arena{{align={align} min-bytes={min_bytes} in-place={in_place}}}))"
     )
@@ -89,16 +94,6 @@ fn compile_stages(model: &Path, out: Option<&Path>, options: &CompileOptions, du
     let functions = artifact::functions(&module)?;
     let mut warnings = warnings;
     warnings.extend(state_copies(&module));
-    for (target, state) in
-        options.targets.iter().flat_map(|target| functions.iter().flat_map(|f| &f.states).map(move |state| (target, state)))
-    {
-        if matches!(target, Target::Vulkan(_)) {
-            let (output, input) = (&state.output.name, &state.input.name);
-            let why = "states are kept in the memory of CPUs only; use --target cpu".into();
-            let (op, node) = (format!("--bind {output}={input}"), target.to_string());
-            return Err(CompileError::Unsupported(vec![Unsupported { op, opset: None, node, why }]));
-        }
-    }
     let mut writer = out.map(Writer::create).transpose()?;
     let mut variants = vec![];
     for target in &options.targets {
@@ -165,7 +160,7 @@ fn compile_variant(
         for outlined in outline_kernels(context, func).map_err(CompileError::failed)? {
             if !units.iter().any(|known| known.name == outlined.unit.name) {
                 units.push(outlined.unit);
-                in_place.push(outlined.in_place);
+                in_place.push(if outlined.appends || writes_in_place(target) { outlined.in_place } else { vec![] });
             }
         }
     }
@@ -178,7 +173,7 @@ fn compile_variant(
     let units = lower_kernels(&units, target.bool_bits(), options.jobs).map_err(CompileError::failed)?;
     let compiled = match target {
         Target::Cpu(cpu) => cpu::compile(&units, &in_place, cpu, options.jobs, &dump.observer(&name))?,
-        Target::Vulkan(profile) => vulkan::compile(&host, &units, profile, options.jobs, &dump.observer(&name))?,
+        Target::Vulkan(profile) => vulkan::compile(&host, &units, &in_place, profile, options.jobs, &dump.observer(&name))?,
     };
     run(context, &mut host, Stage::Launch, &launch_pipeline(target))?;
     dump.module(Stage::Launch, Some(&name), &host)?;

@@ -22,10 +22,11 @@ use winze_runtime::artifact::{
     manifest::{Code, Kernel},
 };
 
-/// Compiles all kernels of `host`, which is at stage `kernels`; their modules stand one after the other.
+/// Compiles all kernels of `host`, which is at stage `kernels`; their modules stand one after the other. `in_place` has a list of argument pairs per kernel.
 pub fn compile(
     host: &Module,
     units: &[KernelUnit],
+    in_place: &[Vec<(u32, u32)>],
     profile: &VulkanProfile,
     jobs: usize,
     observer: &dyn StageObserver,
@@ -47,8 +48,8 @@ pub fn compile(
     let (mut modules, mut features) = (vec![], BTreeSet::new());
     let kernels = kernels
         .into_iter()
-        .zip(units)
-        .map(|(kernel, unit)| {
+        .zip(units.iter().zip(in_place))
+        .map(|(kernel, (unit, in_place))| {
             let offset = modules.len() as u64;
             let bytes = kernel.spirv.len() as u64;
             modules.extend(kernel.spirv);
@@ -61,7 +62,7 @@ pub fn compile(
                 scalars: 0,
                 grid: kernel.grid,
                 workspace: Expr::constant(0),
-                in_place: vec![],
+                in_place: in_place.clone(),
                 code: Code::Spirv { offset, bytes, entry: kernel.entry, workgroup_size: kernel.workgroup_size, turns: kernel.turns },
             }
         })

@@ -26,3 +26,18 @@ func.func @sum_of_squares(%x: tensor<4x6xf32>, %out: tensor<4xf32> {bufferizatio
   } -> tensor<4xf32>
   return %0 : tensor<4xf32>
 }
+
+// Rows put into what the result holds already: only they are computed and written, and nothing is read of the rest.
+// CHECK-LABEL: func.func @append(
+// CHECK-SAME: %{{[a-z0-9]+}}: memref<2x16xf32>, %[[ROWS:[a-z0-9]+]]: memref<2x?xf32> {{.*}}, %[[OUT:[a-z0-9]+]]: memref<2x16xf32>, %[[N:[a-z0-9]+]]: index, %[[HELD:[a-z0-9]+]]: index)
+// CHECK: scf.forall
+// CHECK-NOT: scf.if
+// CHECK: %[[V:.*]] = memref.load %[[ROWS]][%[[HEAD:.*]], %[[ROW:.*]]]
+// CHECK: %[[AT:.*]] = arith.addi %[[HELD]], %[[ROW]]
+// CHECK: memref.store %[[V]], %[[OUT]][%{{.*}}, %[[AT]]]
+// CHECK-NOT: memref.load
+func.func @append(%state: tensor<2x16xf32>, %rows: tensor<2x?xf32> {winze.dims = affine_map<()[s0, s1] -> (s0)>},
+    %out: tensor<2x16xf32> {bufferization.writable = true}, %n: index, %held: index) -> tensor<2x16xf32> {
+  %0 = tensor.insert_slice %rows into %out[0, %held] [2, %n] [1, 1] : tensor<2x?xf32> into tensor<2x16xf32>
+  return %0 : tensor<2x16xf32>
+}

@@ -45,6 +45,9 @@ pub const STATE_RESULTS: &str = "graph.state_results";
 /// Attribute of a function: why states are copied as they grow.
 pub const STATE_COPIES: &str = "graph.state_copies";
 
+/// Bytes that offsets of parts of a state are multiples of, so that Vulkan can bind them.
+const BINDING: i64 = 256;
+
 /// The pass.
 pub struct BindState;
 
@@ -117,6 +120,22 @@ fn attribute_list<'c>(func: OperationRef<'c, '_>, list: &str, count: usize) -> V
 fn no_entries(context: &Context) -> Attribute<'_> {
     // SAFETY: no entries.
     unsafe { Attribute::from_raw(mlir_sys::mlirDictionaryAttrGet(context.to_raw(), 0, std::ptr::null())) }
+}
+
+impl Growth<'_> {
+    /// Elements of the buffer from one element along an axis to the next.
+    fn step(&self, axis: usize) -> Dim {
+        let capacity = |axis: usize| if axis == self.axis { Dim::from(self.capacity) } else { self.dims[axis].clone() };
+        (axis + 1..self.dims.len()).fold(Dim::from(1), |step, axis| &step * &capacity(axis))
+    }
+
+    /// So many leading axes, of which a box of these extents has one element each, may be an offset that every device can bind.
+    fn parts(&self, sizes: &[Dim]) -> Result<usize, String> {
+        let bytes = TensorType::of(self.past)?.element.bytes() as i64;
+        let unit = |dim: &Dim| dim.as_static() == Some(1);
+        let bindable = |axis: &usize| unit(&self.dims[*axis]) || (&self.step(*axis) * &Dim::from(bytes)).is_multiple_of(BINDING);
+        Ok((0..self.axis).take_while(|axis| unit(&sizes[*axis])).take_while(bindable).count())
+    }
 }
 
 /// What is collected about the function's states.
@@ -322,7 +341,7 @@ fn take_apart<'c>(
                 return Err(other());
             }
             let sizes: Vec<Dim> = place.iter().map(|(_, size)| size.clone()).collect();
-            let leading = sizes[..growth.axis].iter().take_while(|size| size.as_static() == Some(1)).count();
+            let leading = growth.parts(&sizes)?;
             let axes: Vec<Option<usize>> = (0..dims.len()).map(|axis| axes[axis].filter(|_| !unit(axis))).collect();
             let as_is = axes.iter().flatten().is_sorted();
             let alike = (0..=leading).rev().find(|left_out| as_is && sizes[*left_out..] == dims[..]);
@@ -381,10 +400,7 @@ fn part_argument<'c>(
 ) -> Result<Value<'c, 'c>, String> {
     let mut capacities = growth.dims.clone();
     capacities[growth.axis] = Dim::from(growth.capacity);
-    let offset = selected.iter().enumerate().fold(Dim::from(0), |offset, (axis, first)| {
-        let step = capacities[axis + 1..].iter().fold(Dim::from(1), |step, dim| &step * dim);
-        &offset + &(&step * &Dim::from(*first))
-    });
+    let offset = (0..).zip(selected).fold(Dim::from(0), |offset, (axis, first)| &offset + &(&growth.step(axis) * &Dim::from(*first)));
     let part = TensorType::new(TensorType::of(growth.past)?.element, capacities[selected.len()..].to_vec());
     let known = bound.arguments.iter().find(|(argument, of, first)| {
         *of == state && *first == offset && TensorType::of(*argument).is_ok_and(|known| known.dims == part.dims)

@@ -29,10 +29,11 @@ use winze_mlir::{
     walk,
 };
 
-/// A kernel and the (input argument, output argument) pairs that may be one buffer.
+/// A kernel, the (input argument, output argument) pairs that may be one buffer, and whether they have to be, because it appends to its input.
 pub struct Outlined {
     pub unit: KernelUnit,
     pub in_place: Vec<(u32, u32)>,
+    pub appends: bool,
 }
 
 /// Makes the modules, in order of first use.
@@ -63,7 +64,8 @@ pub fn outline_kernels(context: &Context, func: OperationRef) -> Result<Vec<Outl
             let module = module_of(context, kernel, &name)?;
             let flags = OperationPrintingFlags::new().enable_debug_info(true, false);
             let text = module.as_operation().to_string_with_flags(flags).map_err(|e| format!("outline-kernels: {e}"))?;
-            Ok(Outlined { unit: KernelUnit { name, class, module: text.into_bytes() }, in_place: in_place(kernel) })
+            let appends = appended_state(kernel).is_some();
+            Ok(Outlined { unit: KernelUnit { name, class, module: text.into_bytes() }, in_place: in_place(kernel), appends })
         })
         .collect()
 }

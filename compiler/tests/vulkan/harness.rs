@@ -197,7 +197,7 @@ impl Loaded {
         let mut backend = self.program.backend().unwrap();
         backend.prepare(&Plan { function: 0, inputs: &in_ports, outputs: &out_ports, arena_bytes: 0, workspace_bytes: 0 }).unwrap();
         // SAFETY: the memory outlives the run.
-        unsafe { backend.begin(&host_in, &host_out, &Arc::new(AtomicU32::new(0))) }.unwrap();
+        unsafe { backend.begin(&host_in, &host_out, &mut [], &Arc::new(AtomicU32::new(0))) }.unwrap();
         let grid = self.kernel.grid.eval(dims).unwrap() as u32;
         if grid > 0 {
             let command = DispatchCommand { dispatch: 0, kernel: 0, buffers: &regions, dims, scalars: &[], grid, workspace: 0 };

@@ -15,6 +15,8 @@ use crate::{
     tensor::{element_count, is_storable},
 };
 
+use std::collections::BTreeMap;
+
 /// A launch program may not ask for more registers.
 const MAX_REGISTERS: u32 = 1 << 20;
 /// Push constants are at most 128 bytes.
@@ -221,7 +223,22 @@ fn verify_variant<'a>(manifest: &Manifest, variant: &Variant, sections: &[Sectio
         let cx = Cx { manifest, variant, function, program };
         cx.verify_program().map_err(|e| format!("function {}: {e}", function.name))?;
     }
+    verify_state_storage(manifest, variant)?;
     check_calls(variant)
+}
+
+/// All forms of a function must store a state alike, because its memory outlives a run.
+fn verify_state_storage(manifest: &Manifest, variant: &Variant) -> Check {
+    let mut known = BTreeMap::new();
+    for (index, (form, program)) in (0..).zip(manifest.functions.iter().zip(&variant.programs)) {
+        let function = form.specializes.as_ref().map_or(index, |specialization| specialization.function);
+        for buffer in &program.buffers {
+            let (Place::State { state, .. } | Place::NextState(state)) = buffer.place else { continue };
+            let first = *known.entry((function, state)).or_insert(buffer.storage);
+            check(first == buffer.storage, || format!("state {state} of {} is stored as {first} and as {}", form.name, buffer.storage))?;
+        }
+    }
+    Ok(())
 }
 
 fn verify_kernel(kernel: &Kernel, image: Option<&elf::Elf>, code: &[u8]) -> Check {
@@ -293,14 +310,14 @@ impl Cx<'_> {
                 self.verify_port_storage(self.function.outputs[*port as usize].element, buffer.storage)
             }
             Place::State { state, offset } => {
-                let state = self.verify_state_storage(*state, buffer.storage)?;
+                let state = self.state(*state, buffer.storage)?;
                 check(state.in_place().is_some() || offset.as_constant() == Some(0), || {
                     "it is a part of a state that does not grow in place".into()
                 })?;
                 check_known(self.function, "offset in a state", offset)
             }
             Place::NextState(state) => {
-                let state = self.verify_state_storage(*state, buffer.storage)?;
+                let state = self.state(*state, buffer.storage)?;
                 check(state.in_place().is_none(), || "it makes the next value of a state that grows in place".into())
             }
             Place::Constant(constant) => {
@@ -318,10 +335,10 @@ impl Cx<'_> {
         check(first.is_none_or(|first| first.storage == buffer.storage), || "it stores its port differently than another buffer".into())
     }
 
-    fn verify_state_storage(&self, state: u32, storage: ElementType) -> Check<&State> {
+    /// A state that may be stored so.
+    fn state(&self, state: u32, storage: ElementType) -> Check<&State> {
         check_index("state", state, self.function.states.len())?;
         let state = &self.function.states[state as usize];
-        check(matches!(self.variant.device, Device::Cpu { .. }), || "states are kept in the memory of CPUs only".into())?;
         self.verify_port_storage(state.input.element, storage).map(|()| state)
     }
 

@@ -9,12 +9,14 @@ use crate::{
     artifact::manifest::{Device, Variant},
     backend::{
         Backend, CopyCommand, DispatchCommand, DispatchTiming, HostInput, HostOutput, HostRegion, Location, MemoryFigures, Plan, Region,
+        StateBuffer, StateMemory,
     },
     error::{Error, Result},
     memory::AlignedBytes,
     program::Program,
 };
 use std::{
+    any::Any,
     ffi::c_void,
     sync::{
         Arc,
@@ -34,6 +36,7 @@ pub struct CpuBackend {
     workspaces: Vec<AlignedBytes>,
     inputs: Vec<HostInput>,
     outputs: Vec<HostOutput>,
+    states: Vec<*mut u8>,
     cancel: Option<Arc<AtomicU32>>,
     /// One per dispatch of the variant.
     costs: Vec<Cost>,
@@ -58,6 +61,7 @@ impl CpuBackend {
         super::features::check(triple, features)?;
         let arity = description.kernels.iter().map(|k| k.buffers.len()).max().unwrap_or(0);
         let ports = program.manifest().functions.iter().map(|f| f.inputs.len().max(f.outputs.len())).max().unwrap_or(0);
+        let states = program.manifest().functions.iter().map(|f| 2 * f.states.len()).max().unwrap_or(0);
         Ok(Self {
             program: program.clone(),
             variant,
@@ -67,6 +71,7 @@ impl CpuBackend {
             pool,
             inputs: Vec::with_capacity(ports),
             outputs: Vec::with_capacity(ports),
+            states: Vec::with_capacity(states),
             cancel: None,
             costs: vec![Cost::default(); description.dispatches.len()],
             pointers: Vec::with_capacity(arity),
@@ -85,6 +90,7 @@ impl CpuBackend {
         let start = match region.location {
             Location::Input(port) => self.inputs[port as usize].data.cast_mut(),
             Location::Output(port) => self.outputs[port as usize].data,
+            Location::State(state) => self.states[state as usize],
             Location::Constant(constant) => self.program.reader().constant(constant)?.as_ptr().cast_mut(),
             Location::Arena => self.arena.as_mut_ptr(),
         };
@@ -113,7 +119,30 @@ impl Backend for CpuBackend {
         self.grow_workspaces(plan.workspace_bytes)
     }
 
-    unsafe fn begin(&mut self, inputs: &[HostInput], outputs: &[HostOutput], cancel: &Arc<AtomicU32>) -> Result<()> {
+    fn state_buffer(&mut self, bytes: u64) -> Result<Box<dyn StateBuffer>> {
+        Ok(Box::new(AlignedBytes::zeroed(bytes, "cpu", "a state")?))
+    }
+
+    fn holds(&self, buffer: &dyn StateBuffer) -> bool {
+        (buffer as &dyn Any).is::<AlignedBytes>()
+    }
+
+    unsafe fn begin(
+        &mut self,
+        inputs: &[HostInput],
+        outputs: &[HostOutput],
+        states: &mut StateMemory,
+        cancel: &Arc<AtomicU32>,
+    ) -> Result<()> {
+        self.states.clear();
+        for buffer in states {
+            let memory = buffer.as_deref_mut().map(|buffer| (buffer as &mut dyn Any).downcast_mut::<AlignedBytes>());
+            self.states.push(match memory {
+                Some(Some(memory)) => memory.as_mut_ptr(),
+                Some(None) => return Err(Error::Bind("a state is in the memory of another device".into())),
+                None => std::ptr::null_mut(),
+            });
+        }
         self.inputs.clear();
         self.inputs.extend_from_slice(inputs);
         self.outputs.clear();
@@ -211,7 +240,7 @@ impl Backend for CpuBackend {
         let mut host = std::mem::take(&mut self.regions);
         host.clear();
         let resolved = regions.iter().try_for_each(|region| {
-            let writable = matches!(region.location, Location::Output(_) | Location::Arena);
+            let writable = matches!(region.location, Location::Output(_) | Location::State(_) | Location::Arena);
             host.push(HostRegion { data: self.pointer(*region)?, bytes: region.bytes as usize, writable });
             Ok(())
         });
@@ -228,6 +257,7 @@ impl Backend for CpuBackend {
     fn abort(&mut self) {
         self.inputs.clear();
         self.outputs.clear();
+        self.states.clear();
         self.cancel = None;
     }
 

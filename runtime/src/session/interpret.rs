@@ -38,9 +38,10 @@ pub struct Machine {
     symbols: Vec<i64>,
     regions: Vec<Region>,
     frames: Vec<Frame>,
-    /// Bytes of the running function's inputs, and from `outputs_from` of its outputs.
+    /// Bytes of the running function's inputs, from `outputs_from` of its outputs, and from `states_from` of its states.
     capacities: Vec<u64>,
     outputs_from: usize,
+    states_from: usize,
     /// The last run stopped at the limit of iterations.
     pub exhausted: bool,
     /// The last run stopped for want of room: for the first symbol whose value was too large.
@@ -75,6 +76,8 @@ struct Frame {
 pub struct Ports<'a> {
     pub inputs: &'a [PortPlan],
     pub outputs: &'a [PortPlan],
+    /// Current values of all states, then their next ones.
+    pub states: &'a [PortPlan],
 }
 
 /// Bytes of a buffer that does not fit in its place.
@@ -105,6 +108,7 @@ impl Machine {
             frames: Vec::with_capacity(most(|n| n.frames)),
             capacities: Vec::new(),
             outputs_from: 0,
+            states_from: 0,
             buffers: Vec::with_capacity(arity),
             storage: Vec::with_capacity(arity),
             dims: Vec::with_capacity(arity),
@@ -125,21 +129,22 @@ impl Machine {
         self.capacities.extend(ports.inputs.iter().map(PortPlan::stored_bytes));
         self.outputs_from = self.capacities.len();
         self.capacities.extend(ports.outputs.iter().map(PortPlan::stored_bytes));
+        self.states_from = self.capacities.len();
+        self.capacities.extend(ports.states.iter().map(PortPlan::stored_bytes));
         let arena_bytes = size(&program.arena, symbols, "the arena")?;
         for (index, buffer) in program.buffers.iter().enumerate() {
             // Buffers whose size is found while running have none until then.
             let found = depends_on(buffer, |symbol| description.symbols[symbol as usize].upper.is_some());
             let bytes = if found { Ok(0) } else { buffer_bytes(buffer, symbols) };
             let bytes = bytes.map_err(|e| locate(cx, function as usize, index, e))?;
-            // The memory of states is bound behind that of the outputs.
-            let (outputs, states) = (description.outputs.len() as u32, description.states.len() as u32);
+            let states = description.states.len() as u32;
             let (port, location) = match &buffer.place {
                 Place::Input(port) => (Some(&ports.inputs[*port as usize]), Location::Input(*port)),
                 Place::Output(port) => (Some(&ports.outputs[*port as usize]), Location::Output(*port)),
-                Place::State { state, .. } => (None, Location::Output(outputs + state)),
+                Place::State { state, .. } => (None, Location::State(*state)),
                 Place::NextState(state) => {
-                    let port = outputs + states + state;
-                    (Some(&ports.outputs[port as usize]), Location::Output(port))
+                    let port = states + state;
+                    (Some(&ports.states[port as usize]), Location::State(port))
                 }
                 Place::Constant(constant) => (None, Location::Constant(*constant)),
                 Place::Arena(_) => (None, Location::Arena),
@@ -150,7 +155,7 @@ impl Machine {
             }
             let offset = match &buffer.place {
                 Place::State { state, offset } => {
-                    let room = ports.outputs[(outputs + state) as usize].stored_bytes();
+                    let room = ports.states[*state as usize].stored_bytes();
                     state_offset(offset, symbols, bytes, room)
                 }
                 _ => arena_offset(cx, buffer, symbols, bytes, 0, arena_bytes),
@@ -376,7 +381,8 @@ impl Machine {
             let region = &mut self.regions[frame.regions + index];
             let room = match region.location {
                 Location::Input(port) => self.capacities[port as usize],
-                Location::Output(port) => self.capacities[self.outputs_from + port as usize].saturating_sub(region.offset),
+                Location::Output(port) => self.capacities[self.outputs_from + port as usize],
+                Location::State(port) => self.capacities[self.states_from + port as usize].saturating_sub(region.offset),
                 Location::Constant(constant) => cx.manifest.constants[constant as usize].bytes,
                 Location::Arena => (frame.arena + frame.arena_bytes).saturating_sub(region.offset),
             };

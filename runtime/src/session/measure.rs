@@ -3,7 +3,10 @@
 
 use crate::{
     artifact::manifest::{Access, Variant},
-    backend::{Backend, CopyCommand, DispatchCommand, DispatchTiming, HostInput, HostOutput, HostRegion, MemoryFigures, Plan, Region},
+    backend::{
+        Backend, CopyCommand, DispatchCommand, DispatchTiming, HostInput, HostOutput, HostRegion, MemoryFigures, Plan, Region, StateBuffer,
+        StateMemory,
+    },
     error::{Error, Result},
 };
 use std::sync::{Arc, atomic::AtomicU32};
@@ -31,7 +34,21 @@ impl Backend for Measure<'_> {
         Ok(())
     }
 
-    unsafe fn begin(&mut self, _inputs: &[HostInput], _outputs: &[HostOutput], _cancel: &Arc<AtomicU32>) -> Result<()> {
+    fn state_buffer(&mut self, _bytes: u64) -> Result<Box<dyn StateBuffer>> {
+        Err(Error::Run("nothing is kept without a device".into()))
+    }
+
+    fn holds(&self, _buffer: &dyn StateBuffer) -> bool {
+        false
+    }
+
+    unsafe fn begin(
+        &mut self,
+        _inputs: &[HostInput],
+        _outputs: &[HostOutput],
+        _states: &mut StateMemory,
+        _cancel: &Arc<AtomicU32>,
+    ) -> Result<()> {
         Ok(())
     }
 

@@ -101,6 +101,9 @@ pub struct Session {
     dims: Vec<i64>,
     inputs: Vec<PortPlan>,
     outputs: Vec<PortPlan>,
+    state_plans: Vec<PortPlan>,
+    /// Per function: how the variant stores its states.
+    state_storage: Vec<Vec<ElementType>>,
     /// Per function: its outputs, and copies of inputs that cannot be bound as they are.
     owned: Vec<Owned>,
     /// One per function; specialisations use those of the function they specialise.
@@ -192,7 +195,6 @@ impl Session {
             staging: function.inputs.iter().map(|port| Tensor::empty(port.element)).collect(),
         });
         let ports = manifest.functions.iter().map(|f| f.inputs.len().max(f.outputs.len())).max().unwrap_or(0);
-        let states = manifest.functions.iter().map(|f| 2 * f.states.len()).max().unwrap_or(0);
         Self {
             program: program.clone(),
             variant,
@@ -207,12 +209,14 @@ impl Session {
             dims: Vec::new(),
             inputs: Vec::new(),
             outputs: Vec::new(),
+            state_plans: Vec::new(),
+            state_storage: state::storages(manifest, &manifest.variants[variant as usize]),
             owned: owned.collect(),
             states: manifest.functions.iter().zip(0..).map(|(function, index)| States::new(index, function)).collect(),
             rooms: manifest.functions.iter().map(|function| vec![0; function.symbols.len()]).collect(),
             reserved: manifest.functions.iter().map(Reserved::new).collect(),
             host_inputs: Vec::with_capacity(ports),
-            host_outputs: Vec::with_capacity(ports + states),
+            host_outputs: Vec::with_capacity(ports),
             cancel: Arc::new(AtomicU32::new(0)),
             profiling: false,
             notices: Vec::new(),
@@ -402,16 +406,17 @@ impl Session {
     pub fn set_state(&mut self, function: u32, state: u32, value: &TensorView<'_>) -> Result<()> {
         self.state_of(function, state)?;
         self.prepared = None;
-        let description = &self.program.manifest().functions[function as usize];
-        self.states[function as usize].set(description, state as usize, value)
+        let manifest = self.program.manifest();
+        let (description, index) = (&manifest.functions[function as usize], state as usize);
+        let storage = self.state_storage[function as usize][index];
+        self.states[function as usize].set(description, index, value, storage, &mut *self.backend)
     }
 
     /// Makes the states of a function hold nothing: growing ones no rows, others zeros. Their memory stays.
     pub fn reset_states(&mut self, function: u32) -> Result<()> {
         let description = function_of(self.program.manifest(), function)?;
         self.prepared = None;
-        self.states[function as usize].reset(description);
-        Ok(())
+        self.states[function as usize].reset(description, &*self.backend)
     }
 
     /// Makes every growing state of a function hold only its first `length` rows, where it holds more: takes tokens back.
@@ -473,6 +478,12 @@ impl Session {
             None => function,
         };
         states.check_capacity(&manifest.functions[form as usize], &self.symbols, State::in_place)?;
+        if states.given() && !states.are_held_by(&*self.backend) {
+            let name = &description.name;
+            return Err(Error::DeviceLost(format!(
+                "the states of {name} are on a device that was lost, or on another one: reset them and start again"
+            )));
+        }
         self.make_ready(form)?;
         self.host_inputs.clear();
         for (input, staging) in inputs.iter().zip(&mut self.owned[function as usize].staging) {
@@ -509,11 +520,14 @@ impl Session {
         variant.externs.iter().try_for_each(|external| self.options.externs.resolve(external).map(drop))?;
         plan_ports(variant, description, function, &self.symbols, &mut self.dims, (&mut self.inputs, &mut self.outputs))?;
         let general = description.specializes.as_ref().map_or(function, |s| s.function);
-        self.states[general as usize].make_room(description, &self.symbols, &mut self.dims, &mut self.outputs)?;
+        self.state_plans.clear();
+        let (storage, plans) = (&self.state_storage[general as usize], (&mut self.dims, &mut self.state_plans));
+        self.states[general as usize].make_room(description, &self.symbols, storage, &mut *self.backend, plans)?;
         self.reserve(manifest, function);
         let unset = AtomicU32::new(0);
         let cx = measuring(manifest, variant, &self.options.externs, &unset);
-        self.machine.enter(&cx, function, &self.symbols, Ports { inputs: &self.inputs, outputs: &self.outputs })?;
+        let ports = Ports { inputs: &self.inputs, outputs: &self.outputs, states: &self.state_plans };
+        self.machine.enter(&cx, function, &self.symbols, ports)?;
         let mut measure = Measure::new(variant);
         let measured = self.machine.run(&cx, &mut measure);
         // Sizes taken for as large as they can be need not go together; the run itself will tell.
@@ -568,10 +582,13 @@ impl Session {
         let symbols = self.dims.clone();
         let unset = AtomicU32::new(0);
         let cx = measuring(manifest, variant, &self.options.externs, &unset);
-        let (mut inputs, mut outputs) = (Vec::new(), Vec::new());
+        let (mut inputs, mut outputs, mut states) = (Vec::new(), Vec::new(), Vec::new());
+        let general = description.specializes.as_ref().map_or(function, |s| s.function);
+        let storage = &self.state_storage[general as usize];
         let planned = plan_ports(variant, description, function, &symbols, &mut self.dims, (&mut inputs, &mut outputs))
-            .and_then(|()| state::plan(description, &symbols, &mut self.dims, &mut outputs));
-        let entered = planned.and_then(|()| self.machine.enter(&cx, function, &symbols, Ports { inputs: &inputs, outputs: &outputs }));
+            .and_then(|()| state::plan(description, &symbols, storage, &mut self.dims, &mut states));
+        let ports = Ports { inputs: &inputs, outputs: &outputs, states: &states };
+        let entered = planned.and_then(|()| self.machine.enter(&cx, function, &symbols, ports));
         let mut measure = Measure::new(variant);
         // Whatever fails here fails or is measured when it is run.
         let _ = entered.and_then(|()| self.machine.run(&cx, &mut measure));
@@ -627,10 +644,9 @@ impl Session {
             if let Err(error) = bind_outputs(self) {
                 break Err(error);
             }
-            self.states[function as usize].memory(&mut self.host_outputs);
-            let result = match self.execute_once(form) {
+            let result = match self.execute_once(function, form) {
                 Err(Error::DeviceLost(why)) => {
-                    self.fall_back(why).and_then(|()| self.make_ready(form)).and_then(|()| self.execute_once(form))
+                    self.fall_back(why).and_then(|()| self.make_ready(form)).and_then(|()| self.execute_once(function, form))
                 }
                 other => other,
             };
@@ -656,18 +672,25 @@ impl Session {
             Ok(variant) if self.options.fall_back => variant,
             _ => return Err(Error::DeviceLost(why)),
         };
+        if self.states.iter().any(States::given) {
+            return Err(Error::DeviceLost(format!("{why}; the states that it held are lost as well: reset them and start again")));
+        }
         self.notices.push(format!("{} was lost ({why}); running on the CPU from now on", self.backend.describe()));
         let (backend, pool) = cpu_backend(&self.program, variant, &self.options)?;
         (self.backend, self.pool) = (backend, Some(pool));
+        for (states, function) in self.states.iter_mut().zip(&self.program.manifest().functions) {
+            states.reset(function, &*self.backend)?;
+        }
         self.backend.set_profiling(self.profiling);
         self.machine = Machine::new(&self.program.manifest().variants[variant as usize]);
         self.variant = variant;
+        self.state_storage = state::storages(self.program.manifest(), &self.program.manifest().variants[variant as usize]);
         self.prepared = None;
         Ok(())
     }
 
-    fn execute_once(&mut self, function: u32) -> Result<()> {
-        debug_assert_eq!(self.prepared, Some(function));
+    fn execute_once(&mut self, function: u32, form: u32) -> Result<()> {
+        debug_assert_eq!(self.prepared, Some(form));
         let manifest = self.program.manifest();
         let cx = Cx {
             manifest,
@@ -678,12 +701,13 @@ impl Session {
             assume_largest: false,
         };
         // SAFETY: `bind` and the callers noted memory that is borrowed until `execute` returns; sizes were compared with the plan.
-        let begun = unsafe { self.backend.begin(&self.host_inputs, &self.host_outputs, &self.cancel) };
+        let states = self.states[function as usize].memory();
+        let begun = unsafe { self.backend.begin(&self.host_inputs, &self.host_outputs, states, &self.cancel) };
         let result = begun.and_then(|()| self.machine.run(&cx, &mut *self.backend)).and_then(|()| self.backend.finish());
         if result.is_err() {
             self.backend.abort();
         }
-        self.ran = result.is_ok().then_some(function);
+        self.ran = result.is_ok().then_some(form);
         result
     }
 }
@@ -772,13 +796,15 @@ impl Program {
         let count = manifest.variants.len();
         let variant = manifest.variants.get(variant as usize);
         let variant = variant.ok_or_else(|| Error::Bind(format!("the variant does not exist, there are {count}")))?;
-        let (mut inputs, mut outputs, mut dims) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut inputs, mut outputs, mut states, mut dims) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         plan_ports(variant, description, function, symbols, &mut dims, (&mut inputs, &mut outputs))?;
-        state::plan(description, symbols, &mut dims, &mut outputs)?;
+        let general = description.specializes.as_ref().map_or(function, |s| s.function);
+        let storage = &state::storages(manifest, variant)[general as usize];
+        state::plan(description, symbols, storage, &mut dims, &mut states)?;
         let (unset, externs) = (AtomicU32::new(0), ExternKernels::default());
         let cx = measuring(manifest, variant, &externs, &unset);
         let (mut machine, mut measure) = (Machine::new(variant), Measure::new(variant));
-        machine.enter(&cx, function, symbols, Ports { inputs: &inputs, outputs: &outputs })?;
+        machine.enter(&cx, function, symbols, Ports { inputs: &inputs, outputs: &outputs, states: &states })?;
         match machine.run(&cx, &mut measure) {
             Err(error) if !measure.stopped && !machine.exhausted => Err(error),
             _ => Ok(measure.copied),

@@ -1,7 +1,8 @@
-//! Tensors that stay in a session from one run to the next: their memory, extents and commits.
+//! Tensors that stay in a session from one run to the next: their extents and commits. Their memory is the backend's.
 //!
 //! A state that grows in place has one buffer with room for its capacity; a run writes only behind the rows that are held, so committing it is taking over
-//! the new length. Any other state has two buffers, which a commit exchanges. Without a commit the state is as it was.
+//! the new length. Any other state has two buffers, which a commit exchanges. Without a commit the state is as it was. Buffers stay where they are, on the
+//! device, in the form that the device stores; the host sees copies of what is held.
 
 use super::{
     bind::{UNBOUND, eval_dims, largest_dims, port_text},
@@ -10,11 +11,12 @@ use super::{
 use crate::{
     artifact::{
         expr::Expr,
-        manifest::{ElementType, Function, Growth, State},
+        manifest::{ElementType, Function, Growth, Manifest, State, Variant},
+        program::Place,
     },
-    backend::{HostOutput, PortPlan},
+    backend::{Backend, Blocks, PortPlan, StateBuffer, StateMemory},
     error::{Error, Result},
-    tensor::{Tensor, TensorView, element_count},
+    tensor::{self, Tensor, TensorView, element_count},
 };
 
 /// The states of a function, in the order of its description.
@@ -22,16 +24,21 @@ use crate::{
 pub struct States {
     pub(super) function: u32,
     values: Vec<Value>,
+    /// One buffer per state, then one for what a run makes of those that do not grow in place. None until it is needed.
+    memory: Vec<Option<Box<dyn StateBuffer>>>,
 }
 
 #[derive(Debug)]
 struct Value {
+    element: ElementType,
+    /// How the device stores it.
+    storage: ElementType,
     /// Extents; `UNBOUND` where they are left to the inputs, because nothing is held.
     dims: Vec<i64>,
-    /// With room for the capacity, if it grows in place.
-    current: Tensor,
-    /// What a run makes, if it does not.
-    next: Tensor,
+    /// Extents that strides in memory follow: those held, with the capacity where it grows in place.
+    room: Vec<i64>,
+    /// A run or the caller gave it a value.
+    given: bool,
 }
 
 /// Extents of a state that holds nothing: those known from the program, no rows.
@@ -48,9 +55,10 @@ impl States {
     pub(super) fn new(index: u32, function: &Function) -> Self {
         let value = |state: &State| {
             let element = state.input.element;
-            Value { dims: empty_dims(state), current: Tensor::empty(element), next: Tensor::empty(element) }
+            Value { element, storage: element, dims: empty_dims(state), room: vec![], given: false }
         };
-        Self { function: index, values: function.states.iter().map(value).collect() }
+        let memory = (0..2 * function.states.len()).map(|_| None).collect();
+        Self { function: index, values: function.states.iter().map(value).collect(), memory }
     }
 
     /// Extents of each.
@@ -59,17 +67,31 @@ impl States {
     }
 
     pub(super) fn bytes(&self) -> u64 {
-        self.values.iter().map(|value| (value.current.bytes().len() + value.next.bytes().len()) as u64).sum()
+        self.memory.iter().flatten().map(|buffer| buffer.bytes()).sum()
     }
 
-    /// Holds nothing again; keeps the memory.
-    pub(super) fn reset(&mut self, function: &Function) {
-        for (state, value) in function.states.iter().zip(&mut self.values) {
-            value.dims = empty_dims(state);
-            if state.in_place().is_none() {
-                value.current.bytes_mut().fill(0);
+    /// Whether any has a value that a run or the caller gave it.
+    pub(super) fn given(&self) -> bool {
+        self.values.iter().any(|value| value.given)
+    }
+
+    /// Whether all memory can be used by this backend.
+    pub(super) fn are_held_by(&self, backend: &dyn Backend) -> bool {
+        self.memory.iter().flatten().all(|buffer| backend.holds(&**buffer))
+    }
+
+    /// Holds nothing again; keeps the memory that the backend can use.
+    pub(super) fn reset(&mut self, function: &Function, backend: &dyn Backend) -> Result<()> {
+        for buffer in &mut self.memory {
+            buffer.take_if(|buffer| !backend.holds(&**buffer));
+        }
+        for (index, (state, value)) in function.states.iter().zip(&mut self.values).enumerate() {
+            (value.dims, value.given) = (empty_dims(state), false);
+            if let (None, Some(buffer)) = (state.growth, &mut self.memory[index]) {
+                buffer.clear()?;
             }
         }
+        Ok(())
     }
 
     /// Fails where a run of `form` with these symbols would take a state of this `growth` beyond its capacity.
@@ -87,58 +109,75 @@ impl States {
 
     /// Holds only the first rows of what grows.
     pub(super) fn truncate(&mut self, function: &Function, length: u64) -> Result<()> {
-        for (state, value) in function.states.iter().zip(&mut self.values) {
+        for (index, state) in function.states.iter().enumerate() {
             let Some(Growth { axis, in_place, .. }) = state.growth else { continue };
             let (axis, length) = (axis as usize, i64::try_from(length).unwrap_or(i64::MAX));
-            if value.dims[axis] > length {
-                value.dims[axis] = length;
-                if !in_place {
-                    value.current = dense(&value.current, axis, &value.dims)?;
-                }
+            let value = &self.values[index];
+            if value.dims[axis] <= length {
+                continue;
             }
+            let mut dims = value.dims.clone();
+            dims[axis] = length;
+            if !in_place && let Some(buffer) = &mut self.memory[index] {
+                let blocks = value.blocks(&dims, axis);
+                let mut rows = vec![0; (blocks.count * blocks.bytes) as usize];
+                buffer.read(blocks, &mut rows)?;
+                buffer.write(Blocks { step: blocks.bytes, ..blocks }, &rows)?;
+                self.values[index].room.clone_from(&dims);
+            }
+            self.values[index].dims = dims;
         }
         Ok(())
     }
 
     /// Makes room for a run of `form` with these symbols, and appends to `plans` what its memory looks like: all current values, then all next ones.
-    pub(super) fn make_room(&mut self, form: &Function, symbols: &[i64], dims: &mut Vec<i64>, plans: &mut Vec<PortPlan>) -> Result<()> {
-        for (state, value) in form.states.iter().zip(&mut self.values) {
+    pub(super) fn make_room(
+        &mut self,
+        form: &Function,
+        symbols: &[i64],
+        storage: &[ElementType],
+        backend: &mut dyn Backend,
+        (dims, plans): (&mut Vec<i64>, &mut Vec<PortPlan>),
+    ) -> Result<()> {
+        let first = plans.len();
+        plan(form, symbols, storage, dims, plans)?;
+        for (index, (state, value)) in form.states.iter().zip(&mut self.values).enumerate() {
+            let buffer = &mut self.memory[index];
+            if value.given && buffer.is_some() {
+                continue;
+            }
             room_dims(form, state, symbols, dims)?;
-            // Its extents are other ones than before only where it holds nothing.
-            if value.current.dims() != dims {
-                value.current = Tensor::zeros(state.input.element, dims)?;
-            }
-            plans.push(plan_of(&value.current));
+            let bytes = most_bytes(state, dims, storage[index])?;
+            // What does not grow starts as zeros.
+            let keeps = state.growth.is_some() || value.room == *dims;
+            buffer.take_if(|_| !keeps);
+            reserve(buffer, bytes, backend)?;
+            (value.storage, value.room) = (storage[index], dims.clone());
         }
-        for (state, value) in form.states.iter().zip(&mut self.values) {
-            if state.in_place().is_none() {
-                largest_dims(form, &state.output, symbols, dims)?;
-                value.next.reshape(dims)?;
-            }
-            plans.push(plan_of(&value.next));
+        for (index, state) in form.states.iter().enumerate().filter(|(_, state)| state.in_place().is_none()) {
+            largest_dims(form, &state.output, symbols, dims)?;
+            let bytes = most_bytes(state, dims, storage[index])?.max(plans[first + form.states.len() + index].stored_bytes());
+            reserve(&mut self.memory[form.states.len() + index], bytes, backend)?;
         }
         Ok(())
     }
 
     /// Memory in the order of the plans.
-    pub(super) fn memory(&mut self, outputs: &mut Vec<HostOutput>) {
-        let host = |tensor: &mut Tensor| {
-            let bytes = tensor.bytes_mut();
-            HostOutput { data: bytes.as_mut_ptr(), bytes: bytes.len() }
-        };
-        outputs.extend(self.values.iter_mut().map(|value| host(&mut value.current)));
-        outputs.extend(self.values.iter_mut().map(|value| host(&mut value.next)));
+    pub(super) fn memory(&mut self) -> &mut StateMemory {
+        &mut self.memory
     }
 
     /// Takes over what a successful run of `form` made; `symbols` are those after the run.
     pub(super) fn commit(&mut self, form: &Function, symbols: &[i64]) -> Result<()> {
         // Extents of what does not grow in place may be known only now.
         self.check_capacity(form, symbols, |state| state.growth)?;
-        for (state, value) in form.states.iter().zip(&mut self.values) {
+        let count = form.states.len();
+        for (index, (state, value)) in form.states.iter().zip(&mut self.values).enumerate() {
             eval_dims(form, &state.output, symbols, &mut value.dims)?;
+            value.given = true;
             if state.in_place().is_none() {
-                std::mem::swap(&mut value.current, &mut value.next);
-                value.current.reshape(&value.dims)?;
+                self.memory.swap(index, count + index);
+                value.room.clone_from(&value.dims);
             }
         }
         Ok(())
@@ -157,7 +196,7 @@ impl States {
     /// Whether these are states of such a function.
     pub(super) fn fit(&self, function: &Function) -> bool {
         let fits = |(state, value): (&State, &Value)| {
-            value.current.element() == state.input.element
+            value.element == state.input.element
                 && value.dims.len() == state.input.dims.len()
                 && value.dims.iter().zip(empty_dims(state)).zip(0..).all(|((held, known), axis)| {
                     let grows = state.growth.is_some_and(|growth| growth.axis == axis);
@@ -171,8 +210,15 @@ impl States {
         self.values.len() == function.states.len() && function.states.iter().zip(&self.values).all(fits)
     }
 
-    /// Gives a state a value.
-    pub(super) fn set(&mut self, function: &Function, index: usize, view: &TensorView<'_>) -> Result<()> {
+    /// Gives a state a value, in memory of the backend.
+    pub(super) fn set(
+        &mut self,
+        function: &Function,
+        index: usize,
+        view: &TensorView<'_>,
+        storage: ElementType,
+        backend: &mut dyn Backend,
+    ) -> Result<()> {
         let state = &function.states[index];
         let expected = |dim: &Expr, extent: &i64| dim.as_constant().is_none_or(|known| known == *extent);
         let fits = view.element == state.input.element
@@ -190,23 +236,26 @@ impl States {
             }
         }
         let dense = Tensor::from_view(view)?;
+        let mut room = view.dims.to_vec();
+        if let Some(Growth { axis, capacity, .. }) = state.in_place() {
+            room[axis as usize] = capacity as i64;
+        }
+        let bytes = most_bytes(state, &mut room, storage)?;
+        let buffer = &mut self.memory[index];
+        reserve(buffer, bytes, backend)?;
         let value = &mut self.values[index];
-        match state.in_place() {
-            None => value.current = dense,
-            Some(Growth { axis, capacity, .. }) => {
-                let (axis, mut dims) = (axis as usize, view.dims.to_vec());
-                dims[axis] = capacity as i64;
-                if value.current.dims() != dims {
-                    value.current = Tensor::zeros(state.input.element, &dims)?;
-                }
-                let (from, to) = (row_bytes(&dense, view.dims, axis), row_bytes(&value.current, &dims, axis));
-                if from > 0 {
-                    let blocks = dense.bytes().chunks_exact(from).zip(value.current.bytes_mut().chunks_exact_mut(to));
-                    blocks.for_each(|(from, to)| to[..from.len()].copy_from_slice(from));
-                }
+        (value.storage, value.room) = (storage, room);
+        let blocks = value.blocks(view.dims, state.axis());
+        if let Some(buffer) = buffer.as_mut().filter(|_| !dense.bytes().is_empty()) {
+            if value.storage == value.element {
+                buffer.write(blocks, dense.bytes())?;
+            } else {
+                let mut stored = vec![0; (blocks.count * blocks.bytes) as usize];
+                tensor::store(value.element, value.storage, dense.bytes(), &mut stored);
+                buffer.write(blocks, &stored)?;
             }
         }
-        value.dims = view.dims.to_vec();
+        (value.dims, value.given) = (view.dims.to_vec(), true);
         Ok(())
     }
 
@@ -214,47 +263,88 @@ impl States {
     pub(super) fn read(&self, state: &State, index: usize) -> Result<Tensor> {
         let value = &self.values[index];
         let dims: Vec<i64> = value.dims.iter().map(|extent| (*extent).max(0)).collect();
-        dense(&value.current, state.growth.map_or(0, |growth| growth.axis as usize), &dims)
+        let mut dense = Tensor::zeros(value.element, &dims)?;
+        let Some(buffer) = self.memory[index].as_ref().filter(|_| !dense.bytes().is_empty()) else { return Ok(dense) };
+        let blocks = value.blocks(&dims, state.axis());
+        if value.storage == value.element {
+            buffer.read(blocks, dense.bytes_mut())?;
+        } else {
+            let mut stored = vec![0; (blocks.count * blocks.bytes) as usize];
+            buffer.read(blocks, &mut stored)?;
+            tensor::unstore(value.element, value.storage, &stored, dense.bytes_mut());
+        }
+        Ok(dense)
     }
 }
 
-/// The first rows along `axis` of a tensor, as many as `dims` says.
-fn dense(tensor: &Tensor, axis: usize, dims: &[i64]) -> Result<Tensor> {
-    let mut dense = Tensor::zeros(tensor.element(), dims)?;
-    if dense.bytes().is_empty() {
-        return Ok(dense);
+impl Value {
+    /// Where the first rows along `axis` stand in memory, as many as `dims` says: all of them that lie side by side are a block.
+    fn blocks(&self, dims: &[i64], axis: usize) -> Blocks {
+        let bytes = |dims: &[i64]| element_count(&dims[axis..]).unwrap_or(0) * self.storage.bytes() as u64;
+        Blocks { count: element_count(&dims[..axis]).unwrap_or(0), bytes: bytes(dims), step: bytes(&self.room) }
     }
-    let (from, to) = (row_bytes(tensor, tensor.dims(), axis), row_bytes(&dense, dims, axis));
-    let blocks = tensor.bytes().chunks_exact(from).zip(dense.bytes_mut().chunks_exact_mut(to));
-    blocks.for_each(|(from, to)| to.copy_from_slice(&from[..to.len()]));
-    Ok(dense)
 }
 
-/// Bytes of all rows along `axis` that lie side by side; the whole tensor where it has no axes.
-fn row_bytes(tensor: &Tensor, dims: &[i64], axis: usize) -> usize {
-    element_count(&dims[axis.min(dims.len())..]).unwrap_or(0) as usize * tensor.element().bytes()
+impl State {
+    /// The axis along which it grows, if it does, else the first.
+    fn axis(&self) -> usize {
+        self.growth.map_or(0, |growth| growth.axis as usize)
+    }
 }
 
-/// What the memory of states looks like, before there is any: appended to `plans` as `make_room` does.
-pub(super) fn plan(form: &Function, symbols: &[i64], dims: &mut Vec<i64>, plans: &mut Vec<PortPlan>) -> Result<()> {
-    for state in &form.states {
-        room_dims(form, state, symbols, dims)?;
-        plans.push(plan_for(state.input.element, port_elements(dims)?));
-    }
-    for state in &form.states {
-        largest_dims(form, &state.output, symbols, dims)?;
-        let elements = if state.in_place().is_some() { 0 } else { port_elements(dims)? };
-        plans.push(plan_for(state.input.element, elements));
+/// Makes sure of a buffer of at least so many bytes that the backend can use. A new one is zero.
+fn reserve(buffer: &mut Option<Box<dyn StateBuffer>>, bytes: u64, backend: &mut dyn Backend) -> Result<()> {
+    if buffer.as_ref().is_none_or(|buffer| buffer.bytes() < bytes || !backend.holds(&**buffer)) {
+        *buffer = None; // the old one goes first: both at once would raise the peak
+        *buffer = Some(backend.state_buffer(bytes)?);
     }
     Ok(())
 }
 
-fn plan_of(tensor: &Tensor) -> PortPlan {
-    plan_for(tensor.element(), (tensor.bytes().len() / tensor.element().bytes()) as u64)
+/// What the memory of states looks like, before there is any: appended to `plans` as `make_room` does.
+pub(super) fn plan(
+    form: &Function,
+    symbols: &[i64],
+    storage: &[ElementType],
+    dims: &mut Vec<i64>,
+    plans: &mut Vec<PortPlan>,
+) -> Result<()> {
+    let plan = |state: &State, index: usize, elements| PortPlan { element: state.input.element, storage: storage[index], elements };
+    for (index, state) in form.states.iter().enumerate() {
+        room_dims(form, state, symbols, dims)?;
+        plans.push(plan(state, index, port_elements(dims)?));
+    }
+    for (index, state) in form.states.iter().enumerate() {
+        largest_dims(form, &state.output, symbols, dims)?;
+        plans.push(plan(state, index, if state.in_place().is_some() { 0 } else { port_elements(dims)? }));
+    }
+    Ok(())
 }
 
-fn plan_for(element: ElementType, elements: u64) -> PortPlan {
-    PortPlan { element, storage: element, elements }
+/// How a variant stores the states of each function, which all its forms share.
+pub(super) fn storages(manifest: &Manifest, variant: &Variant) -> Vec<Vec<ElementType>> {
+    let elements = |function: &Function| function.states.iter().map(|state| state.input.element).collect();
+    let mut storages: Vec<Vec<ElementType>> = manifest.functions.iter().map(elements).collect();
+    for (index, (form, program)) in manifest.functions.iter().zip(&variant.programs).enumerate() {
+        let general = form.specializes.as_ref().map_or(index, |specialization| specialization.function as usize);
+        for buffer in &program.buffers {
+            if let Place::State { state, .. } | Place::NextState(state) = buffer.place {
+                storages[general][state as usize] = buffer.storage;
+            }
+        }
+    }
+    storages
+}
+
+/// Bytes of a state with these extents, or of as many rows as it can have.
+fn most_bytes(state: &State, dims: &mut [i64], storage: ElementType) -> Result<u64> {
+    let Some(Growth { axis, capacity, .. }) = state.growth else {
+        return Ok(port_elements(dims)? * storage.bytes() as u64);
+    };
+    let rows = std::mem::replace(&mut dims[axis as usize], capacity as i64);
+    let elements = port_elements(dims);
+    dims[axis as usize] = rows;
+    Ok(elements? * storage.bytes() as u64)
 }
 
 /// Extents of a state's buffer: with room for the capacity, if it grows.

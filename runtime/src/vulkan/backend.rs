@@ -7,21 +7,24 @@ use super::{
     memory::{Buffer, PLACEMENT, Use},
     recording::{Recorder, descriptor_range},
     segment::{Segment, Slice, place},
+    state::DeviceState,
 };
 use crate::{
     artifact::manifest::Access,
     backend::{
         Backend, CopyCommand, DispatchCommand, DispatchTiming, HostInput, HostOutput, HostRegion, Location, MemoryFigures, Plan, PortPlan,
-        Region,
+        Region, StateBuffer, StateMemory,
     },
     error::{Error, Result},
     tensor::{self, is_storable},
 };
 use ash::vk;
 use std::{
+    any::Any,
+    collections::HashMap,
     ptr::NonNull,
     sync::{
-        Arc,
+        Arc, Weak,
         atomic::{AtomicU32, Ordering},
     },
 };
@@ -29,6 +32,8 @@ use std::{
 /// Commands after which a segment is submitted without waiting, so that the device works while the host goes on. What is submitted at once has to end before
 /// the timeouts of the runtime and of the driver.
 const SUBMIT_AFTER: usize = 256;
+/// Buffers of states that a session tells apart before it forgets them, with its recordings.
+const KNOWN_STATES: usize = 4096;
 /// Smallest buffer for reads in the middle of a run.
 const BOUNCE_BYTES: u64 = 4096;
 
@@ -43,6 +48,7 @@ pub(super) struct VulkanBackend {
     in_flight: Vec<vk::Fence>,
     idle_fences: Vec<vk::Fence>,
     host_outputs: Lent,
+    states: StateTable,
     /// Of the run in progress; none between runs.
     cancel: Option<Arc<AtomicU32>>,
     /// All buffers have the sizes of the last plan.
@@ -60,6 +66,35 @@ pub(super) struct VulkanBackend {
 struct Ports {
     ports: Vec<(PortPlan, u64)>,
     bytes: u64,
+}
+
+/// Buffers of states by place, so that recordings tell them apart: states are exchanged with their next values, and take turns.
+#[derive(Default)]
+struct StateTable {
+    /// By place; they may be gone, but their addresses are not given to others.
+    known: Vec<Weak<Buffer>>,
+    places: HashMap<*const Buffer, u32>,
+    /// Those of the last run, which the device may be using: index into `known`.
+    bound: Vec<Option<(u32, Arc<Buffer>)>>,
+}
+
+// SAFETY: the pointers are keys and never followed.
+unsafe impl Send for StateTable {}
+
+impl StateTable {
+    fn bind(&mut self, buffer: &Arc<Buffer>) {
+        let index = *self.places.entry(Arc::as_ptr(buffer)).or_insert_with(|| {
+            self.known.push(Arc::downgrade(buffer));
+            self.known.len() as u32 - 1
+        });
+        self.bound.push(Some((index, buffer.clone())));
+    }
+
+    /// The buffer at a place that is bound.
+    fn at(&self, place: u32) -> Option<&Buffer> {
+        let index = place.checked_sub(place::STATES)?;
+        self.bound.iter().flatten().find(|(bound, _)| *bound == index).map(|(_, buffer)| &**buffer)
+    }
 }
 
 /// Memory that the caller lent for the outputs of a run.
@@ -94,6 +129,7 @@ impl VulkanBackend {
             in_flight: Vec::new(),
             idle_fences: Vec::new(),
             host_outputs: Lent::default(),
+            states: StateTable::default(),
             cancel: None,
             prepared: false,
             profiling: false,
@@ -125,7 +161,10 @@ impl VulkanBackend {
     }
 
     fn mapped(&self, place: u32) -> Option<NonNull<u8>> {
-        self.buffers[place as usize].as_ref().and_then(Buffer::mapped)
+        match self.buffers.get(place as usize) {
+            Some(buffer) => buffer.as_ref().and_then(Buffer::mapped),
+            None => self.states.at(place).and_then(Buffer::mapped),
+        }
     }
 
     /// Where the host finds a slice of a mapped buffer.
@@ -143,6 +182,10 @@ impl VulkanBackend {
             Location::Output(port) => {
                 self.outputs.ports.get(port as usize).map(|(plan, at)| (place::OUTPUTS, *at, plan.stored_bytes())).unwrap_or_default()
             }
+            Location::State(state) => match self.states.bound.get(state as usize) {
+                Some(Some((index, buffer))) => (place::STATES + index, 0, buffer.bytes),
+                _ => Default::default(),
+            },
             Location::Constant(index) => {
                 self.loaded.constant(index).map(|c| (place::CONSTANTS + c.block, c.offset, c.bytes)).unwrap_or_default()
             }
@@ -171,9 +214,10 @@ impl VulkanBackend {
         if self.segment.is_empty() {
             return Ok(());
         }
-        let (buffers, loaded) = (&self.buffers, &self.loaded);
+        let (buffers, loaded, states) = (&self.buffers, &self.loaded, &self.states);
         let handle = |place: u32| match buffers.get(place as usize) {
             Some(buffer) => buffer.as_ref().map_or(vk::Buffer::null(), |buffer| buffer.raw),
+            None if place >= place::STATES => states.at(place).map_or(vk::Buffer::null(), |buffer| buffer.raw),
             None => loaded.blocks[(place - place::CONSTANTS) as usize].raw,
         };
         let recording = self.recorder.get(self.segment.words(), self.profiling, &handle)?;
@@ -297,7 +341,7 @@ impl VulkanBackend {
         match slice.place {
             // What was uploaded is still in staging, and kernels do not write inputs.
             place::INPUTS if self.mapped(place::INPUTS).is_none() => Some(Slice { place: place::STAGING, ..slice }),
-            place if place < place::CONSTANTS && self.mapped(place).is_some() => Some(slice),
+            place if !(place::CONSTANTS..place::STATES).contains(&place) && self.mapped(place).is_some() => Some(slice),
             _ => None,
         }
     }
@@ -322,8 +366,25 @@ impl Backend for VulkanBackend {
         Ok(())
     }
 
-    unsafe fn begin(&mut self, inputs: &[HostInput], outputs: &[HostOutput], cancel: &Arc<AtomicU32>) -> Result<()> {
+    fn state_buffer(&mut self, bytes: u64) -> Result<Box<dyn StateBuffer>> {
+        Ok(Box::new(DeviceState::new(&self.loaded.device, bytes)?))
+    }
+
+    fn holds(&self, buffer: &dyn StateBuffer) -> bool {
+        let device = &self.loaded.device;
+        let state = (buffer as &dyn Any).downcast_ref::<DeviceState>();
+        state.is_some_and(|state| Arc::ptr_eq(&state.device, device)) && device.check_alive().is_ok()
+    }
+
+    unsafe fn begin(
+        &mut self,
+        inputs: &[HostInput],
+        outputs: &[HostOutput],
+        states: &mut StateMemory,
+        cancel: &Arc<AtomicU32>,
+    ) -> Result<()> {
         self.become_idle()?;
+        self.bind_states(states)?;
         if !self.prepared || inputs.len() != self.inputs.ports.len() || outputs.len() != self.outputs.ports.len() {
             return Err(Error::Bind("inputs and outputs are not those that were prepared".into()));
         }
@@ -368,7 +429,7 @@ impl Backend for VulkanBackend {
         for (number, (region, access)) in command.buffers.iter().zip(&pipeline.access).enumerate() {
             let slice = self.resolve(*region)?;
             let (offset, range) = descriptor_range(slice);
-            if *access != Access::Read && !matches!(slice.place, place::ARENA | place::OUTPUTS) {
+            if *access != Access::Read && !place::writable(slice.place) {
                 return failed(format!("argument {number} writes {:?}; compile again", region.location));
             }
             if offset % limits.min_storage_buffer_offset_alignment.max(1) != 0 {
@@ -393,7 +454,7 @@ impl Backend for VulkanBackend {
     fn copy(&mut self, command: &CopyCommand) -> Result<()> {
         self.check_cancelled()?;
         let (src, dst) = (self.resolve(command.src)?, self.resolve(command.dst)?);
-        if src.bytes != dst.bytes || !matches!(dst.place, place::ARENA | place::OUTPUTS) {
+        if src.bytes != dst.bytes || !place::writable(dst.place) {
             return Err(Error::Run(format!("cannot copy {:?} to {:?}; compile again", command.src, command.dst)));
         }
         if src.bytes > 0 {
@@ -406,7 +467,7 @@ impl Backend for VulkanBackend {
         self.check_cancelled()?;
         let dst = self.resolve(region)?;
         let whole = matches!(dst.bytes, 4 | 8) && dst.bytes == bytes.len() as u64 && dst.offset.is_multiple_of(4);
-        if !whole || !matches!(dst.place, place::ARENA | place::OUTPUTS) {
+        if !whole || !place::writable(dst.place) {
             return Err(Error::Run(format!("cannot write {} bytes to {region:?}; compile again", bytes.len())));
         }
         let mut value = [0; 8];
@@ -469,7 +530,7 @@ impl Backend for VulkanBackend {
             self.segment.push_copy(*slice, *host);
         }
         self.submit_and_wait()?;
-        let writable = |slice: &Slice| matches!(slice.place, place::ARENA | place::OUTPUTS);
+        let writable = |slice: &Slice| place::writable(slice.place);
         let views: Vec<HostRegion> = (slices.iter().zip(&hosts))
             .map(|(slice, host)| HostRegion {
                 data: self.host_slice(*host).map_or(std::ptr::null_mut(), NonNull::as_ptr),
@@ -491,6 +552,7 @@ impl Backend for VulkanBackend {
         }
         self.submit_and_wait()?;
         self.download();
+        self.states.bound.clear();
         self.cancel = None;
         self.recorder.trim();
         Ok(())
@@ -500,7 +562,9 @@ impl Backend for VulkanBackend {
         self.cancel = None;
         self.segment.clear();
         // The caller's memory is never seen by the device, so a device that does not answer need not be waited for; dropping settles it.
-        let _ = self.wait();
+        if self.wait().is_ok() {
+            self.states.bound.clear();
+        }
     }
 
     fn set_profiling(&mut self, on: bool) {
@@ -528,6 +592,24 @@ impl Backend for VulkanBackend {
 }
 
 impl VulkanBackend {
+    /// Gives the buffers of the states their places. Nothing may be in flight.
+    fn bind_states(&mut self, states: &StateMemory) -> Result<()> {
+        self.states.bound.clear();
+        if self.states.known.len() > KNOWN_STATES {
+            self.recorder.clear();
+            self.states = StateTable::default();
+        }
+        for buffer in states {
+            let state = buffer.as_deref().map(|buffer| (buffer as &dyn Any).downcast_ref::<DeviceState>());
+            match state {
+                Some(Some(state)) if Arc::ptr_eq(&state.device, &self.loaded.device) => self.states.bind(&state.buffer),
+                Some(_) => return Err(Error::Bind("a state is in the memory of another device".into())),
+                None => self.states.bound.push(None),
+            }
+        }
+        Ok(())
+    }
+
     /// Room for values read in the middle of a run.
     fn reserve_bounce(&mut self, bytes: u64) -> Result<()> {
         let room = self.buffers[place::BOUNCE as usize].as_ref().map_or(0, |buffer| buffer.bytes);

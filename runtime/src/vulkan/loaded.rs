@@ -3,7 +3,7 @@
 
 use super::{
     device::Device,
-    error::Check,
+    immediate::{Immediate, PIECE},
     memory::{Buffer, PLACEMENT, Use},
     pipeline::{self, Pipeline},
 };
@@ -23,8 +23,6 @@ use std::{
 
 /// Largest buffer made for constants; a larger single constant gets one of its own.
 const BLOCK: u64 = 1 << 30;
-/// Bytes sent at once while loading.
-const PIECE: u64 = 32 << 20;
 
 /// A variant on a device.
 pub(super) struct Loaded {
@@ -80,7 +78,8 @@ impl Loaded {
     fn upload(&self, program: &Program) -> Result<()> {
         let largest =
             self.places.values().filter(|place| self.blocks[place.block as usize].mapped().is_none()).map(|place| place.bytes).max();
-        let mut transfer = largest.map(|bytes| Transfer::new(&self.device, bytes.min(PIECE))).transpose()?;
+        let staging = |bytes: u64| Buffer::new(&self.device, bytes.min(PIECE), Use::Staging, "staging of constants");
+        let mut transfer = largest.map(|bytes| Ok((staging(bytes)?, Immediate::new(&self.device)?))).transpose()?;
         for (index, place) in &self.places {
             let block = &self.blocks[place.block as usize];
             let mut offset = place.offset;
@@ -88,13 +87,16 @@ impl Loaded {
                 let target = match (block.mapped(), &transfer) {
                     // SAFETY: the place lies inside the block.
                     (Some(block), _) => unsafe { block.add(offset as usize) },
-                    (None, Some(transfer)) => transfer.staging.mapped().expect("staging memory is mapped"),
+                    (None, Some((staging, _))) => staging.mapped().expect("staging memory is mapped"),
                     (None, None) => unreachable!("made for the largest constant in unmapped blocks"),
                 };
                 // SAFETY: the piece fits, and the device uses none of this memory yet or any more.
                 unsafe { std::ptr::copy_nonoverlapping(piece.as_ptr(), target.as_ptr(), piece.len()) };
-                if let (None, Some(transfer)) = (block.mapped(), &mut transfer) {
-                    transfer.send(block, offset, piece.len() as u64)?;
+                if let (None, Some((staging, commands))) = (block.mapped(), &mut transfer) {
+                    let region = [vk::BufferCopy { src_offset: 0, dst_offset: offset, size: piece.len() as u64 }];
+                    let (from, to) = (staging.raw, block.raw);
+                    // SAFETY: both buffers outlive the call.
+                    unsafe { commands.run(|raw, commands| raw.cmd_copy_buffer(commands, from, to, &region)) }?;
                 }
                 offset += piece.len() as u64;
             }
@@ -130,63 +132,4 @@ fn place_constants(manifest: &manifest::Manifest, variant: &Variant, device: &De
         place.block = sizes.len() as u32 - 1;
     }
     Ok((places, sizes))
-}
-
-/// Sends bytes from a staging buffer, one piece at a time.
-struct Transfer {
-    device: Arc<Device>,
-    staging: Buffer,
-    pool: vk::CommandPool,
-    fence: vk::Fence,
-    in_flight: bool,
-}
-
-impl Transfer {
-    fn new(device: &Arc<Device>, bytes: u64) -> Result<Self> {
-        let staging = Buffer::new(device, bytes, Use::Staging, "staging of constants")?;
-        let mut transfer =
-            Self { device: device.clone(), staging, pool: vk::CommandPool::null(), fence: vk::Fence::null(), in_flight: false };
-        let info = vk::CommandPoolCreateInfo::default().queue_family_index(device.physical.queue_family);
-        // SAFETY: plain creation; `Drop` destroys what was made.
-        unsafe {
-            transfer.pool = device.raw.create_command_pool(&info, None).check("vkCreateCommandPool")?;
-            transfer.fence = device.raw.create_fence(&vk::FenceCreateInfo::default(), None).check("vkCreateFence")?;
-        }
-        Ok(transfer)
-    }
-
-    fn send(&mut self, block: &Buffer, offset: u64, bytes: u64) -> Result<()> {
-        let raw = &self.device.raw;
-        let info = vk::CommandBufferAllocateInfo::default().command_pool(self.pool).command_buffer_count(1);
-        let once = vk::CommandBufferBeginInfo::default().flags(vk::CommandBufferUsageFlags::ONE_TIME_SUBMIT);
-        // SAFETY: both buffers live until the wait has ended; after it the command buffer is free.
-        unsafe {
-            let commands = raw.allocate_command_buffers(&info).check("vkAllocateCommandBuffers")?;
-            raw.begin_command_buffer(commands[0], &once).check("vkBeginCommandBuffer")?;
-            let region = [vk::BufferCopy { src_offset: 0, dst_offset: offset, size: bytes }];
-            raw.cmd_copy_buffer(commands[0], self.staging.raw, block.raw, &region);
-            raw.end_command_buffer(commands[0]).check("vkEndCommandBuffer")?;
-            self.device.submit(&commands, self.fence)?;
-            self.in_flight = true;
-            self.device.wait(&[self.fence])?;
-            self.in_flight = false;
-            raw.free_command_buffers(self.pool, &commands);
-        }
-        Ok(())
-    }
-}
-
-impl Drop for Transfer {
-    fn drop(&mut self) {
-        if self.in_flight {
-            self.device.settle(&[self.fence]);
-        }
-        if self.device.can_destroy() {
-            // SAFETY: nothing runs any more.
-            unsafe {
-                self.device.raw.destroy_fence(self.fence, None);
-                self.device.raw.destroy_command_pool(self.pool, None);
-            }
-        }
-    }
 }

@@ -7,7 +7,9 @@ mod options;
 mod physical;
 
 mod device;
+mod immediate;
 mod memory;
+mod state;
 
 mod loaded;
 mod pipeline;

@@ -1,7 +1,7 @@
 //! Resolved commands between two host reads -> a flat sequence of words, which is at once the key of the recording and its description.
 //! Holds byte offsets, dims and scalars, but no handles: equal words mean the same work as long as the buffers stay where they are.
 
-/// Which buffer a slice lies in. Constant blocks follow the last of these.
+/// Which buffer a slice lies in. Constant blocks follow the last of the fixed ones, and behind them are the buffers of states that a session has seen.
 pub(super) mod place {
     pub const ARENA: u32 = 0;
     pub const INPUTS: u32 = 1;
@@ -11,6 +11,12 @@ pub(super) mod place {
     /// Host memory for reads and host calls in the middle of a run.
     pub const BOUNCE: u32 = 4;
     pub const CONSTANTS: u32 = 5;
+    pub const STATES: u32 = 1 << 23;
+
+    /// Whether kernels and copies may write there.
+    pub const fn writable(place: u32) -> bool {
+        matches!(place, ARENA | OUTPUTS | STATES..)
+    }
 }
 
 /// Bytes of one of the buffers.
@@ -26,7 +32,7 @@ const OFFSET_BITS: u32 = 40;
 
 impl Slice {
     fn encode(self) -> [u64; 2] {
-        // Devices address far less than 2^40 bytes, and a program has fewer than 2^24 constant blocks.
+        // Devices address far less than 2^40 bytes, and a program has fewer than 2^23 constant blocks.
         [u64::from(self.place) << OFFSET_BITS | self.offset, self.bytes]
     }
 

@@ -60,7 +60,7 @@ pub fn run(
     let host_outputs: Vec<_> = outputs.iter_mut().map(|out| HostOutput { data: out.as_mut_ptr(), bytes: out.len() }).collect();
     let cancel = Arc::new(AtomicU32::new(0));
     // SAFETY: both outlive the run.
-    unsafe { backend.begin(&host_inputs, &host_outputs, &cancel) }
+    unsafe { backend.begin(&host_inputs, &host_outputs, &mut [], &cancel) }
         .and_then(|()| commands(backend))
         .and_then(|()| backend.finish())
         .inspect_err(|_| backend.abort())?;

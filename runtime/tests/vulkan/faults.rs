@@ -165,7 +165,7 @@ fn cancelled_runs_stop() {
         let inputs = [HostInput { data: data.as_ptr(), bytes: 4 }; 2];
         let cancel = Arc::new(AtomicU32::new(1));
         // SAFETY: the input outlives the run.
-        unsafe { backend.begin(&inputs, &[], &cancel) }.unwrap();
+        unsafe { backend.begin(&inputs, &[], &mut [], &cancel) }.unwrap();
         assert!(matches!(dispatch(&mut *backend, 0, &[input(0, 4), input(1, 4), arena(0, 4)], 1, 64), Err(Error::Cancelled)));
         backend.abort();
         assert!(matches!(backend.finish(), Err(Error::Run(_))), "nothing was begun");

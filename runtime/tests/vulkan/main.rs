@@ -10,6 +10,7 @@ mod faults;
 mod programs;
 mod random;
 mod speed;
+mod states;
 
 use std::io::Write;
 use winze_runtime::{

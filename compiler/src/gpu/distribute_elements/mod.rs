@@ -12,8 +12,8 @@ mod shape;
 
 use crate::gpu::{
     builder::{
-        Op, Val, affine_map, block_arguments, blocks_of, build, context_of, dynamic_size, element_type, extents, is_memref, is_tensor, key,
-        name_of, op_ref, operands, operations_in, parse_attribute, segments,
+        Op, Val, affine_map, block_arguments, blocks_of, build, context_of, defining_op, dynamic_size, element_type, extents, i64_array,
+        is_memref, is_tensor, key, name_of, op_ref, operands, operations_in, parse_attribute, segments,
     },
     sizes,
 };
@@ -64,12 +64,14 @@ impl RustPass for DistributeElements {
     }
 }
 
-/// A result of the kernel: its value, the tensor argument that it goes to, its extents and the dims that make up the grid.
+/// A result of the kernel: its value, the tensor argument that it goes to, its extents and the dims that make up the grid. Where only a box of the
+/// argument is written, these are those of the box, and `inserted` is the `tensor.insert_slice` that says where it starts.
 struct KernelResult<'c> {
     tensor: Val<'c>,
     destination: usize,
     shape: Vec<Expr>,
     grid: Vec<usize>,
+    inserted: Option<Op<'c>>,
 }
 
 impl KernelResult<'_> {
@@ -101,9 +103,16 @@ fn distribute<'c>(function: Op<'c>, module: BlockRef<'c, 'c>) -> Result<(), Stri
     for (r, tensor) in returned.iter().enumerate() {
         let destination = *(tensors.len().checked_sub(returned.len()).and_then(|first| tensors.get(first + r)))
             .ok_or("distribute-elements: the kernel returns more tensors than it has destinations; add one argument per result")?;
-        let shape = dims[destination].clone().ok_or("distribute-elements: destination of unknown size")?;
-        let grid = grid_dims(context, function, *tensor, &shape, &arguments, &new_arguments, &dims)?;
-        results.push(KernelResult { tensor: *tensor, destination, shape, grid });
+        let inserted = box_of(*tensor, arguments[destination]);
+        let (tensor, shape) = match inserted {
+            Some(op) => {
+                let mut elements = elements_for(context, function, entry, &arguments, &new_arguments, &dims);
+                (operands(op)[0], elements.mixed_sizes(op, "static_sizes", 3)?)
+            }
+            None => (*tensor, dims[destination].clone().ok_or("distribute-elements: destination of unknown size")?),
+        };
+        let grid = grid_dims(context, function, tensor, &shape, &arguments, &new_arguments, &dims)?;
+        results.push(KernelResult { tensor, destination, shape, grid, inserted });
     }
 
     let mut elements = elements_for(context, function, entry, &arguments, &new_arguments, &dims);
@@ -136,6 +145,15 @@ fn distribute<'c>(function: Op<'c>, module: BlockRef<'c, 'c>) -> Result<(), Stri
     module.insert_operation_before(function, new);
     walk::erase(function); // kernels are not called
     Ok(())
+}
+
+/// The `tensor.insert_slice` without strides that puts a box into what `destination` holds, if that is what `tensor` is.
+fn box_of<'c>(tensor: Val<'c>, destination: Val<'c>) -> Option<Op<'c>> {
+    let (op, _) = defining_op(tensor).filter(|(op, _)| name_of(*op) == "tensor.insert_slice")?;
+    let inputs = operands(op);
+    let rank = |tensor: Val<'c>| extents(tensor.r#type()).map(|extents| extents.len());
+    let whole_rows = i64_array(op, "static_strides").iter().all(|stride| *stride == 1) && rank(inputs[0]) == rank(destination);
+    (inputs[1] == destination && whole_rows).then_some(op)
 }
 
 fn memref_of<'c>(tensor: Type<'c>) -> Result<Type<'c>, String> {
@@ -320,6 +338,14 @@ fn build_rows<'c>(
     if dim == result.shape.len() {
         let indices: Vec<Val<'c>> = indices.iter().copied().flatten().collect();
         let value = elements.element(result.tensor, &indices)?;
+        let indices = match result.inserted {
+            Some(op) => {
+                let starts = elements.mixed_values(op, "static_offsets", 2)?;
+                let inside = starts.into_iter().zip(indices);
+                inside.map(|(start, index)| elements.emitter.binary("arith.addi", start, index)).collect::<Result<_, _>>()?
+            }
+            None => indices,
+        };
         let operands: Vec<Val<'c>> = [value, destination].into_iter().chain(indices).collect();
         let store = build("memref.store", elements.emitter.location, &operands, &[], &[])?;
         elements.emitter.append(store, 0);
