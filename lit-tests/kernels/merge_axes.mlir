@@ -65,3 +65,31 @@ func.func @three_taps(%x: tensor<1x16x8x10xf32>, %w: tensor<1x16x1x3x32xf32>) ->
   %0 = graph.packed_conv %x, %w width 32 strides [1, 1] dilation [1, 1] groups 1 : tensor<1x16x8x10xf32>, tensor<1x16x1x3x32xf32>
   return %0 : tensor<1x32x8x8xf32>
 }
+
+// Rows of a product with packed weights, with its bias and what is added to it; the product's columns and what it adds up stay.
+// CHECK-LABEL: func.func @rows(
+// CHECK: graph.reshape %arg0 : tensor<?x?x16xf32, {{.*}}> -> tensor<?x16xf32, #[[FLAT2:.*]]>
+// CHECK: graph.kernel "contraction"
+// CHECK: graph.packed_dot {{.*}} width 40 : tensor<?x16xf32, #[[FLAT2]]>, tensor<2x16x32xf32>
+// CHECK: graph.broadcast {{.*}} axes [1] : tensor<40xf32> -> tensor<?x40xf32, #[[FLAT2]]>
+// CHECK: graph.reshape {{.*}} -> tensor<?x?x40xf32
+#bt = affine_map<()[s0, s1] -> (s0, s1)>
+func.func @rows(%x: tensor<?x?x16xf32, #bt>, %w: tensor<2x16x32xf32>, %b: tensor<40xf32>, %y: tensor<?x?x40xf32, #bt>) -> tensor<?x?x40xf32, #bt>
+    attributes {graph.symbols = ["batch", "length"]} {
+  %0 = graph.packed_dot %x, %w width 40 : tensor<?x?x16xf32, #bt>, tensor<2x16x32xf32>
+  %1 = graph.broadcast %b axes [2] : tensor<40xf32> -> tensor<?x?x40xf32, #bt>
+  %2 = graph.add %0, %1 : tensor<?x?x40xf32, #bt>
+  %3 = graph.add %2, %y : tensor<?x?x40xf32, #bt>
+  return %3 : tensor<?x?x40xf32, #bt>
+}
+
+// One factor per row of the batch keeps batch and length apart.
+// CHECK-LABEL: func.func @factors(
+// CHECK: graph.packed_dot {{.*}} : tensor<?x?x16xf32
+func.func @factors(%x: tensor<?x?x16xf32, #bt>, %w: tensor<2x16x32xf32>, %s: tensor<?xf32, #n>) -> tensor<?x?x40xf32, #bt>
+    attributes {graph.symbols = ["batch", "length"]} {
+  %0 = graph.packed_dot %x, %w width 40 : tensor<?x?x16xf32, #bt>, tensor<2x16x32xf32>
+  %1 = graph.broadcast %s axes [0] : tensor<?xf32, #n> -> tensor<?x?x40xf32, #bt>
+  %2 = graph.mul %0, %1 : tensor<?x?x40xf32, #bt>
+  return %2 : tensor<?x?x40xf32, #bt>
+}

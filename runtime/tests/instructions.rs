@@ -180,8 +180,20 @@ fn dispatch_passes_scalars_and_reports_codes() {
     let add = case.model.kernel("add_scalar", &[Access::ReadWrite], 1, s(0), c(0));
     let copy = Copy { src: 0, src_offset: None, dst: 1, dst_offset: None, bytes: None };
     let dispatch = Dispatch { dispatch: add, buffers: vec![1], dims: vec![0], scalars: vec![1] };
-    let code = vec![copy, int(0, 3), int(1, 100), dispatch.clone(), Barrier, Return];
+    let code = vec![copy.clone(), int(0, 3), int(1, 100), dispatch.clone(), Barrier, Return];
     assert_eq!(case.run(code, [1, 2, 3, 4, 5, 6, 7, 8]).unwrap(), [101, 102, 103, 4, 5, 6, 7, 8]);
+
+    // In a loop over one to three elements, twice: one dispatch with sizes that change.
+    let mut case = Case::new();
+    let add = case.model.kernel("add_scalar", &[Access::ReadWrite], 1, Expr::binary(ExprOp::Add, &s(0), &c(1)), c(0));
+    let dispatch_turn = Dispatch { dispatch: add, buffers: vec![1], dims: vec![2], scalars: vec![1] };
+    let turns = [Loop { counter: 2, trip: 0, exit: 6 }, dispatch_turn, EndLoop { start: 3 }];
+    let code = [vec![copy, int(0, 3), int(1, 10)], turns.to_vec(), vec![Return]].concat();
+    let mut session = case.session(code);
+    for _ in 0..2 {
+        let outputs = session.run(&[TensorView::of(&[8], &[0i64; 8])]).unwrap();
+        assert_eq!(outputs.get(0).unwrap().as_slice::<i64>().unwrap(), [30, 20, 10, 0, 0, 0, 0, 0]);
+    }
 
     let mut case = Case::new();
     case.model.kernel("add_scalar", &[Access::ReadWrite], 1, s(0), c(0));

@@ -1,14 +1,15 @@
 //! `merge-axes`: adjacent axes that everything in a kernel treats alike -> one axis, so that rows are long where axes are short.
 //!
 //! Operands and results are reshaped outside of the kernel, which moves nothing. Broadcasts inside a kernel keep axes apart that one operand has and
-//! another lacks: `[n, c, h, w]` times `[n, c]` becomes `[n * c, h * w]` times `[n * c]`. Packed convolutions of one tap merge their spatial axes.
+//! another lacks: `[n, c, h, w]` times `[n, c]` becomes `[n * c, h * w]` times `[n * c]`. Packed convolutions of one tap merge their spatial axes, products
+//! with packed weights those of their rows.
 //! Assumes what form-kernels makes; leaves kernels alone in which anything else stands than these, elementwise ops and broadcasts.
 
 use super::{form_kernels::kernel_role, insert::insert};
 use melior::ir::{BlockLike, BlockRef, OperationRef, RegionLike, Value, ValueLike, operation::OperationLike};
 use std::{collections::HashMap, ffi::c_void};
 use winze_graph::{
-    dialect::{Broadcast, Constant, Kernel, PackedConv, Reshape, Yield},
+    dialect::{Broadcast, Constant, Kernel, PackedConv, PackedDot, Reshape, Yield},
     dim::Dim,
     op::Role,
     types::TensorType,
@@ -42,7 +43,7 @@ impl RustPass for MergeAxes {
 /// Per axis of a tensor of a kernel: the axis of the kernel's result that it lies along, or [`OWN`].
 type Axes = Vec<usize>;
 
-/// An axis that the kernel's result lacks: input channels.
+/// An axis that the kernel's result lacks: input channels, what a product adds up.
 const OWN: usize = usize::MAX;
 
 /// The tensors of a kernel's body, by value.
@@ -56,9 +57,13 @@ fn merge(kernel: Kernel) -> Result<(), String> {
     }
     let full = TensorType::of(op.result(0).map_err(|e| e.to_string())?.into())?.dims;
     let Some(tensors) = tensors(body, full.len())? else { return Ok(()) };
-    // A convolution keeps its batch and its channels.
     let conv = walk::operations(body).find_map(PackedConv::cast);
-    let kept: Vec<usize> = conv.map_or(vec![], |conv| vec![0, if conv.channels_last() { full.len() - 1 } else { 1 }]);
+    let kept = match conv {
+        // A convolution keeps its batch and its channels, a product its columns.
+        Some(conv) => vec![0, if conv.channels_last() { full.len() - 1 } else { 1 }],
+        None if walk::operations(body).any(|op| PackedDot::cast(op).is_some()) => vec![full.len() - 1],
+        None => vec![],
+    };
     let groups = groups(&full, &tensors, &kept)?;
     if groups.len() == full.len() {
         return Ok(());
@@ -145,6 +150,16 @@ fn tensors<'c: 'a, 'a>(body: BlockRef<'c, 'a>, rank: usize) -> Result<Option<Ten
                 || walk::block_argument(conv.weights()).is_none()
                 || !put(&mut tensors, input, inner)
             {
+                return Ok(None);
+            }
+            continue;
+        }
+        if let Some(dot) = PackedDot::cast(op) {
+            let whole = axes.len() == rank && axes.iter().enumerate().all(|(i, axis)| i == *axis);
+            // SAFETY: as above.
+            let lhs: Value<'c, 'a> = unsafe { Value::from_raw(dot.lhs().to_raw()) };
+            let rows = axes.iter().take(axes.len() - 1).copied();
+            if !whole || walk::block_argument(dot.weights()).is_none() || !put(&mut tensors, lhs, rows.chain([OWN]).collect()) {
                 return Ok(None);
             }
             continue;

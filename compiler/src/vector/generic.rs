@@ -4,7 +4,7 @@ use super::build::{Builder, V, lasting, lasting_block, lasting_op};
 use melior::ir::{
     AffineExpr, AffineMap, AttributeLike, BlockLike, BlockRef, Operation, OperationRef, RegionLike, Type, TypeLike, Value, ValueLike,
     attribute::ArrayAttribute,
-    operation::{OperationLike, OperationMutLike, OperationRefMut},
+    operation::{OperationLike, OperationMutLike, OperationRefMut, OperationResult},
     r#type::{MemRefType, RankedTensorType, ShapedTypeLike},
 };
 use mlir_sys::mlirAffineMapAttrGetValue;
@@ -202,6 +202,25 @@ impl<'c> Generic<'c> {
             let known = name == "linalg.yield" || ["arith.", "math."].iter().any(|dialect| name.starts_with(dialect));
             known && op.region_count() == 0 && op.results().all(|result| attributes::bit_width(result.r#type()).is_some())
         })
+    }
+
+    /// Operation by which the body adds to its one output, and by which partial results are combined; `None` if they cannot be.
+    pub fn combination(&self) -> Option<String> {
+        // yield combine(value, out) or combine(out, value), with no other use of out.
+        let end = self.body.terminator()?;
+        let combine = lasting_op(OperationResult::try_from(lasting(end.operand(0).ok()?)).ok()?.owner());
+        let out = lasting(self.body.argument(self.inputs).ok()?.into());
+        let uses = walk::uses(out).collect::<Vec<_>>();
+        let added = match uses[..] {
+            [(user, operand)] if user == combine => operand == 2,
+            _ => return None,
+        };
+        match combine.name().as_string_ref().as_str().ok()? {
+            // A sum of products: partial sums are added.
+            "math.fma" if added => Some("arith.addf".to_owned()),
+            name if combine.operand_count() == 2 => Some(name.to_owned()),
+            _ => None,
+        }
     }
 
     /// Can rests run under a mask? The lanes left out are computed with zeros. In registers below 512 bits only wide elements have masks.

@@ -49,3 +49,40 @@ func.func @fours(%a: memref<4x32xi8>, %b: memref<1x8x16x4xi8>, %c: memref<4x1x16
   }
   return
 }
+
+// One row of two registers: four steps at once, whose sums are added at the end; then the rest of 34 steps.
+// CHECK-LABEL: func.func @row(
+// CHECK: %[[OLD:.*]] = vector.load %arg2
+// CHECK: %[[ZERO:.*]] = arith.constant dense<0.000000e+00> : vector<16xf32>
+// CHECK: %[[SUMS:.*]]:4 = scf.for {{.*}} step %c4{{.*}} iter_args(%{{.*}} = %[[OLD]], %{{.*}} = %[[ZERO]], %{{.*}} = %[[ZERO]], %{{.*}} = %[[ZERO]])
+// CHECK-COUNT-4: vector.load %arg1
+// CHECK: arith.addf %[[SUMS]]#0, %[[SUMS]]#2
+// CHECK: arith.addf %[[SUMS]]#1, %[[SUMS]]#3
+// CHECK: %[[SUM:.*]] = arith.addf
+// CHECK: %[[ALL:.*]] = scf.for {{.*}} iter_args(%{{.*}} = %[[SUM]])
+// CHECK: vector.store %[[ALL]], %arg2
+func.func @row(%a: memref<1x34xf32>, %b: memref<34x16xf32>, %c: memref<1x16xf32>) {
+  linalg.generic {indexing_maps = [#a, #b, #c], iterator_types = ["parallel", "parallel", "reduction"], winze.contraction}
+    ins(%a, %b : memref<1x34xf32>, memref<34x16xf32>) outs(%c : memref<1x16xf32>) {
+  ^bb0(%x: f32, %y: f32, %sum: f32):
+    %p = arith.mulf %x, %y : f32
+    %s = arith.addf %sum, %p : f32
+    linalg.yield %s : f32
+  }
+  return
+}
+
+// Nothing to add: a maximum of products takes one step after the other.
+// CHECK-LABEL: func.func @maximum(
+// CHECK: scf.for {{.*}} step %c1{{[_0-9]*}} iter_args
+// CHECK-NOT: scf.for
+func.func @maximum(%a: memref<1x34xf32>, %b: memref<34x16xf32>, %c: memref<1x16xf32>) {
+  linalg.generic {indexing_maps = [#a, #b, #c], iterator_types = ["parallel", "parallel", "reduction"], winze.contraction}
+    ins(%a, %b : memref<1x34xf32>, memref<34x16xf32>) outs(%c : memref<1x16xf32>) {
+  ^bb0(%x: f32, %y: f32, %most: f32):
+    %p = arith.mulf %x, %y : f32
+    %m = arith.maximumf %most, %p : f32
+    linalg.yield %m : f32
+  }
+  return
+}

@@ -6,6 +6,7 @@
 //! Bytes that stand in fours (the last loop of the second input has four iterations, contiguous in the first input as well; unsigned in the first,
 //! signed in the second, added up in i32) take one instruction per register and four with VNNI, exactly; else two of 16-bit pairs.
 //! A `linalg.fill` of the whole output right before becomes the accumulators' start value.
+//! Tiles of few rows, whose sums would wait for each other, add up every second, fourth or eighth step in accumulators of their own.
 //!
 //! Remainders run at their exact size: `scf.index_switch` chooses among the sizes below `rows` when the extent is dynamic.
 
@@ -22,6 +23,9 @@ use winze_mlir::{
     pass::{PassOption, RustPass},
     walk,
 };
+
+/// Registers of accumulators that hide the latency of adding a product to a sum.
+const ACCUMULATORS: i64 = 8;
 
 /// Attribute of the operations this pass rewrites.
 pub const CONTRACTION: &str = "winze.contraction";
@@ -73,6 +77,10 @@ struct Contraction<'c> {
     rows: i64,
     /// How bytes in fours are multiplied, if they are.
     fours: Option<Fours>,
+    /// Registers that a row of accumulators takes.
+    registers: i64,
+    /// Reduction loop of which few rows take several steps at once, and the operation that adds their sums.
+    parts: Option<(usize, String)>,
     /// Value all accumulators start from, with the fill that says so.
     start: Option<(V<'c>, OperationRef<'c, 'c>)>,
 }
@@ -120,7 +128,11 @@ impl<'c> Contraction<'c> {
         if fours.is_some_and(|fours| lanes % fours.lanes != 0) {
             return reject("the panel of bytes in fours is no whole number of registers");
         }
-        Ok(Self { generic, panel, lanes, row, rows, fours, start })
+        let registers = attributes::bit_width(generic.element(2)).map_or(1, |bits| (lanes * i64::from(bits) / options.bits).max(1));
+        let longest = (0..generic.loops()).filter(|dim| generic.reduction[*dim]).max_by_key(|dim| generic.static_extent(*dim));
+        let add = generic.combination().filter(|name| fours.is_none() && matches!(name.as_str(), "arith.addf" | "arith.addi"));
+        let parts = longest.zip(add);
+        Ok(Self { generic, panel, lanes, row, rows, fours, registers, parts, start })
     }
 
     fn rewrite(&self) -> Result<(), String> {
@@ -179,12 +191,12 @@ impl<'c> Contraction<'c> {
         let reductions: Vec<_> = (0..self.generic.loops()).filter(|dim| self.generic.reduction[*dim] && Some(*dim) != within).collect();
         let mut counters = counters.to_vec();
         let sums = match self.fours {
-            None => self.reduction_loops(builder, &reductions, &mut counters, &accumulators)?,
+            None => self.sums(builder, &reductions, &mut counters, &accumulators)?,
             Some(fours) => {
                 // A register each: what is loaded per register is used up before the next.
                 let split: Result<Vec<_>, String> =
                     accumulators.iter().map(|whole| split(builder, *whole, self.lanes, fours.lanes)).collect();
-                let sums = self.reduction_loops(builder, &reductions, &mut counters, &split?.concat())?;
+                let sums = self.reduction_loops(builder, &reductions, &mut counters, &split?.concat(), None)?;
                 let rows = sums.chunks_exact((self.lanes / fours.lanes) as usize);
                 rows.map(|parts| join(builder, parts, fours.lanes, vector)).collect::<Result<_, _>>()?
             }
@@ -195,24 +207,89 @@ impl<'c> Contraction<'c> {
         Ok(())
     }
 
+    /// Number of steps that a tile of `rows` rows takes at once, each with accumulators of its own.
+    fn steps_at_once(&self, rows: i64) -> i64 {
+        let Some((dim, _)) = self.parts else { return 1 };
+        let steps = ACCUMULATORS / (rows * self.registers).max(1);
+        // A loop with a single turn has nothing to gain.
+        let most = self.generic.static_extent(dim).map_or(i64::MAX, |extent| extent / 2);
+        1 << steps.min(most).max(1).ilog2()
+    }
+
+    /// All steps of the reduction. Where few rows would leave sums waiting for each other, several steps run side by side and their sums are added at
+    /// the end; what is left of the loop is added to the first of them.
+    fn sums(&self, builder: &Builder<'c>, dims: &[usize], counters: &mut Vec<V<'c>>, accumulators: &[V<'c>]) -> Result<Vec<V<'c>>, String> {
+        let at_once = self.steps_at_once(accumulators.len() as i64);
+        let Some((long, add)) = self.parts.as_ref().filter(|_| at_once > 1) else {
+            return self.reduction_loops(builder, dims, counters, accumulators, None);
+        };
+        let rows = accumulators.len();
+        let zeros =
+            builder.attribute(&format!("dense<0{}> : {}", if add == "arith.addf" { ".0" } else { "" }, accumulators[0].r#type()))?;
+        let zero = builder.value("arith.constant", &[], accumulators[0].r#type(), &[("value", zeros)])?;
+        let started = [accumulators, &vec![zero; rows * (at_once as usize - 1)]].concat();
+        let context = builder.context();
+        let extent = self.generic.extent(builder, *long)?;
+        let steps = AffineExpr::constant(context, at_once);
+        let whole = AffineExpr::floor_div(AffineExpr::symbol(context, 0), steps) * steps;
+        let (from, whole) = (builder.index(0)?, builder.apply(AffineMap::new(context, 0, 1, &[whole]), &[extent])?);
+        let range = Steps { dim: *long, from, to: whole, at_once };
+        let mut sums = self.reduction_loops(builder, dims, counters, &started, Some(range))?;
+        let mut count = at_once as usize;
+        while count > 1 {
+            count /= 2;
+            let halves = sums.split_at(count * rows);
+            sums = halves.0.iter().zip(halves.1).map(|(low, high)| builder.binary(add, *low, *high)).collect::<Result<_, _>>()?;
+        }
+        if self.generic.static_extent(*long).is_some_and(|extent| extent % at_once == 0) {
+            return Ok(sums);
+        }
+        let rest = Steps { dim: *long, from: whole, to: extent, at_once: 1 };
+        self.reduction_loops(builder, dims, counters, &sums, Some(rest))
+    }
+
+    /// The loops over `dims`; of one of them perhaps only some steps, several at once.
     fn reduction_loops(
         &self,
         builder: &Builder<'c>,
         dims: &[usize],
         counters: &mut Vec<V<'c>>,
         accumulators: &[V<'c>],
+        part: Option<Steps<'c>>,
     ) -> Result<Vec<V<'c>>, String> {
         let Some((dim, rest)) = dims.split_first() else {
-            return self.step(builder, counters, accumulators);
+            return match part {
+                Some(part) => self.steps(builder, counters, accumulators, part),
+                None => self.step(builder, counters, accumulators),
+            };
         };
-        if self.generic.static_extent(*dim) == Some(1) {
-            return self.reduction_loops(builder, rest, counters, accumulators);
+        let part_of_dim = part.filter(|part| part.dim == *dim);
+        if part_of_dim.is_none() && self.generic.static_extent(*dim) == Some(1) {
+            return self.reduction_loops(builder, rest, counters, accumulators, part);
         }
-        let (from, to, step) = (builder.index(0)?, self.generic.extent(builder, *dim)?, builder.index(1)?);
+        let (from, to, step) = match part_of_dim {
+            Some(part) => (part.from, part.to, builder.index(part.at_once)?),
+            None => (builder.index(0)?, self.generic.extent(builder, *dim)?, builder.index(1)?),
+        };
         builder.for_loop(from, to, step, accumulators, |inner, counter, carried| {
             counters[*dim] = counter;
-            self.reduction_loops(inner, rest, counters, carried)
+            self.reduction_loops(inner, rest, counters, carried, part)
         })
+    }
+
+    /// Steps side by side, each for its own part of the accumulators.
+    fn steps(&self, builder: &Builder<'c>, counters: &[V<'c>], accumulators: &[V<'c>], part: Steps<'c>) -> Result<Vec<V<'c>>, String> {
+        let mut counters = counters.to_vec();
+        let (first, context) = (counters[part.dim], builder.context());
+        let mut next = vec![];
+        for (i, accumulators) in (0i64..).zip(accumulators.chunks_exact(accumulators.len() / part.at_once as usize)) {
+            if i > 0 {
+                let later = AffineExpr::symbol(context, 0) + AffineExpr::constant(context, i);
+                counters[part.dim] = builder.apply(AffineMap::new(context, 0, 1, &[later]), &[first])?;
+            }
+            next.extend(self.step(builder, &counters, accumulators)?);
+        }
+        Ok(next)
     }
 
     /// One step of the reduction for all rows: a panel of the second input times a broadcast element of the first per row.
@@ -257,6 +334,16 @@ impl<'c> Contraction<'c> {
         }
         Ok(next)
     }
+}
+
+/// Part of a reduction loop.
+#[derive(Clone, Copy)]
+struct Steps<'c> {
+    dim: usize,
+    from: V<'c>,
+    to: V<'c>,
+    /// Steps that an iteration takes.
+    at_once: i64,
 }
 
 /// Products of unsigned and signed bytes, four to a lane of a register.

@@ -6,20 +6,16 @@
 //! extent and the target's vector width only. Other reductions are left alone.
 
 use super::{
-    build::{Builder, V, lasting, lasting_op},
+    build::{Builder, V},
     generic::{Generic, REGISTER_BITS, parse_register_bits, vector_of, widen},
 };
 use melior::{
     dialect::DialectHandle,
-    ir::{
-        AffineExpr, AffineMap, BlockLike, OperationRef, Type, ValueLike,
-        operation::{OperationLike, OperationResult},
-    },
+    ir::{AffineExpr, AffineMap, OperationRef, Type, ValueLike},
 };
 use winze_mlir::{
     attributes::bit_width,
     pass::{PassOption, RustPass},
-    walk,
 };
 
 /// Registers of partial results in the main loop, to hide the latency of the combining operation.
@@ -119,21 +115,7 @@ impl<'a, 'c> Reduction<'a, 'c> {
                 return None;
             }
         }
-        // yield combine(value, out) or combine(out, value), with no other use of out.
-        let end = generic.body.terminator()?;
-        let combine = lasting_op(OperationResult::try_from(lasting(end.operand(0).ok()?)).ok()?.owner());
-        let out = lasting(generic.body.argument(output).ok()?.into());
-        let uses = walk::uses(out).collect::<Vec<_>>();
-        let added = match uses[..] {
-            [(user, operand)] if user == combine => operand == 2,
-            _ => return None,
-        };
-        let combine = match combine.name().as_string_ref().as_str().ok()? {
-            // A sum of products: partial sums are added.
-            "math.fma" if added => "arith.addf".to_owned(),
-            name if combine.operand_count() == 2 => name.to_owned(),
-            _ => return None,
-        };
+        let combine = generic.combination()?;
         let (kind, neutral) = combiner(&combine, generic.element(output))?;
         let width = (0..generic.operands.len()).map(|i| bit_width(generic.element(i))).try_fold(8, |a, b| Some(a.max(b?)))?;
         let masks = generic.rests_can_be_masked(bits);

@@ -9,7 +9,7 @@ use super::{
 use crate::{
     artifact::{
         expr::{Expr, ExprError},
-        manifest::{Device, ElementType, Extern, Function, Manifest, Variant},
+        manifest::{Device, ElementType, Extern, Function, Kernel, Manifest, Variant},
         program::{Buffer, BufferId, Instruction, Place, Predicate, Program, Register},
         verify::callees,
     },
@@ -55,6 +55,27 @@ pub struct Machine {
     storage: Vec<ElementType>,
     dims: Vec<i64>,
     scalars: Vec<u64>,
+    /// One per dispatch: runs of the same sizes evaluate no expressions.
+    extents: Vec<Extents>,
+}
+
+/// What a dispatch takes for the dims that it had last.
+#[derive(Debug)]
+struct Extents {
+    dims: Vec<i64>,
+    /// Number of tiles and bytes of workspace; `None` before the first time.
+    found: Option<(u32, u64)>,
+}
+
+impl Extents {
+    fn new(kernel: &Kernel) -> Self {
+        Self { dims: Vec::with_capacity(kernel.dims as usize), found: None }
+    }
+
+    /// Dims are few: a call of memcmp takes longer.
+    fn is_for(&self, dims: &[i64]) -> bool {
+        self.dims.len() == dims.len() && self.dims.iter().zip(dims).all(|(known, dim)| known == dim)
+    }
 }
 
 /// A function in progress.
@@ -113,6 +134,7 @@ impl Machine {
             storage: Vec::with_capacity(arity),
             dims: Vec::with_capacity(arity),
             scalars: Vec::with_capacity(arity),
+            extents: variant.dispatches.iter().map(|dispatch| Extents::new(&variant.kernels[dispatch.kernel as usize])).collect(),
             exhausted: false,
             lacking: None,
             planned: Vec::new(),
@@ -189,10 +211,14 @@ impl Machine {
         self.found.clear();
         self.found.resize(symbols.len(), 0);
         let mut iterations = cx.max_iterations;
+        // The current frame; the stack has the instruction that a caller goes on with.
+        let mut frame = Frame { pc: 0, ..root };
         loop {
-            let frame = *self.frames.last().expect("only Return pops frames, and it ends the run with the last one");
             match self.step(cx, frame, &mut iterations, backend)? {
-                Step::To(pc) => self.frames.last_mut().expect("as above").pc = pc,
+                Step::To(pc) => {
+                    frame.pc = pc;
+                    continue;
+                }
                 Step::Enter => {}
                 Step::Leave => {
                     if self.frames.len() == 1 {
@@ -204,6 +230,7 @@ impl Machine {
                     self.regions.truncate(frame.regions);
                 }
             }
+            frame = *self.frames.last().expect("only Return pops frames, and it ends the run with the last one");
         }
     }
 
@@ -420,13 +447,18 @@ impl Machine {
         self.gather(cx, frame, arguments)?;
         let index = cx.variant.dispatches[dispatch as usize].kernel;
         let kernel = &cx.variant.kernels[index as usize];
-        let at = || format!("kernel {} at {}", kernel.name, place(cx, frame));
-        let grid = kernel.grid.eval(&self.dims).map_err(|e| Error::Run(format!("the grid of {}: {e}", at())))?;
-        let Ok(grid) = u32::try_from(grid) else { return run_error(format!("{} has an impossible grid of {grid}", at())) };
+        let known = &mut self.extents[dispatch as usize];
+        let (grid, workspace) = match known.found {
+            Some(found) if known.is_for(&self.dims) => found,
+            _ => {
+                let found = extents(kernel, &self.dims, || format!("kernel {} at {}", kernel.name, place(cx, frame)))?;
+                known.dims.clone_from(&self.dims);
+                *known.found.insert(found)
+            }
+        };
         if grid == 0 {
             return Ok(());
         }
-        let workspace = size(&kernel.workspace, &self.dims, "the workspace")?;
         let (buffers, dims, scalars) = (&self.buffers[..], &self.dims[..], &self.scalars[..]);
         backend.dispatch(&DispatchCommand { dispatch, kernel: index, buffers, dims, scalars, grid, workspace })
     }
@@ -516,6 +548,15 @@ impl Machine {
         self.frames.push(Frame { function: callee, pc: 0, registers, symbols, regions: base, arena: start, arena_bytes });
         Ok(())
     }
+}
+
+/// Number of tiles and bytes of workspace of a kernel, which `at` describes.
+fn extents(kernel: &Kernel, dims: &[i64], at: impl Fn() -> String) -> Result<(u32, u64)> {
+    let grid = kernel.grid.eval(dims).map_err(|e| Error::Run(format!("the grid of {}: {e}", at())))?;
+    let Ok(grid) = u32::try_from(grid) else { return run_error(format!("{} has an impossible grid of {grid}", at())) };
+    // An empty grid is not dispatched.
+    let workspace = if grid == 0 { 0 } else { size(&kernel.workspace, dims, "the workspace")? };
+    Ok((grid, workspace))
 }
 
 /// What a run without enough room still does: it may find further sizes, and executes nothing.
