@@ -1,7 +1,8 @@
 """ONNX's own cases and the models of conformance_models.toml -> FOLDER/NAME/{model.onnx, input_N.npy, output_N.npy} and FOLDER/cases.txt:
 `NAME OPERATOR TYPE INPUTS OUTPUTS RTOL ATOL` a line.
 
-Cases whose values are no numeric tensors have -1 inputs. Types that .npy lacks are stored as unsigned integers of their size. A tolerance of `-` is the
+Cases whose values are no numeric tensors have -1 inputs. Types that .npy lacks are stored as unsigned integers of their size, integers of less than a byte
+as their values. A tolerance of `-` is the
 element type's. The operator of a trained model is `model`. Cases of operators that are spelled out as their function bodies are left out: the
 operators' own cases have the same values.
 """
@@ -27,11 +28,15 @@ ABSOLUTE = {"DFT": "5e-3", "STFT": "1e-3"}
 
 def stored(value):
     """A value as .npy can hold it, or None."""
+    if isinstance(value, onnx.TensorProto):
+        value = numpy_helper.to_array(value)
     if not isinstance(value, (numpy.ndarray, numpy.generic)):
         return None
     array = numpy.asarray(value)
     if array.dtype.kind in "OSU":
         return None
+    if array.dtype.name in ("int2", "int4"):
+        return array.astype(numpy.int8)
     known = array.dtype.kind in "biuf" and array.dtype.isbuiltin == 1
     return array if known else array.view(f"u{array.dtype.itemsize}")
 

@@ -213,7 +213,7 @@ mod tests {
     use winze_runtime::artifact::{expr::Expr, manifest::Symbol};
 
     fn function() -> Function {
-        let port = |name: &str, dims: Vec<Expr>| Port { name: name.into(), element: ElementType::F32, dims };
+        let port = |name: &str, dims: Vec<Expr>| Port { name: name.into(), element: ElementType::F32, dims, model_type: None };
         let double = Expr::binary(ExprOp::Mul, &Expr::symbol(0), &Expr::constant(2));
         Function {
             name: "main".into(),

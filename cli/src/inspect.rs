@@ -75,7 +75,8 @@ fn kernel_expr_text(expr: &Expr) -> String {
 
 fn port_text(function: &Function, port: &Port) -> String {
     let dims: Vec<_> = port.dims.iter().map(|dim| expr_text(function, dim)).collect();
-    format!("{}: {}[{}]", port.name, port.element, dims.join(" x "))
+    let holds = port.model_type.as_ref().map_or_else(String::new, |name| format!(" that holds {name}"));
+    format!("{}: {}[{}]{holds}", port.name, port.element, dims.join(" x "))
 }
 
 fn symbol_range(min: i64, max: Option<i64>) -> String {
@@ -187,7 +188,11 @@ fn text(program: &Program, dims: &[(String, i64)]) -> String {
 
 fn port_object(function: &Function, port: &Port) -> Value {
     let dim = |dim: &Expr| dim.as_constant().map_or_else(|| json!(expr_text(function, dim)), |value| json!(value));
-    json!({"name": port.name, "element": port.element.name(), "dims": port.dims.iter().map(dim).collect::<Vec<_>>()})
+    let mut object = json!({"name": port.name, "element": port.element.name(), "dims": port.dims.iter().map(dim).collect::<Vec<_>>()});
+    if let Some(name) = &port.model_type {
+        object["model_type"] = json!(name);
+    }
+    object
 }
 
 fn is_fixed(function: &Function, input: usize) -> bool {

@@ -17,7 +17,7 @@ use melior::ir::{
 use std::collections::{HashMap, HashSet};
 use winze_graph::{
     ops::size::Bound,
-    types::{ElementType, NAME, SPECIALIZES, SYMBOL_BOUNDS, TensorType, symbol_names},
+    types::{ElementType, MODEL_TYPE, NAME, SPECIALIZES, SYMBOL_BOUNDS, TensorType, symbol_names},
 };
 use winze_launch as launch;
 use winze_mlir::{attributes, walk};
@@ -111,7 +111,7 @@ fn state(entry: Attribute) -> Result<State, String> {
     let port = |name: &str, dims: &str| -> Result<Port, String> {
         let extents = extents::from_attribute(attributes::entry(entry, dims).ok_or_else(|| missing(dims))?)?;
         let name = attributes::entry(entry, name).ok_or_else(|| missing(name))?;
-        Ok(Port { name, element, dims: extents.iter().map(expr_of).collect() })
+        Ok(Port { name, element, dims: extents.iter().map(expr_of).collect(), model_type: None })
     };
     let index = |name: &str| number(name).map(|index| index as u32).ok_or_else(|| missing(name));
     let in_place = number("in_place").is_some_and(|in_place| in_place != 0);
@@ -124,7 +124,12 @@ fn state(entry: Attribute) -> Result<State, String> {
 fn port(func: OperationRef, list: &str, kind: &str, i: usize, value: Value) -> Result<Port, String> {
     let TensorType { element, dims } = TensorType::of(value)?;
     let name: Option<String> = attributes::port_entry(func, list, i, NAME);
-    Ok(Port { name: name.unwrap_or_else(|| format!("{kind}_{i}")), element: storage_of(element), dims: dims.iter().map(expr_of).collect() })
+    Ok(Port {
+        name: name.unwrap_or_else(|| format!("{kind}_{i}")),
+        element: storage_of(element),
+        dims: dims.iter().map(expr_of).collect(),
+        model_type: attributes::port_entry(func, list, i, MODEL_TYPE),
+    })
 }
 
 /// The runtime's name of an element type.

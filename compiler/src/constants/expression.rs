@@ -25,6 +25,8 @@ pub enum Expression {
     Reshape { input: String, dims: Vec<i64> },
     /// Another element type, as graph.convert.
     Cast { input: String, element: ElementType },
+    /// Elements of `bits` bits that stand packed in a vector of bytes, from the lowest bit of the first on, each as a byte.
+    Unpack { input: String, bits: u32, signed: bool, dims: Vec<i64> },
     /// Surrounds with `value` (one element's bytes).
     Pad { input: String, low: Vec<i64>, high: Vec<i64>, value: Vec<u8> },
     /// The elements `starts[i]..limits[i]` of each axis.
@@ -52,6 +54,7 @@ impl fmt::Debug for Expression {
             Self::Transpose { input, permutation } => write!(f, "transpose({input}, {permutation:?})"),
             Self::Reshape { input, dims } => write!(f, "reshape({input}, {dims:?})"),
             Self::Cast { input, element } => write!(f, "cast({input}, {element})"),
+            Self::Unpack { input, bits, dims, .. } => write!(f, "unpack({input}, {bits}, {dims:?})"),
             Self::Pad { input, low, high, .. } => write!(f, "pad({input}, {low:?}, {high:?})"),
             Self::Slice { input, starts, limits } => write!(f, "slice({input}, {starts:?}, {limits:?})"),
             Self::Reverse { input, axes } => write!(f, "reverse({input}, {axes:?})"),
@@ -90,6 +93,15 @@ impl Expression {
                 Ok(to)
             }
             Self::Cast { input, element } => Ok(ConstantType::new(*element, store.type_of(input)?.dims.clone())),
+            Self::Unpack { input, bits, signed, dims } => {
+                let from = store.type_of(input)?;
+                let to = ConstantType::new(if *signed { ElementType::I8 } else { ElementType::U8 }, dims.clone());
+                let needed = to.checked_elements().filter(|_| (1..8).contains(bits)).map(|elements| packed_bytes(elements, *bits));
+                if from.element != ElementType::U8 || needed.is_none_or(|needed| from.dims != [needed as i64]) {
+                    return Err(type_error("unpacked", format!("{from} does not hold {to} in {bits} bits")));
+                }
+                Ok(to)
+            }
             Self::Pad { input, low, high, value } => {
                 let from = store.type_of(input)?;
                 let padded = |((dim, low), high): ((&i64, &i64), &i64)| {
@@ -183,6 +195,7 @@ impl Expression {
                 }
                 Ok(())
             }
+            Self::Unpack { input, bits, signed, .. } => write_unpacked(&store.read(input)?, (to.elements(), *bits, *signed), out),
             Self::Fold { evaluate, .. } => {
                 let data = evaluate(store).map_err(|why| ConstantError::Fold { id: id.into(), why })?;
                 if data.len() != to.bytes() {
@@ -349,6 +362,32 @@ fn write_elementwise(
         }
         Ok(())
     })?;
+    Ok(out.write_all(&buffer)?)
+}
+
+/// Size of so many elements of `bits` bits.
+pub fn packed_bytes(elements: usize, bits: u32) -> usize {
+    let bits = bits as usize;
+    // Elements fit 64 bits as bytes of their own.
+    elements / 8 * bits + (elements % 8 * bits).div_ceil(8)
+}
+
+fn write_unpacked(packed: &[u8], (elements, bits, signed): (usize, u32, bool), out: &mut dyn Write) -> Result<(), ConstantError> {
+    let mut buffer = Vec::with_capacity(Rows::CAPACITY);
+    let above = 8 - bits;
+    for i in 0..elements {
+        // A group of 8 elements begins with a byte.
+        let (group, at) = (i / 8 * bits as usize, i % 8 * bits as usize);
+        let low = packed[group + at / 8];
+        let high = packed.get(group + at / 8 + 1).copied().unwrap_or(0);
+        let byte = (u16::from_le_bytes([low, high]) >> (at % 8)) as u8;
+        let top = byte << above;
+        buffer.push(if signed { ((top as i8) >> above) as u8 } else { top >> above });
+        if buffer.len() == Rows::CAPACITY {
+            out.write_all(&buffer)?;
+            buffer.clear();
+        }
+    }
     Ok(out.write_all(&buffer)?)
 }
 

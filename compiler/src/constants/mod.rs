@@ -9,7 +9,7 @@ pub mod side_file;
 mod source;
 
 pub use element::{Scalar, cast_bytes};
-pub use expression::{Expression, Repeated};
+pub use expression::{Expression, Repeated, packed_bytes};
 pub use source::{MappedFile, Source};
 
 use blake3::{Hash, Hasher};

@@ -18,7 +18,7 @@ impl<'c, 'a> NodeContext<'_, '_, 'c, 'a> {
         let store = &mut self.importer.store;
         let id = store.add_expression(id, expression).map_err(|error| Failure::Invalid(error.to_string()))?;
         let r#type = store.type_of(&id).map_err(|error| Failure::Invalid(error.to_string()))?;
-        Ok(Tensor { r#type: TensorType::fixed(r#type.element, &r#type.dims), data: Data::Constant(id) })
+        Ok(Tensor::new(TensorType::fixed(r#type.element, &r#type.dims), Data::Constant(id)))
     }
 
     /// The same elements under another shape of static extents.

@@ -80,7 +80,7 @@ pub fn fold<'c: 'a, 'a>(
         constants.push((id, result.tensor_type()));
     }
     let values = outputs.iter_mut().filter(|tensor| matches!(tensor.data, Data::Value(_)));
-    values.zip(constants).for_each(|(tensor, (id, r#type))| *tensor = Tensor { r#type, data: Data::Constant(id) });
+    values.zip(constants).for_each(|(tensor, (id, r#type))| *tensor = Tensor { r#type, data: Data::Constant(id), ..*tensor });
     ops.into_iter().rev().for_each(walk::erase);
     importer.forget_symbols(symbols);
 }

@@ -8,6 +8,7 @@ use super::{
     error::{Failure, ImportError, Unsupported},
     externs::{self, Declaration},
     fold,
+    narrow::{self, ModelType, Narrow},
     node::{NodeContext, unknown_attributes},
     ops,
     options::{DimSetting, ImportOptions, SizeSetting},
@@ -19,7 +20,7 @@ use super::{
     },
     shape_values,
     sizes::{Sizes, SymbolSource},
-    tensor::{Files, element_type, import_tensor},
+    tensor::{Files, import_tensor},
     value::{Data, Tensor},
 };
 use crate::constants::{ConstantStore, ConstantType, MappedFile, Source};
@@ -29,7 +30,7 @@ use std::{
 };
 use winze_graph::{
     dim::Dim,
-    types::{NAME, SPECIALIZES, SYMBOL_BOUNDS, TensorType},
+    types::{MODEL_TYPE, NAME, SPECIALIZES, SYMBOL_BOUNDS, TensorType},
 };
 use winze_mlir::{
     attributes::AttributeValue,
@@ -178,7 +179,7 @@ impl<'p, 'c: 'a, 'a> Importer<'p, 'c, 'a> {
             if input.name.is_empty() || frame.lookup(&input.name).is_some() {
                 return Err(ImportError::model(format!("the graph input `{}` has no name or is defined twice", input.name), self.name));
             }
-            let Some(r#type) = self.input_type(input)? else {
+            let Some((r#type, narrow)) = self.input_type(input)? else {
                 frame.define(&input.name, None);
                 continue;
             };
@@ -195,13 +196,11 @@ impl<'p, 'c: 'a, 'a> Importer<'p, 'c, 'a> {
             arguments.push(mlir_type);
             let fixed = self.plan.fixed.contains(&input.name).then(|| self.plan.offers.get(&input.name)?.bytes.as_ref()).flatten();
             let known = fixed.map(|bytes| self.fixed_input(&input.name, &r#type, bytes)).transpose()?;
-            argument_attributes.push(match &known {
-                Some((_, value)) => self.argument_attribute(&input.name, &format!(", graph.value = {value}")),
-                None => self.argument_attribute(&input.name, ""),
-            });
+            let fixed = known.as_ref().map_or_else(String::new, |(_, value)| format!(", graph.value = {value}"));
+            argument_attributes.push(self.argument_attribute(&input.name, narrow, &fixed));
             self.inputs.push(input.name.clone());
             let data = known.map_or(Data::Value(value), |(id, _)| Data::Constant(id));
-            frame.define(&input.name, Some(Tensor { r#type, data }));
+            frame.define(&input.name, Some(Tensor { narrow, ..Tensor::new(r#type, data) }));
         }
         self.check_dim_settings()?;
 
@@ -217,7 +216,7 @@ impl<'p, 'c: 'a, 'a> Importer<'p, 'c, 'a> {
             let location = Location::name(self.context, &output.name, Location::new(self.context, self.name, graph.node.len(), 0));
             let value = self.materialize(&tensor, block, location).map_err(|failure| self.invalid(failure, &output.name))?;
             results.push(value);
-            result_attributes.push(self.argument_attribute(&output.name, ""));
+            result_attributes.push(self.argument_attribute(&output.name, tensor.narrow, ""));
         }
         if !self.unsupported.is_empty() {
             return Err(ImportError::Unsupported(std::mem::take(&mut self.unsupported)));
@@ -336,10 +335,11 @@ impl<'p, 'c: 'a, 'a> Importer<'p, 'c, 'a> {
         module.body().append_operation(function);
     }
 
-    /// Name of an input or output, and more entries of its dictionary.
-    fn argument_attribute(&self, name: &str, more: &str) -> Attribute<'c> {
+    /// Name of an input or output, what its elements stand for, and more entries of its dictionary.
+    fn argument_attribute(&self, name: &str, narrow: Option<&'static Narrow>, more: &str) -> Attribute<'c> {
         let quoted = StringAttribute::new(self.context, name).to_string();
-        Attribute::parse(self.context, &format!("{{{NAME} = {quoted}{more}}}")).expect("printed attributes parse")
+        let holds = narrow.map_or_else(String::new, |narrow| format!(", {MODEL_TYPE} = \"{}\"", narrow.name));
+        Attribute::parse(self.context, &format!("{{{NAME} = {quoted}{holds}{more}}}")).expect("printed attributes parse")
     }
 
     fn opsets(&mut self, imports: &'p [OperatorSetIdProto]) -> Result<HashMap<&'p str, i64>, ImportError> {
@@ -395,17 +395,18 @@ impl<'p, 'c: 'a, 'a> Importer<'p, 'c, 'a> {
     pub fn constant(&mut self, tensor: &TensorProto, name: &str) -> Result<Tensor<'c, 'a>, Failure> {
         let id = import_tensor(tensor, name, &mut self.files, &mut self.store)?;
         let r#type = self.store.type_of(&id).expect("just added");
-        Ok(Tensor { r#type: TensorType::fixed(r#type.element, &r#type.dims), data: Data::Constant(id) })
+        let constant = Tensor::new(TensorType::fixed(r#type.element, &r#type.dims), Data::Constant(id));
+        Ok(Tensor { narrow: ModelType::of_number(tensor.data_type)?.narrow, ..constant })
     }
 
-    /// Type of a graph input with the user's dims; `None` if it is recorded as unsupported.
-    fn input_type(&mut self, input: &ValueInfoProto) -> Result<Option<TensorType>, ImportError> {
+    /// Type of a graph input with the user's dims, and what its elements stand for; `None` if it is recorded as unsupported.
+    fn input_type(&mut self, input: &ValueInfoProto) -> Result<Option<(TensorType, Option<&'static Narrow>)>, ImportError> {
         let (element, shape) = match input.r#type.as_ref().and_then(|r#type| r#type.value.as_ref()) {
-            Some(TypeValue::Tensor(tensor)) => (element_type(tensor.elem_type), tensor.shape.as_ref()),
+            Some(TypeValue::Tensor(tensor)) => (ModelType::of_number(tensor.elem_type), tensor.shape.as_ref()),
             Some(_) => (Failure::unsupported("inputs that are sequences, maps, optionals or sparse tensors"), None),
             None => (Failure::invalid("it has no type"), None),
         };
-        let element = match element {
+        let ModelType { element, narrow } = match element {
             Ok(element) => element,
             Err(failure) => return self.record("input", None, input.name.clone(), failure).map(|()| None),
         };
@@ -433,7 +434,7 @@ impl<'p, 'c: 'a, 'a> Importer<'p, 'c, 'a> {
         if !fits(&r#type) {
             return Err(ImportError::model("the number of elements does not fit 64 bits", format!("input `{}`", input.name)));
         }
-        Ok(Some(r#type))
+        Ok(Some((r#type, narrow)))
     }
 
     /// The dim called `name`: as the user has fixed it, or a symbol.
@@ -593,6 +594,10 @@ impl<'p, 'c: 'a, 'a> Importer<'p, 'c, 'a> {
     ) -> Result<Result<Vec<Tensor<'c, 'a>>, Option<Failure>>, ImportError> {
         let file = Location::new(self.context, self.name, frame.caller.unwrap_or(index), 0);
         let location = Location::name(self.context, name, file);
+        let moved = match narrow::moved(node, &inputs) {
+            Ok(moved) => moved,
+            Err(failure) => return Ok(Err(Some(failure))),
+        };
         // Dequantized weights are recognised in front of what uses them; shapes and indices have one axis at most.
         let weights = node.op_type == "DequantizeLinear" && inputs.first().is_some_and(|x| x.as_ref().is_some_and(|x| x.rank() > 1));
         let foldable = !weights && fold::applies(&inputs);
@@ -607,6 +612,9 @@ impl<'p, 'c: 'a, 'a> Importer<'p, 'c, 'a> {
         }
         if let (true, Ok(outputs)) = (foldable, &mut imported) {
             fold::fold(self, block, (before, symbols), outputs, name);
+        }
+        if let (Some(_), Ok(outputs)) = (moved, &mut imported) {
+            outputs.iter_mut().for_each(|output| output.narrow = moved);
         }
         match imported {
             Ok(outputs) => match node.output.iter().skip(outputs.len()).find(|output| !output.is_empty()) {
@@ -714,10 +722,10 @@ impl<'p, 'c: 'a, 'a> Importer<'p, 'c, 'a> {
     /// Compares a declared type with the inferred one: another element type is an error, another shape a warning, as in ONNX Runtime.
     fn check_declared(&mut self, info: &ValueInfoProto, tensor: &Tensor<'c, 'a>) -> Result<(), ImportError> {
         let Some(TypeProto { value: Some(TypeValue::Tensor(declared)) }) = &info.r#type else { return Ok(()) };
-        let element = element_type(declared.elem_type);
-        if declared.elem_type != 0 && element != Ok(tensor.element()) {
+        let element = ModelType::of_number(declared.elem_type);
+        if declared.elem_type != 0 && element != Ok(tensor.model_type()) {
             let element = element.map_or_else(|_| format!("number {} of ONNX", declared.elem_type), |element| element.to_string());
-            let what = format!("the value is declared with element type {element}, but is {}", tensor.element());
+            let what = format!("the value is declared with element type {element}, but is {}", tensor.model_type());
             return Err(ImportError::model(what, format!("`{}`", info.name)));
         }
         let Some(shape) = &declared.shape else { return Ok(()) };

@@ -16,6 +16,7 @@ mod arrange;
 mod fold;
 mod importer;
 mod materialize;
+mod narrow;
 mod node;
 mod repeat;
 mod shape_values;

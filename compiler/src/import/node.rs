@@ -212,7 +212,7 @@ impl<'p, 'c, 'a> NodeContext<'_, 'p, 'c, 'a> {
         if !fits(&r#type) {
             return Failure::invalid("the number of elements of a result does not fit 64 bits");
         }
-        Ok(Tensor { r#type, data: Data::Value(value) })
+        Ok(Tensor::new(r#type, Data::Value(value)))
     }
 
     /// Appends an op whose result type is inferred; what inference says against it becomes the error.

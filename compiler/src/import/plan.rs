@@ -5,9 +5,9 @@
 
 use super::{
     error::ImportError,
+    narrow::ModelType,
     options::{ImportOptions, Offer, offers},
     proto::{DimensionValue, GraphProto, TypeValue, ValueInfoProto},
-    tensor::element_type,
 };
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use winze_mlir::{
@@ -93,7 +93,7 @@ fn inputs(graph: &GraphProto) -> impl Iterator<Item = &ValueInfoProto> {
 
 fn fits(input: &ValueInfoProto, offer: &Offer) -> bool {
     let Some(TypeValue::Tensor(tensor)) = input.r#type.as_ref().and_then(|r#type| r#type.value.as_ref()) else { return false };
-    if !element_type(tensor.elem_type).is_ok_and(|element| offer.holds(element)) {
+    if !ModelType::of_number(tensor.elem_type).is_ok_and(|r#type| offer.holds(r#type.element)) {
         return false;
     }
     let Some(shape) = &tensor.shape else { return true };

@@ -31,6 +31,7 @@ impl<'c, 'a> Turns<'c, 'a> {
 
     /// Carries one more value: what it is in a turn. The next turn's is due at the end, in the same order.
     pub fn carry(&mut self, cx: &mut NodeContext<'_, '_, 'c, 'a>, initial: &Tensor<'c, 'a>) -> Result<Tensor<'c, 'a>, Failure> {
+        check_plain(initial)?;
         let initial = cx.value(initial)?;
         self.start.push(initial);
         self.before_block.add_argument(initial.r#type(), cx.location);
@@ -47,6 +48,7 @@ impl<'c, 'a> Turns<'c, 'a> {
         (axis, count): (usize, &Dim),
         at: &Tensor<'c, 'a>,
     ) -> Result<Tensor<'c, 'a>, Failure> {
+        check_plain(part)?;
         let (mut dims, mut one) = (part.dims().to_vec(), part.dims().to_vec());
         dims.insert(axis, count.clone());
         one.insert(axis, Dim::from(1));
@@ -78,7 +80,8 @@ impl<'c, 'a> Turns<'c, 'a> {
         let next = self.turn(cx, |cx| {
             let one = cx.number(&Dim::from(1));
             let counter = cx.binary(Add::create, &self.counter, &one)?;
-            std::iter::once(&counter).chain(next).map(|tensor| cx.value(tensor)).collect::<Result<Vec<_>, Failure>>()
+            let value = |tensor| check_plain(tensor).and_then(|()| cx.value(tensor));
+            std::iter::once(&counter).chain(next).map(value).collect::<Result<Vec<_>, Failure>>()
         })?;
         if !next.iter().map(|value| value.r#type()).eq(types.iter().copied()) {
             return Failure::invalid("the values that its steps carry change their types");
@@ -98,6 +101,14 @@ impl<'c, 'a> Turns<'c, 'a> {
         let op = cx.block.append_operation(While::create(cx.context(), cx.location, &self.start, [self.before, self.body], &types));
         let results: Vec<Value<'c, 'a>> = op.results().map(Into::into).collect();
         results.into_iter().map(|value| cx.wrap(value)).collect()
+    }
+}
+
+/// Loops do not carry elements that stand for others.
+fn check_plain(tensor: &Tensor) -> Result<(), Failure> {
+    match tensor.narrow {
+        Some(narrow) => Failure::unsupported(format!("element type {} of what a loop carries or collects", narrow.name)),
+        None => Ok(()),
     }
 }
 

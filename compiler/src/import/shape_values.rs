@@ -20,6 +20,8 @@ const F32_EXACT: u64 = 1 << 24;
 /// Contents of an integer or bool tensor, or of floats that were cast from such, if known.
 pub fn integers(tensor: &Tensor, store: &ConstantStore) -> Option<Vec<Dim>> {
     match &tensor.data {
+        // Sizes are not written in such types.
+        _ if tensor.narrow.is_some() => None,
         _ if tensor.r#type.count().as_static() == Some(0) => Some(vec![]),
         Data::Integers(items) => Some(items.clone()),
         Data::Constant(id) if !tensor.element().is_float() && store.type_of(id).ok()?.elements() <= MAX_ITEMS => {

@@ -1,13 +1,14 @@
 //! `TensorProto` -> a constant of the store.
 //!
-//! `raw_data` and external data stay ranges of mapped files; the typed fields of old exporters are copied. Refuses element types that the
-//! graph dialect lacks, data of the wrong size, and external files outside the model's folder.
+//! `raw_data` and external data stay ranges of mapped files; the typed fields of old exporters are copied. Elements of less than a byte stay packed there and
+//! are taken apart when they are read. Refuses strings and complex numbers, data of the wrong size, and external files outside the model's folder.
 
 use super::{
     error::Failure,
+    narrow::{self, ModelType, Narrow, NarrowForm},
     proto::{TensorProto, data_type},
 };
-use crate::constants::{ConstantStore, ConstantType, MappedFile, Source};
+use crate::constants::{ConstantStore, ConstantType, Expression, MappedFile, Source, packed_bytes};
 use std::{
     collections::HashMap,
     path::{Component, Path, PathBuf},
@@ -67,7 +68,13 @@ pub fn element_type(number: i32) -> Result<ElementType, Failure> {
         data_type::UINT64 => U64,
         data_type::BFLOAT16 => BF16,
         other => {
-            return match type_name(other) {
+            let named = match other {
+                data_type::STRING => Some("string"),
+                data_type::COMPLEX64 => Some("complex64"),
+                data_type::COMPLEX128 => Some("complex128"),
+                _ => narrow::name_of(other),
+            };
+            return match named {
                 Some(name) => Failure::unsupported(format!("element type {name}")),
                 None => Failure::invalid(format!("{other} is no element type")),
             };
@@ -75,42 +82,45 @@ pub fn element_type(number: i32) -> Result<ElementType, Failure> {
     })
 }
 
-/// ONNX's name of a type that the dialect lacks.
-fn type_name(number: i32) -> Option<&'static str> {
-    Some(match number {
-        data_type::STRING => "string",
-        14 => "complex64",
-        15 => "complex128",
-        17 => "float8e4m3fn",
-        18 => "float8e4m3fnuz",
-        19 => "float8e5m2",
-        20 => "float8e5m2fnuz",
-        21 => "uint4",
-        22 => "int4",
-        23 => "float4e2m1",
-        24 => "float8e8m0",
-        25 => "uint2",
-        26 => "int2",
-        _ => return None,
-    })
-}
-
 /// Adds a tensor to the store, under `name`, and returns its id.
 pub fn import_tensor(tensor: &TensorProto, name: &str, files: &mut Files, store: &mut ConstantStore) -> Result<String, Failure> {
-    let element = element_type(tensor.data_type)?;
+    let ModelType { element, narrow } = ModelType::of_number(tensor.data_type)?;
     let r#type = ConstantType::new(element, tensor.dims.clone());
     let Some(elements) = r#type.checked_elements() else {
         return Failure::invalid(format!("the tensor `{name}` of type {type} has negative or too many elements"));
     };
+    let packed = narrow.filter(|narrow| narrow.bits < 8);
+    let (stored, count) = match packed {
+        Some(narrow) => {
+            let bytes = packed_bytes(elements, narrow.bits);
+            (ConstantType::new(ElementType::U8, [bytes as i64]), bytes)
+        }
+        None => (r#type.clone(), elements),
+    };
     let source = if tensor.data_location == 1 {
-        external_source(tensor, files, elements * element.bytes())?
+        external_source(tensor, files, count * element.bytes())?
     } else if let Some(raw) = &tensor.raw_data {
         // Tensors decoded from elsewhere than the model file (tests, default attributes) are copied.
         if contains(&files.model.data, raw) { files.model.constant(raw.clone()) } else { Source::Inline(raw.to_vec()) }
     } else {
-        Source::Inline(typed_bytes(tensor, element, elements)?)
+        Source::Inline(typed_bytes(tensor, stored.element, count)?)
     };
-    store.add(name, r#type, source).map_err(|error| Failure::Invalid(error.to_string()))
+    let id = store.add(name, stored, source).map_err(|error| Failure::Invalid(error.to_string()))?;
+    match packed {
+        Some(narrow) => unpacked(store, id, narrow, &r#type),
+        None => Ok(id),
+    }
+}
+
+/// The constant whose elements stand packed in the bytes of constant `input`.
+fn unpacked(store: &mut ConstantStore, input: String, narrow: &Narrow, r#type: &ConstantType) -> Result<String, Failure> {
+    let id = format!("{input}|unpack:{}", narrow.bits);
+    if store.type_of(&id).is_ok_and(|known| known == r#type) {
+        return Ok(id);
+    }
+    let signed = narrow.form == NarrowForm::Signed;
+    let unpack = Expression::Unpack { input, bits: narrow.bits, signed, dims: r#type.dims.clone() };
+    store.add_expression(&id, unpack).map_err(|error| Failure::Invalid(error.to_string()))
 }
 
 fn contains(file: &[u8], part: &[u8]) -> bool {

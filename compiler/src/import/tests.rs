@@ -20,6 +20,7 @@ mod externs;
 mod forms;
 mod known;
 mod models;
+mod narrow;
 #[path = "../../tests/pipeline/onnx.rs"]
 mod onnx;
 mod values;

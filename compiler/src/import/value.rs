@@ -1,5 +1,6 @@
 //! A value of the model during import: its type, and its contents as far as they are known.
 
+use super::narrow::{ModelType, Narrow};
 use winze_graph::{
     dim::Dim,
     types::{ElementType, TensorType},
@@ -11,6 +12,8 @@ use winze_mlir::melior::ir::Value;
 pub struct Tensor<'c, 'a> {
     pub r#type: TensorType,
     pub data: Data<'c, 'a>,
+    /// What the elements stand for, if the dialect lacks their type.
+    pub narrow: Option<&'static Narrow>,
 }
 
 #[derive(Clone, Debug)]
@@ -26,8 +29,17 @@ pub enum Data<'c, 'a> {
 }
 
 impl<'c, 'a> Tensor<'c, 'a> {
+    pub fn new(r#type: TensorType, data: Data<'c, 'a>) -> Self {
+        Self { r#type, data, narrow: None }
+    }
+
     pub fn integers(element: ElementType, shape: &[i64], items: Vec<Dim>) -> Self {
-        Self { r#type: TensorType::fixed(element, shape), data: Data::Integers(items) }
+        Self::new(TensorType::fixed(element, shape), Data::Integers(items))
+    }
+
+    /// The element type in the model.
+    pub fn model_type(&self) -> ModelType {
+        ModelType { element: self.element(), narrow: self.narrow }
     }
 
     pub fn element(&self) -> ElementType {

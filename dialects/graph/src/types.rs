@@ -26,6 +26,8 @@ pub const SYMBOLS: &str = "graph.symbols";
 pub const SYMBOL_BOUNDS: &str = "graph.symbol_bounds";
 /// Attribute of arguments and results: the name of the model's input or output.
 pub const NAME: &str = "graph.name";
+/// Attribute of arguments and results: the model's element type, where the tensor only holds its elements (floats as codes).
+pub const MODEL_TYPE: &str = "graph.model_type";
 /// Attribute of a function: values of the symbols of the first function of its module that this one is a form for; the least i64 is any value.
 pub const SPECIALIZES: &str = "graph.specializes";
 

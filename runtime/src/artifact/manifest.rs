@@ -9,7 +9,7 @@ use super::{
 use serde::{Deserialize, Serialize};
 
 /// Version of the manifest, launch-program and kernel-ABI layouts described by these types.
-pub const MANIFEST_VERSION: u32 = 10;
+pub const MANIFEST_VERSION: u32 = 11;
 
 /// Element type of a tensor, as ONNX and the host see it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -121,6 +121,8 @@ pub struct Port {
     pub name: String,
     pub element: ElementType,
     pub dims: Vec<Expr>,
+    /// Name of the element type in the model, where `element` only holds its elements: integers of 2 and 4 bits as their values, floats of 4 to 8 as codes.
+    pub model_type: Option<String>,
 }
 
 /// A tensor that stays in the session: an input of the model whose next value is one of its outputs.

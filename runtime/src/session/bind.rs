@@ -192,7 +192,8 @@ fn fill_dims(
 /// The type of a port, for people: `f32[batch x 3]`.
 pub fn port_text(function: &Function, port: &Port) -> String {
     let dims: Vec<_> = port.dims.iter().map(|dim| dim_text(function, dim)).collect();
-    format!("{}[{}]", port.element, dims.join(" x "))
+    let holds = port.model_type.as_ref().map_or_else(String::new, |name| format!(" that holds {name}"));
+    format!("{}[{}]{holds}", port.element, dims.join(" x "))
 }
 
 fn describe(function: &Function, port: &Port) -> String {

@@ -34,7 +34,7 @@ fn store<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>, element: ElementType, dims: Vec<i6
     let r#type = TensorType::fixed(element, &dims);
     let added = cx.importer.store.add(&name, ConstantType::new(element, dims), Source::Inline(bytes));
     let id = added.map_err(|error| Failure::Invalid(error.to_string()))?;
-    Ok(vec![Tensor { r#type, data: Data::Constant(id) }])
+    Ok(vec![Tensor::new(r#type, Data::Constant(id))])
 }
 
 fn constant<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
@@ -70,11 +70,11 @@ fn constant_of_shape<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
     let value = match cx.tensor_attribute("value")? {
         Some(tensor) => {
             let value = cx.importer.constant(tensor, "value")?;
-            cx.reshape(&value, vec![])?
+            Tensor { narrow: value.narrow, ..cx.reshape(&value, vec![])? }
         }
         None => cx.scalar(ElementType::F32, 0.0)?,
     };
-    Ok(vec![cx.broadcast_to(&value, &dims)?])
+    Ok(vec![Tensor { narrow: value.narrow, ..cx.broadcast_to(&value, &dims)? }])
 }
 
 fn identity<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {

@@ -16,7 +16,7 @@ use crate::import::{
 use winze_graph::{
     dialect::{Add, And, DynamicUpdateSlice, Fail, If, Lt, Maximum, Sub, Yield},
     dim::Dim,
-    types::{ElementType, TensorType},
+    types::ElementType,
 };
 use winze_mlir::{
     melior::ir::{BlockLike, BlockRef, OperationRef, Type, Value, ValueLike, operation::OperationLike},
@@ -83,7 +83,7 @@ fn fail<'c, 'a>(
     let op = block.append_operation(Fail::create(cx.context(), cx.location, message, &types));
     let results: Vec<Value<'c, 'a>> = op.results().map(Into::into).collect();
     // The contents are unknown, whatever those of the other branch are.
-    results.into_iter().map(|value| Ok(Tensor { data: Data::Value(value), ..cx.wrap(value)? })).collect()
+    results.into_iter().zip(outputs).map(|(value, output)| Ok(Tensor { narrow: output.narrow, ..cx.wrap(value)? })).collect()
 }
 
 /// The reason is recorded with the node inside.
@@ -141,15 +141,16 @@ fn if_<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
     let blocks = [then_block, else_block];
     let mut joined =
         Joined { condition: condition.clone(), outside, blocks, results: Default::default(), counts: Default::default(), counted: vec![] };
+    let narrow: Vec<_> = then_outputs.iter().map(|output| output.narrow).collect();
     for (i, (mut a, mut b)) in then_outputs.into_iter().zip(else_outputs).enumerate() {
         if a.rank() != b.rank() && [&a, &b].iter().all(|x| x.r#type.count().as_static() == Some(1)) {
             // One element each: exporters write numbers with an axis of extent 1 or without.
             let dims = vec![Dim::from(1); a.rank().min(b.rank())];
-            a = within(cx, blocks[0], |cx| cx.reshape(&a, dims.clone()))?;
-            b = within(cx, blocks[1], |cx| cx.reshape(&b, dims))?;
+            a = Tensor { narrow: a.narrow, ..within(cx, blocks[0], |cx| cx.reshape(&a, dims.clone()))? };
+            b = Tensor { narrow: b.narrow, ..within(cx, blocks[1], |cx| cx.reshape(&b, dims))? };
         }
-        if a.element() != b.element() || a.rank() != b.rank() {
-            let why = format!("output {i} has the type {} in one branch and {} in the other", show(&a.r#type), show(&b.r#type));
+        if a.model_type() != b.model_type() || a.rank() != b.rank() {
+            let why = format!("output {i} has the type {} in one branch and {} in the other", show(&a), show(&b));
             return Ok(Failure::unsupported(why)?);
         }
         joined.add(cx, [a, b])?;
@@ -170,6 +171,7 @@ fn if_<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
         let count = cx.size(&count, "extents of a branch", "", Some(most))?;
         results[result] = cx.symbolic_slice(&results[result], axis, &Dim::from(0), &count, 1)?;
     }
+    results.iter_mut().zip(narrow).for_each(|(result, narrow)| result.narrow = narrow);
     Ok(results)
 }
 
@@ -240,8 +242,8 @@ fn in_front<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>, x: &Tensor<'c, 'a>, axes: &[usi
     cx.emit(DynamicUpdateSlice::create(cx.context(), cx.location, room, x, &starts, axes, &[room.r#type()]))
 }
 
-fn show(r#type: &TensorType) -> String {
-    format!("{}{:?}", r#type.element, r#type.dims)
+fn show(tensor: &Tensor) -> String {
+    format!("{}{:?}", tensor.model_type(), tensor.dims())
 }
 
 fn loop_<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
@@ -354,8 +356,8 @@ fn kept<'c, 'a>(
     let mut kept = vec![];
     for (i, (now, then)) in initial.iter().zip(next).enumerate() {
         let apart = now.dims().iter().zip(then.dims()).any(|(a, b)| a != b && (a - b).as_static().is_some());
-        if now.element() != then.element() || now.rank() != then.rank() || apart {
-            let (from, to) = (show(&now.r#type), show(&then.r#type));
+        if now.model_type() != then.model_type() || now.rank() != then.rank() || apart {
+            let (from, to) = (show(now), show(then));
             return Failure::unsupported(format!("the carried value {i} changes its type from {from} to {to}"));
         }
         let what = format!("the carried value {i} to keep its extents");

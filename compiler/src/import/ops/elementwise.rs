@@ -1,19 +1,18 @@
 //! Operators that work on one element, or one of each operand, at a time.
 
-use super::{OpResult, Row, order::bitcast, row, row_since, row_until};
+use super::{OpResult, Row, row, row_since, row_until};
 use crate::{
     constants::Scalar,
     import::{
         error::Failure,
         node::{Binary, Compare, NodeContext, Unary},
-        tensor::element_type,
         value::Tensor,
     },
 };
 use winze_graph::{
     dialect::{self as graph, And, Div, Gt, IsInf, IsNan, Lt, Maximum, Minimum, Or, Shl, Shr, Xor},
     dim::Dim,
-    types::{Class, ElementType},
+    types::ElementType,
 };
 
 pub const OPS: &[Row] = &[
@@ -70,9 +69,6 @@ pub const OPS: &[Row] = &[
     row("Where", where_),
     row_until("Clip", 10, clip_attributes),
     row_since("Clip", 11, clip),
-    row("Cast", cast),
-    row("CastLike", cast_like),
-    row("BitCast", bit_cast),
 ];
 
 fn unary<'c, 'a>(cx: &mut NodeContext<'_, '_, 'c, 'a>, create: Unary<'c>) -> OpResult<'c, 'a> {
@@ -127,13 +123,13 @@ fn reciprocal<'c, 'a>(cx: &mut NodeContext<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> 
 }
 
 fn is_nan<'c, 'a>(cx: &mut NodeContext<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
-    let x = cx.input(0)?;
+    let x = cx.numbers(&cx.input(0)?)?;
     let value = cx.value(&x)?;
     Ok(vec![cx.infer(|c, l| IsNan::create(c, l, value))?])
 }
 
 fn is_inf<'c, 'a>(cx: &mut NodeContext<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
-    let x = cx.input(0)?;
+    let x = cx.numbers(&cx.input(0)?)?;
     let value = cx.value(&x)?;
     let infinite = cx.infer(|c, l| IsInf::create(c, l, value))?;
     let (negative, positive) = (cx.int_or("detect_negative", 1)? != 0, cx.int_or("detect_positive", 1)? != 0);
@@ -213,41 +209,4 @@ fn clip<'c, 'a>(cx: &mut NodeContext<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
         }
     }
     Ok(vec![y])
-}
-
-fn cast<'c, 'a>(cx: &mut NodeContext<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
-    let x = cx.input(0)?;
-    let Some(to) = cx.int("to")? else { return Ok(Failure::unsupported("a target type written as text")?) };
-    let to = element_type(i32::try_from(to).unwrap_or(-1))?;
-    // Both are about floats of 8 bits.
-    cx.ignore(&["saturate", "round_mode"]);
-    Ok(vec![cast_to(cx, &x, to)?])
-}
-
-fn cast_like<'c, 'a>(cx: &mut NodeContext<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
-    let (x, like) = (cx.input(0)?, cx.input(1)?);
-    cx.ignore(&["saturate", "round_mode"]);
-    Ok(vec![cast_to(cx, &x, like.element())?])
-}
-
-/// A bool is the byte 0 or 1.
-fn bit_cast<'c, 'a>(cx: &mut NodeContext<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
-    let x = cx.input(0)?;
-    let to = element_type(i32::try_from(cx.int_or("to", 0)?).unwrap_or(-1))?;
-    let storage = |element: ElementType| if element == ElementType::Bool { ElementType::U8 } else { element };
-    if storage(to).bits() != storage(x.element()).bits() {
-        return Ok(Failure::invalid(format!("bits of {} as {to}, which is of another width", x.element()))?);
-    }
-    let x = cx.convert(&x, storage(x.element()))?;
-    let y = if x.element() == storage(to) { x } else { bitcast(cx, &x, storage(to))? };
-    Ok(vec![cx.convert(&y, to)?])
-}
-
-/// Floats become unsigned through i64, so that negative ones wrap as they do in C.
-fn cast_to<'c, 'a>(cx: &mut NodeContext<'_, '_, 'c, 'a>, x: &Tensor<'c, 'a>, to: ElementType) -> Result<Tensor<'c, 'a>, Failure> {
-    if x.element().is_float() && to.class() == Class::Unsigned && to != ElementType::U64 {
-        let signed = cx.convert(x, ElementType::I64)?;
-        return cx.convert(&signed, to);
-    }
-    cx.convert(x, to)
 }

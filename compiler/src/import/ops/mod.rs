@@ -2,6 +2,7 @@
 
 mod activation;
 mod attention;
+mod cast;
 mod col2im;
 mod constant;
 mod contrib_attention;
@@ -85,6 +86,7 @@ const fn row_until(op: &'static str, until: i64, import: ImportOp) -> Row {
 const TABLES: &[&[Row]] = &[
     activation::OPS,
     attention::OPS,
+    cast::OPS,
     col2im::OPS,
     constant::OPS,
     control::OPS,

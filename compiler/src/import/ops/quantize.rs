@@ -1,15 +1,20 @@
 //! Affine quantization, written out: QuantizeLinear, DequantizeLinear, DynamicQuantizeLinear, and integer products and convolutions.
 //!
 //! A real number is `(q - zero_point) * scale`. Quotients and products are computed in f32, rounded half to even and saturated. What is known is
-//! computed here, so that quantized weights reach contractions as constants. Refuses elements of less than 8 bits and quantized floats.
+//! computed here, so that quantized weights reach contractions as constants. Integers of 2 and 4 bits, and floats of 4 to 8, go in and out of
+//! QuantizeLinear and DequantizeLinear alone.
 
-use super::{OpResult, Row, conv, linear, row};
+use super::{
+    OpResult, Row,
+    cast::{Rounding, float_codes},
+    conv, linear, row,
+};
 use crate::{
     constants::{ConstantType, Scalar, Source},
     import::{
         error::Failure,
+        narrow::ModelType,
         node::{NodeContext, normalize_axis},
-        tensor::element_type,
         value::{Data, Tensor},
     },
 };
@@ -173,7 +178,7 @@ impl Granularity {
     }
 }
 
-/// Elements of a constant.
+/// Elements of a constant; of floats of few bits, their codes.
 fn known(cx: &Cx, tensor: &Tensor) -> Option<Vec<Scalar>> {
     match &tensor.data {
         Data::Constant(id) => {
@@ -197,7 +202,7 @@ fn constant<'c, 'a>(
     let Some(shape) = x.r#type.static_shape() else { return Failure::invalid("a constant of symbolic shape") };
     let id = cx.importer.store.add(cx.name, ConstantType::new(element, shape), Source::Inline(bytes));
     let id = id.map_err(|error| Failure::Invalid(error.to_string()))?;
-    Ok(Tensor { r#type: x.r#type.with_element(element), data: Data::Constant(id) })
+    Ok(Tensor::new(x.r#type.with_element(element), Data::Constant(id)))
 }
 
 /// Scale, zero point and the way they belong to `x`.
@@ -209,8 +214,8 @@ struct Parameters<'c, 'a> {
 
 impl<'c, 'a> Parameters<'c, 'a> {
     /// From inputs 1 and 2.
-    fn of(cx: &Cx<'_, '_, 'c, 'a>, x: &Tensor<'c, 'a>) -> Result<Self, Failure> {
-        let (scale, zero) = (cx.input(1)?, cx.optional(2));
+    fn of(cx: &mut Cx<'_, '_, 'c, 'a>, x: &Tensor<'c, 'a>) -> Result<Self, Failure> {
+        let (scale, zero) = (cx.numbers(&cx.input(1)?)?, cx.optional(2));
         if let Some(zero) = &zero
             && zero.r#type.count() != scale.r#type.count()
         {
@@ -235,26 +240,29 @@ fn is_quantized(element: ElementType) -> bool {
     !element.is_float() && element != ElementType::Bool && element.bits() <= 16
 }
 
-fn output_element(cx: &Cx, default: ElementType) -> Result<ElementType, Failure> {
+fn output_type(cx: &Cx, default: ModelType) -> Result<ModelType, Failure> {
     match cx.int_since(21, "output_dtype", 0)? {
         0 => Ok(default),
-        number => element_type(i32::try_from(number).unwrap_or(-1)),
+        number => ModelType::of_number(i32::try_from(number).unwrap_or(-1)),
     }
 }
 
 fn quantize_linear<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
     let x = cx.input(0)?;
     let parameters = Parameters::of(cx, &x)?;
-    let element = output_element(cx, parameters.zero.as_ref().map_or(ElementType::U8, Tensor::element))?;
-    if parameters.zero.as_ref().is_some_and(|zero| zero.element() != element) {
-        return Ok(Failure::invalid(format!("an output_dtype of {element} and a zero point of another type"))?);
+    let to = output_type(cx, parameters.zero.as_ref().map_or(ElementType::U8.into(), Tensor::model_type))?;
+    if parameters.zero.as_ref().is_some_and(|zero| zero.model_type() != to) {
+        return Ok(Failure::invalid(format!("an output_dtype of {to} and a zero point of another type"))?);
     }
-    // Quotients are f32 or what is asked for, and integers saturate.
-    cx.ignore(&["precision", "saturate"]);
+    // Quotients are f32 or what is asked for.
+    cx.ignore(&["precision"]);
+    let (rounding, element) = (Rounding::of(cx)?, to.element);
     if !is_quantized(element) {
-        return Ok(Failure::invalid(format!("a quantized type of {element}"))?);
+        return Ok(Failure::invalid(format!("a quantized type of {to}"))?);
     }
-    if let (Some(items), Some((scales, zeros, shape))) = (known(cx, &x), parameters.known(cx, &x)) {
+    if to.narrow.is_none()
+        && let (Some(items), Some((scales, zeros, shape))) = (known(cx, &x), parameters.known(cx, &x))
+    {
         let quantized = items.into_iter().enumerate().map(|(i, x)| {
             let at = parameters.granularity.position(&shape, i);
             let zero = zeros.as_ref().map_or(0.0, |zeros| zeros[at].to_f64() as f32);
@@ -266,14 +274,36 @@ fn quantize_linear<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
     let scale = cx.convert(&parameters.scale, ElementType::F32)?;
     let scale = parameters.granularity.spread(cx, &scale, &x)?;
     let quotient = cx.binary(Div::create, &wide, &scale)?;
-    let zero = match &parameters.zero {
+    let zero = match parameters.zero.filter(|zero| !is_zero(cx, zero)) {
         Some(zero) => {
-            let zero = cx.convert(zero, ElementType::F32)?;
+            let zero = cx.numbers(&zero)?;
+            let zero = cx.convert(&zero, ElementType::F32)?;
             Some(parameters.granularity.spread(cx, &zero, &x)?)
         }
         None => None,
     };
-    Ok(vec![round_to(cx, &quotient, zero.as_ref(), element)?])
+    Ok(vec![match to.narrow {
+        Some(narrow) if narrow.is_float() => {
+            let shifted = with_zero(cx, quotient, zero.as_ref())?;
+            float_codes(cx, &shifted, narrow, &rounding)?
+        }
+        Some(narrow) => {
+            let rounded = cx.unary(Round::create, &quotient)?;
+            let shifted = with_zero(cx, rounded, zero.as_ref())?;
+            let [low, high] = narrow.range();
+            let above = cx.binary_scalar(Maximum::create, &shifted, low)?;
+            let within = cx.binary_scalar(Minimum::create, &above, high)?;
+            Tensor { narrow: to.narrow, ..cx.convert(&within, element)? }
+        }
+        None => round_to(cx, &quotient, zero.as_ref(), element)?,
+    }])
+}
+
+fn with_zero<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>, x: Tensor<'c, 'a>, zero: Option<&Tensor<'c, 'a>>) -> Result<Tensor<'c, 'a>, Failure> {
+    match zero {
+        Some(zero) => cx.binary(Add::create, &x, zero),
+        None => Ok(x),
+    }
 }
 
 /// Rounds half to even, adds the zero point, saturates.
@@ -284,39 +314,46 @@ fn round_to<'c, 'a>(
     element: ElementType,
 ) -> Result<Tensor<'c, 'a>, Failure> {
     let rounded = cx.unary(Round::create, x)?;
-    let shifted = match zero {
-        Some(zero) => cx.binary(Add::create, &rounded, zero)?,
-        None => rounded,
-    };
+    let shifted = with_zero(cx, rounded, zero)?;
     cx.convert(&shifted, element)
 }
 
 fn dequantize_linear<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
     let x = cx.input(0)?;
     let parameters = Parameters::of(cx, &x)?;
-    let element = output_element(cx, parameters.scale.element())?;
-    if (!is_quantized(x.element()) && x.element() != ElementType::I32) || !element.is_float() {
-        return Ok(Failure::invalid(format!("dequantizing {} to {element}", x.element()))?);
+    let to = output_type(cx, parameters.scale.element().into())?;
+    if (!is_quantized(x.element()) && x.element() != ElementType::I32) || !to.element.is_float() {
+        return Ok(Failure::invalid(format!("dequantizing {} to {to}", x.model_type()))?);
+    }
+    if let Some(zero) = parameters.zero.as_ref().filter(|zero| zero.narrow != x.narrow) {
+        return Ok(Failure::invalid(format!("a tensor of {} and a zero point of {}", x.model_type(), zero.model_type()))?);
     }
     let difference = shifted(cx, &x, parameters.zero.as_ref(), &parameters.granularity)?;
     let wide = cx.convert(&difference, ElementType::F32)?;
     let scale = cx.convert(&parameters.scale, ElementType::F32)?;
     let scale = parameters.granularity.spread(cx, &scale, &x)?;
     let y = cx.binary(Mul::create, &wide, &scale)?;
-    Ok(vec![cx.convert(&y, element)?])
+    Ok(vec![cx.convert(&y, to.element)?])
 }
 
-/// `x - zero` in i32.
+/// Whether all elements are known to be 0.
+fn is_zero(cx: &Cx, zero: &Tensor) -> bool {
+    known(cx, zero).is_some_and(|zeros| zeros.iter().all(|zero| zero.to_i64() == Some(0)))
+}
+
+/// `x - zero` in i32, of floats of few bits in f32.
 fn shifted<'c, 'a>(
     cx: &mut Cx<'_, '_, 'c, 'a>,
     x: &Tensor<'c, 'a>,
     zero: Option<&Tensor<'c, 'a>>,
     granularity: &Granularity,
 ) -> Result<Tensor<'c, 'a>, Failure> {
-    let all_zero = zero.and_then(|zero| known(cx, zero)).is_some_and(|zeros| zeros.iter().all(|zero| zero.to_i64() == Some(0)));
-    let wide = cx.convert(x, ElementType::I32)?;
-    let Some(zero) = zero.filter(|_| !all_zero) else { return Ok(wide) };
-    let zero = cx.convert(zero, ElementType::I32)?;
+    let x = &cx.numbers(x)?;
+    let element = if x.element().is_float() { ElementType::F32 } else { ElementType::I32 };
+    let wide = cx.convert(x, element)?;
+    let Some(zero) = zero.filter(|zero| !is_zero(cx, zero)) else { return Ok(wide) };
+    let zero = cx.numbers(zero)?;
+    let zero = cx.convert(&zero, element)?;
     let zero = granularity.spread(cx, &zero, x)?;
     cx.binary(Sub::create, &wide, &zero)
 }

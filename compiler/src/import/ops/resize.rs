@@ -243,7 +243,7 @@ pub fn floats<'c, 'a>(
     values.iter().for_each(|value| crate::constants::Scalar::Float(*value).write(element, &mut bytes));
     let r#type = TensorType::fixed(element, &dims);
     let added = cx.importer.store.add("weights", ConstantType::new(element, dims), Source::Inline(bytes));
-    Ok(Tensor { r#type, data: Data::Constant(added.map_err(|error| Failure::Invalid(error.to_string()))?) })
+    Ok(Tensor::new(r#type, Data::Constant(added.map_err(|error| Failure::Invalid(error.to_string()))?)))
 }
 
 fn resize_axis<'c, 'a>(

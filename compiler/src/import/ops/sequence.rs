@@ -45,7 +45,7 @@ type Cx<'x, 'p, 'c, 'a> = NodeContext<'x, 'p, 'c, 'a>;
 
 fn of<'c, 'a>(items: Vec<Tensor<'c, 'a>>) -> Tensor<'c, 'a> {
     let element = items.first().map_or(ElementType::F32, Tensor::element);
-    Tensor { r#type: TensorType::fixed(element, &[]), data: Data::Sequence(items) }
+    Tensor::new(TensorType::fixed(element, &[]), Data::Sequence(items))
 }
 
 fn items<'c, 'a>(cx: &Cx<'_, '_, 'c, 'a>, i: usize) -> Result<Vec<Tensor<'c, 'a>>, Failure> {
@@ -139,5 +139,5 @@ pub fn stack<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>, items: &[Tensor<'c, 'a>], axis
         dims.insert(axis, Dim::from(1));
         parts.push(cx.reshape(item, dims)?);
     }
-    cx.concat(&parts, axis)
+    Ok(Tensor { narrow: items.first().and_then(|item| item.narrow), ..cx.concat(&parts, axis)? })
 }

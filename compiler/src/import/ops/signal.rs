@@ -56,7 +56,7 @@ fn constant<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>, element: ElementType, dims: &[i
     items.iter().for_each(|item| Scalar::Float(*item).write(element, &mut bytes));
     let id = cx.importer.store.add(cx.name, ConstantType::new(element, dims), Source::Inline(bytes));
     let id = id.map_err(|error| Failure::Invalid(error.to_string()))?;
-    Ok(Tensor { r#type: TensorType::fixed(element, dims), data: Data::Constant(id) })
+    Ok(Tensor::new(TensorType::fixed(element, dims), Data::Constant(id)))
 }
 
 /// Cosine and sine of `2 pi * step / length`, exact at quarter turns.
