@@ -3,8 +3,16 @@
 #[allow(dead_code)]
 mod pipeline;
 
-use pipeline::{CPU, DESKTOP, MIN, compile_model, difference, evaluate_text, has_vulkan, mlir_file, run, session};
-use winze_graph::tensor::Tensor;
+use pipeline::{
+    CPU, DESKTOP, MIN, compile_model, difference, evaluate_text, has_vulkan, mlir_file,
+    onnx::{body, graph, info, int, longs, model, node, write},
+    run, session,
+};
+use winze_compiler::import::proto::{NodeProto, TensorProto, data_type};
+use winze_graph::{
+    tensor::{Scalar, Tensor},
+    types::ElementType,
+};
 
 /// Compiles `text` once and compares what it gives with the evaluation for each of `cases`: inputs and symbols.
 fn check(text: &str, cases: &[(Vec<Tensor>, Vec<i64>)]) {
@@ -237,4 +245,58 @@ fn conditions_from_inputs_and_kernels() {
     let x = Tensor::new(&[4], &[1.0f32, 2.0, 0.5, 0.25]);
     let case = |trips: i64, go: bool| (vec![x.clone(), Tensor::new(&[], &[trips]), Tensor::new(&[], &[go])], vec![]);
     check(text, &[case(3, true), case(100, true), case(0, true), case(-5, true), case(3, false)]);
+}
+
+/// Branches with results of sizes that nothing bounds: one is a tensor as often as an input says, the other counts as far as it says.
+#[test]
+fn branches_find_the_sizes_of_their_results() {
+    let branch = |name: &str, nodes: Vec<NodeProto>, output: &str| {
+        body(name, graph(nodes, vec![], vec![info(output, data_type::FLOAT, &["?"])], vec![]))
+    };
+    let then = vec![node("Tile", &["x", "r"], &["tiled"], vec![]), node("Mul", &["tiled", "x0"], &["a"], vec![])];
+    let other = vec![
+        node("Squeeze", &["r"], &["limit"], vec![]),
+        node("Range", &["zero", "limit", "step"], &["counted"], vec![]),
+        node("Cast", &["counted"], &["b"], vec![int("to", i64::from(data_type::FLOAT))]),
+    ];
+    let nodes = vec![
+        node("If", &["go"], &["joined"], vec![branch("then_branch", then, "a"), branch("else_branch", other, "b")]),
+        node("Add", &["joined", "joined"], &["twice"], vec![]),
+        node("Concat", &["joined", "x", "twice"], &["y"], vec![int("axis", 0)]),
+        node("ReduceSum", &["twice"], &["sum"], vec![int("keepdims", 0)]),
+    ];
+    let inputs = vec![
+        info("go", data_type::BOOL, &[]),
+        info("x", data_type::FLOAT, &["n"]),
+        info("r", data_type::INT64, &["1"]),
+        info("x0", data_type::FLOAT, &[]),
+    ];
+    let outputs = vec![info("y", data_type::FLOAT, &["?"]), info("sum", data_type::FLOAT, &[])];
+    let number = |name: &str, value: i64| TensorProto { dims: vec![], ..longs(name, &[value]) };
+    let (_folder, path) = write(&model(graph(nodes, inputs, outputs, vec![number("zero", 0), number("step", 1)])));
+    let devices: &[(&str, Option<usize>)] = if has_vulkan("control_flow") { &[(CPU, Some(2)), (DESKTOP, None)] } else { &[(CPU, Some(2))] };
+    for (target, threads) in devices {
+        let mut session = session(&compile_model(&path, &[target], 1), *threads).unwrap();
+        // Growing, shrinking and empty.
+        for (go, n, r) in
+            [(true, 3, 2), (false, 3, 5), (true, 3, 1), (false, 3, 400), (true, 7, 90), (true, 7, 0), (false, 1, 0), (true, 1, 2)]
+        {
+            let x: Vec<f32> = (0..n).map(|i| i as f32 - 1.0).collect();
+            let joined: Vec<f32> =
+                if go { (0..r).flat_map(|_| x.iter().map(|x| x * 0.5)).collect() } else { (0..r).map(|i| i as f32).collect() };
+            let y: Vec<f32> = joined.iter().copied().chain(x.iter().copied()).chain(joined.iter().map(|v| v + v)).collect();
+            let sum = joined.iter().map(|v| v + v).sum::<f32>();
+            let arguments = [
+                Tensor::scalar(ElementType::Bool, Scalar::Bool(go)),
+                Tensor::new(&[n], &x),
+                Tensor::new(&[1], &[r as i64]),
+                Tensor::new(&[], &[0.5f32]),
+            ];
+            let found = run(&mut session, &arguments).unwrap_or_else(|e| panic!("{target}, {go}, {n}, {r}: {e}"));
+            let expected = [Tensor::new(&[y.len()], &y), Tensor::new(&[], &[sum])];
+            if let Some(difference) = difference(&found, &expected, 1e-5) {
+                panic!("{target}, {go}, {n}, {r}: {difference}");
+            }
+        }
+    }
 }

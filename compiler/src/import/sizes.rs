@@ -8,6 +8,7 @@ use super::{
     error::Failure,
     importer::Importer,
     node::NodeContext,
+    repeat::within,
     value::{Data, Tensor},
     value_range::{Range, range_of},
 };
@@ -17,7 +18,7 @@ use winze_graph::{
     dim::Dim,
     types::{ElementType, TensorType, dims_attribute},
 };
-use winze_mlir::melior::ir::{BlockLike, Value, ValueLike};
+use winze_mlir::melior::ir::{BlockLike, BlockRef, Value, ValueLike};
 
 /// What a symbol's value is taken from.
 #[derive(Clone, Copy)]
@@ -145,6 +146,43 @@ impl<'c, 'a> NodeContext<'_, '_, 'c, 'a> {
 
     /// A new symbol with that value; without `upper` it is left open.
     fn bind(&mut self, value: Value<'c, 'a>, what: &str, lower: &Dim, upper: Option<&Dim>) -> Result<Dim, Failure> {
+        let symbol = self.declare(value, what, upper);
+        let position = symbol.as_symbol().expect("a new symbol");
+        let upper = self.importer.sizes.uppers[&position].clone();
+        self.set(position, value, [lower, &upper]);
+        Ok(symbol)
+    }
+
+    /// A new symbol that is left open and gets its value in several places: of each, the block and the value, a 0-d integer.
+    pub fn size_in_blocks(&mut self, places: [(BlockRef<'c, 'a>, &Tensor<'c, 'a>); 2], what: &str) -> Result<Dim, Failure> {
+        let mut symbol = None;
+        for (block, value) in places {
+            within(self, block, |cx| {
+                let value = cx.value(value)?;
+                let dim = symbol.get_or_insert_with(|| cx.declare(value, what, None)).clone();
+                cx.set(dim.as_symbol().expect("a new symbol"), value, [&Dim::from(0), &dim]);
+                Ok::<_, Failure>(())
+            })?;
+        }
+        symbol.ok_or_else(|| Failure::Invalid("a size without a value".into()))
+    }
+
+    /// Gives an open symbol its value here, too: what stands in this block and those inside takes it from there.
+    pub fn size_again(&mut self, symbol: &Dim, value: &Tensor<'c, 'a>) -> Result<(), Failure> {
+        let value = self.value(value)?;
+        let position = symbol.as_symbol().ok_or_else(|| Failure::Invalid(format!("{symbol} is no symbol")))?;
+        self.set(position, value, [&Dim::from(0), symbol]);
+        self.importer.symbol_sources[position as usize] = SymbolSource::Value(value);
+        self.importer.sizes.known.push(((value.to_raw().ptr, 0), symbol.clone()));
+        Ok(())
+    }
+
+    fn set(&mut self, position: u32, value: Value<'c, 'a>, bounds: [&Dim; 2]) {
+        let bounds = dims_attribute(self.context(), bounds.into_iter());
+        self.block.append_operation(Size::create(self.context(), self.location, value, i64::from(position), bounds));
+    }
+
+    fn declare(&mut self, value: Value<'c, 'a>, what: &str, upper: Option<&Dim>) -> Dim {
         let symbols = &mut self.importer.symbols;
         let position = symbols.len() as u32;
         let itself = Dim::symbol(position);
@@ -159,9 +197,7 @@ impl<'c, 'a> NodeContext<'_, '_, 'c, 'a> {
         symbols.push(name);
         self.importer.symbol_sources.push(SymbolSource::Value(value));
         self.importer.sizes.uppers.insert(position, upper.clone());
-        let bounds = dims_attribute(self.context(), [lower, upper].into_iter());
-        self.block.append_operation(Size::create(self.context(), self.location, value, i64::from(position), bounds));
-        Ok(itself)
+        itself
     }
 
     /// Operand `i`, if its contents decide something but are left to the run.

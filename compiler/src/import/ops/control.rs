@@ -139,8 +139,15 @@ fn if_<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
     };
     let (Some(then_outputs), Some(else_outputs)) = (then_outputs, else_outputs) else { return Ok(missing()?) };
     let blocks = [then_block, else_block];
-    let mut joined =
-        Joined { condition: condition.clone(), outside, blocks, results: Default::default(), counts: Default::default(), counted: vec![] };
+    let mut joined = Joined {
+        condition: condition.clone(),
+        outside,
+        blocks,
+        results: Default::default(),
+        counts: Default::default(),
+        counted: vec![],
+        open: vec![],
+    };
     let narrow: Vec<_> = then_outputs.iter().map(|output| output.narrow).collect();
     for (i, (mut a, mut b)) in then_outputs.into_iter().zip(else_outputs).enumerate() {
         if a.rank() != b.rank() && [&a, &b].iter().all(|x| x.r#type.count().as_static() == Some(1)) {
@@ -167,6 +174,10 @@ fn if_<'c, 'a>(cx: &mut Cx<'_, '_, 'c, 'a>) -> OpResult<'c, 'a> {
     let mut results = results.into_iter().map(|value| cx.wrap(value)).collect::<Result<Vec<_>, _>>()?;
     let counts = results.split_off(joined.results[0].len());
     for ((result, axis), count) in joined.counted.into_iter().zip(counts) {
+        if let Some(open) = joined.open.iter().find(|open| results[result].dims()[axis] == **open) {
+            cx.size_again(open, &count)?;
+            continue;
+        }
         let most = results[result].dims()[axis].clone();
         let count = cx.size(&count, "extents of a branch", "", Some(most))?;
         results[result] = cx.symbolic_slice(&results[result], axis, &Dim::from(0), &count, 1)?;
@@ -185,13 +196,16 @@ struct Joined<'c, 'a> {
     /// Extents that the branches compute, which they yield too, and of which result and axis they are.
     counts: [Vec<Tensor<'c, 'a>>; 2],
     counted: Vec<(usize, usize)>,
+    /// Those that nothing bounds: symbols with the extent of the branch that is taken.
+    open: Vec<Dim>,
 }
 
 impl<'c, 'a> Joined<'c, 'a> {
-    /// Extents that differ become sizes, chosen by the condition. Where a branch computes its own, the result has room for the most.
+    /// Extents that differ become sizes, chosen by the condition. Where a branch computes its own, the result has room for the most; where nothing says how
+    /// much that is, either branch gives one symbol its extent.
     fn add(&mut self, cx: &mut Cx<'_, '_, 'c, 'a>, pair: [Tensor<'c, 'a>; 2]) -> Result<(), Failure> {
         let mut dims = pair[0].dims().to_vec();
-        let mut computed = vec![];
+        let (mut computed, mut open) = (vec![], vec![]);
         for (axis, dim) in dims.iter_mut().enumerate() {
             let other = &pair[1].dims()[axis];
             let inside = [&*dim, other].iter().any(|dim| dim.symbol_count() > self.outside);
@@ -200,12 +214,13 @@ impl<'c, 'a> Joined<'c, 'a> {
             }
             let sizes = &cx.importer.sizes;
             let most = larger(sizes.range(dim).1, sizes.range(other).1);
-            if most.symbol_count() > self.outside {
-                return Failure::unsupported(
-                    "a branch computes the sizes of its results, and nothing says how large they can be; bound them with --max-size N",
-                );
-            }
-            *dim = if inside {
+            *dim = if most.symbol_count() > self.outside {
+                open.push(axis);
+                let (a, b) = (cx.number(dim), cx.number(other));
+                let size = cx.size_in_blocks([(self.blocks[0], &a), (self.blocks[1], &b)], "extents of the branches")?;
+                self.open.push(size.clone());
+                size
+            } else if inside {
                 computed.push(axis);
                 most
             } else {
@@ -215,7 +230,7 @@ impl<'c, 'a> Joined<'c, 'a> {
             };
         }
         for (branch, part) in pair.into_iter().enumerate() {
-            let counts: Vec<Tensor<'c, 'a>> = computed.iter().map(|axis| cx.number(&part.dims()[*axis])).collect();
+            let counts: Vec<Tensor<'c, 'a>> = computed.iter().chain(&open).map(|axis| cx.number(&part.dims()[*axis])).collect();
             let mut own = dims.clone();
             computed.iter().for_each(|axis| own[*axis] = part.dims()[*axis].clone());
             let part = within(cx, self.blocks[branch], |cx| {
@@ -226,7 +241,7 @@ impl<'c, 'a> Joined<'c, 'a> {
             self.counts[branch].extend(counts);
         }
         let result = self.results[0].len() - 1;
-        self.counted.extend(computed.into_iter().map(|axis| (result, axis)));
+        self.counted.extend(computed.into_iter().chain(open).map(|axis| (result, axis)));
         Ok(())
     }
 }
