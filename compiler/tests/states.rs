@@ -6,17 +6,20 @@ mod pipeline;
 
 use pipeline::{
     CPU, DESKTOP, MIN, compile_for, compile_model, difference, expect_valid, has_vulkan,
-    onnx::{floats, graph, info, int, ints, longs, model_of, node, write},
+    onnx::{floats, graph, info, int, ints, longs, model_of, node, string, write},
     run, session,
 };
 use winze_compiler::{
     compile::CompileOptions,
     import::{
         ImportOptions,
-        proto::{AttributeProto, GraphProto, NodeProto, TensorProto, data_type},
+        proto::{AttributeProto, DimensionValue, GraphProto, NodeProto, TensorProto, TypeValue, data_type},
     },
 };
-use winze_graph::{tensor::Tensor, types::ElementType};
+use winze_graph::{
+    tensor::{Scalar, Tensor},
+    types::ElementType,
+};
 use winze_runtime::{Program, Session, error::Error};
 
 const LAYERS: usize = 2;
@@ -385,19 +388,23 @@ fn check_on(form: Form, in_place: bool, capacity: usize, device: Device) {
         pair.bound = other;
         pair.step(batch, 3, 1);
         if in_place {
-            let program = Program::from_bytes(&artifact).unwrap();
-            let symbols = |past: i64| -> Vec<i64> {
-                let value = |name: &str| match name {
-                    "past" => past,
-                    "batch" => batch as i64,
-                    _ => 1,
-                };
-                program.manifest().functions[0].symbols.iter().map(|symbol| value(&symbol.name)).collect()
-            };
-            let copied = |past: i64| program.copied_bytes(0, 0, &symbols(past)).unwrap();
-            assert_eq!(copied(0), copied(capacity as i64 - 1), "{form:?}: copies what it holds");
+            copies_nothing_held(form, &Program::from_bytes(&artifact).unwrap(), batch, capacity);
         }
     }
+}
+
+/// A run moves as much with empty states as with states that it makes full.
+fn copies_nothing_held(form: Form, program: &Program, batch: usize, capacity: usize) {
+    let symbols = |past: usize| -> Vec<i64> {
+        let value = |name: &str| match name {
+            "past" => past as i64,
+            "batch" => batch as i64,
+            _ => 1,
+        };
+        program.manifest().functions[0].symbols.iter().map(|symbol| value(&symbol.name)).collect()
+    };
+    let copied = |past: usize| program.copied_bytes(0, 0, &symbols(past)).unwrap();
+    assert_eq!(copied(0), copied(capacity - 1), "{form:?}: copies what it holds");
 }
 
 #[test]
@@ -467,4 +474,155 @@ fn a_failed_run_changes_no_later_one() {
     fresh.step(1, 0, 2);
     let [a, b] = [&mut failed, &mut fresh].map(|pair| run(&mut pair.bound, &rows(1, 2, 1)).unwrap());
     assert_eq!(a[0].to_bytes(), b[0].to_bytes());
+}
+
+/// Feeds a model its own outputs, without states on the CPU, and compares step by step with one that keeps them as states, on the CPU and, where there is one,
+/// a Vulkan device. States come last among inputs and outputs, in the same order; `held` is what they start with. Returns what compiling warned of, and the
+/// program for one of the devices.
+fn feed_back(version: i64, graph: GraphProto, dims: &[&str], held: &[Tensor], steps: &[Vec<Tensor>]) -> (Vec<String>, Program) {
+    let names = |ports: &[winze_compiler::import::proto::ValueInfoProto]| {
+        ports[ports.len() - held.len()..].iter().map(|port| port.name.clone()).collect::<Vec<_>>()
+    };
+    let bind: Vec<String> = names(&graph.output).iter().zip(names(&graph.input)).map(|(next, past)| format!("{next}={past}")).collect();
+    let (folder, model) = write(&model_of(version, graph));
+    let mut plain = session(&compile_model(&model, &[CPU], 2), Some(1)).unwrap();
+    let (mut last, mut expected) = (held.to_vec(), vec![]);
+    for step in steps {
+        let mut outputs = run(&mut plain, &[step.clone(), last].concat()).unwrap();
+        last = outputs.split_off(outputs.len() - held.len());
+        expected.push(outputs);
+    }
+    let mut devices = vec![Device::Cpu];
+    devices.extend(has_vulkan("states").then_some(Device::Vulkan(DESKTOP)));
+    let compile = |device: Device| {
+        let import = ImportOptions { dims: dims.iter().map(|dim| dim.parse().unwrap()).collect(), ..Default::default() };
+        let targets = vec![device.target().parse().unwrap()];
+        let out = folder.path().join("bound.wz");
+        let options = CompileOptions { targets, import, bind: bind.clone(), jobs: 2, emit: None };
+        let warnings = compile_for(&model, &options, &out).unwrap_or_else(|e| panic!("{device:?}: {e}"));
+        let artifact = std::fs::read(&out).unwrap();
+        let mut bound = device.open(&artifact, 1);
+        for (index, (step, expected)) in steps.iter().zip(&expected).enumerate() {
+            let actual = run(&mut bound, step).unwrap_or_else(|e| panic!("{device:?}, step {index}: {e}"));
+            assert_eq!(difference(&actual, expected, 1e-5), None, "{device:?}, step {index}");
+        }
+        let states = last.iter().zip(0..).map(|(last, state)| {
+            let state = bound.read_state(0, state).unwrap();
+            let shape: Vec<usize> = state.dims().iter().map(|extent| *extent as usize).collect();
+            Tensor::from_bytes(last.element(), &shape, state.bytes()).unwrap()
+        });
+        assert_eq!(difference(&states.collect::<Vec<_>>(), &last, 1e-5), None, "{device:?}");
+        expect_valid();
+        (warnings, Program::from_bytes(&artifact).unwrap())
+    };
+    let mut compiled: Vec<_> = devices.into_iter().map(compile).collect();
+    compiled.pop().unwrap()
+}
+
+const ELEMENTS: [(ElementType, i32); 8] = [
+    (ElementType::Bool, data_type::BOOL),
+    (ElementType::I8, data_type::INT8),
+    (ElementType::U8, data_type::UINT8),
+    (ElementType::I16, data_type::INT16),
+    (ElementType::I32, data_type::INT32),
+    (ElementType::I64, data_type::INT64),
+    (ElementType::F16, data_type::FLOAT16),
+    (ElementType::F32, data_type::FLOAT),
+];
+
+/// Small whole numbers.
+fn numbers(element: ElementType, shape: &[usize], seed: usize) -> Tensor {
+    let most = if element == ElementType::Bool { 2 } else { 5 };
+    Tensor::from_fn(element, shape, |i| Scalar::of(element, ((i * 7 + seed * 5) % most) as i64))
+}
+
+#[test]
+fn states_of_all_elements_grow() {
+    for (element, proto) in ELEMENTS {
+        let nodes = vec![
+            node("Concat", &["past", "x"], &["present"], vec![int("axis", 0)]),
+            node("Cast", &["present"], &["y"], vec![int("to", data_type::FLOAT.into())]),
+        ];
+        let inputs = vec![info("x", proto, &["n", "3"]), info("past", proto, &["held", "3"])];
+        let outputs = vec![info("y", data_type::FLOAT, &["total", "3"]), info("present", proto, &["total", "3"])];
+        let steps: Vec<Vec<Tensor>> = [3, 1, 2].iter().map(|rows| vec![numbers(element, &[*rows, 3], *rows)]).collect();
+        let (warnings, _) = feed_back(21, graph(nodes, inputs, outputs, vec![]), &["held<=7"], &[numbers(element, &[0, 3], 0)], &steps);
+        assert!(warnings.is_empty(), "{element:?}: {warnings:?}");
+    }
+}
+
+#[test]
+fn states_of_all_elements_are_exchanged() {
+    for (element, proto) in ELEMENTS.into_iter().filter(|(element, _)| *element != ElementType::I16) {
+        let op = if element == ElementType::Bool { "Xor" } else { "Add" };
+        let nodes = vec![node(op, &["past", "x"], &["present"], vec![]), node("Transpose", &["present"], &["y"], vec![])];
+        let inputs = vec![info("x", proto, &["5", "3"]), info("past", proto, &["5", "3"])];
+        let outputs = vec![info("y", proto, &["3", "5"]), info("present", proto, &["5", "3"])];
+        let steps: Vec<Vec<Tensor>> = (0..4).map(|seed| vec![numbers(element, &[5, 3], seed)]).collect();
+        feed_back(21, graph(nodes, inputs, outputs, vec![]), &[], &[Tensor::zeros(element, &[5, 3])], &steps);
+    }
+}
+
+/// Caches of a fixed size, of which each sequence of the batch has filled as many rows as it says.
+#[test]
+fn caches_that_tensor_scatter_fills() {
+    const ROWS: usize = 8;
+    for (mode, causal) in [("linear", 1), ("linear", 0), ("circular", 0)] {
+        let scatter = |past, rows, present| {
+            let attributes = vec![int("axis", -2), string("mode", mode)];
+            node("TensorScatter", &[past, rows, "at"], &[present], attributes)
+        };
+        let nodes = vec![
+            scatter("past_keys", "keys", "present_keys"),
+            scatter("past_values", "values", "present_values"),
+            node("Attention", &["queries", "present_keys", "present_values", "", "", "", "filled"], &["y"], vec![int("is_causal", causal)]),
+        ];
+        let rows = ["batch", "2", "n", "4"];
+        let cache = ["batch", "2", "8", "4"];
+        let mut inputs: Vec<_> = ["queries", "keys", "values"].iter().map(|name| info(name, data_type::FLOAT, &rows)).collect();
+        inputs.extend(["at", "filled"].map(|name| info(name, data_type::INT64, &["batch"])));
+        inputs.extend(["past_keys", "past_values"].map(|name| info(name, data_type::FLOAT, &cache)));
+        let mut outputs = vec![info("y", data_type::FLOAT, &rows)];
+        outputs.extend(["present_keys", "present_values"].map(|name| info(name, data_type::FLOAT, &cache)));
+        // The second sequence has skipped a row.
+        let (mut at, mut steps) = ([0i64, 1], vec![]);
+        for (step, count) in [3usize, 1, 2, 1].into_iter().enumerate() {
+            let values = |seed: usize| {
+                let values: Vec<f32> = (0..2 * 2 * count * 4).map(|i| ((i * 13 + seed * 29) % 31) as f32 / 31.0 - 0.5).collect();
+                Tensor::new(&[2, 2, count, 4], &values)
+            };
+            let filled = at.map(|at| (at + count as i64).min(ROWS as i64));
+            let mut inputs: Vec<Tensor> = (0..3).map(|which| values(step * 3 + which)).collect();
+            inputs.extend([Tensor::new(&[2], &at), Tensor::new(&[2], &filled)]);
+            steps.push(inputs);
+            // Goes on behind the end where that is the start.
+            at = at.map(|at| at + count as i64 + i64::from(mode == "circular"));
+        }
+        let held = [0, 1].map(|_| Tensor::zeros(ElementType::F32, &[2, 2, ROWS, 4]));
+        feed_back(24, graph(nodes, inputs, outputs, vec![]), &[], &held, &steps);
+    }
+}
+
+/// A batch of one that the model states, as language models are exported for one user.
+#[test]
+fn a_batch_of_one_is_appended_in_place() {
+    let forms = [Form::Separate, Form::Attention].map(|form| (form, CAPACITY));
+    let stacked = [Form::Stacked, Form::StackedBehindBatch, Form::StackedBehindPositions];
+    for (form, capacity) in forms.into_iter().chain(stacked.into_iter().flat_map(|form| [(form, CAPACITY), (form, ALIGNED)])) {
+        let mut graph = decoder(form);
+        let ports = graph.input.iter_mut().chain(&mut graph.output);
+        for port in ports {
+            let Some(TypeValue::Tensor(tensor)) = port.r#type.as_mut().and_then(|r#type| r#type.value.as_mut()) else { continue };
+            for dim in tensor.shape.iter_mut().flat_map(|shape| &mut shape.dim) {
+                if dim.value == Some(DimensionValue::Param("batch".into())) {
+                    dim.value = Some(DimensionValue::Value(1));
+                }
+            }
+        }
+        let version = if form == Form::Attention { 23 } else { 21 };
+        let bound = format!("past<={capacity}");
+        let (warnings, program) = feed_back(version, graph, &[&bound], &empty(form, 1), &[rows(1, 0, 3), rows(1, 3, 1), rows(1, 4, 2)]);
+        assert!(warnings.is_empty(), "{form:?}: {warnings:?}");
+        copies_nothing_held(form, &program, 1, capacity);
+    }
 }

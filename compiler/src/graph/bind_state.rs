@@ -279,6 +279,21 @@ fn realign(from: &[Dim], axes: &[Option<usize>], to: &[Dim]) -> Option<Vec<Optio
     known.next().is_none().then_some(realigned)
 }
 
+/// Lets axes of extent 1 be axes of the state of which a box of these extents has one element, so that the box is read with them and not reshaped: any such axis
+/// between those of their neighbours.
+fn claim_units(axes: &[Option<usize>], sizes: &[Dim], left_out: usize) -> Vec<Option<usize>> {
+    let mut claimed = axes.to_vec();
+    for at in 0..claimed.len() {
+        if claimed[at].is_none() {
+            let first = claimed[..at].iter().flatten().next_back().map_or(left_out, |axis| axis + 1);
+            let end = claimed[at..].iter().flatten().next().copied().unwrap_or(sizes.len());
+            let free = |axis: &usize| sizes[*axis].as_static() == Some(1) && !claimed.contains(&Some(*axis));
+            claimed[at] = (first..end).rev().find(free);
+        }
+    }
+    claimed
+}
+
 /// Takes the next value of a state apart into parts of the old one with rows appended; says why it cannot.
 fn leaves<'c>(growth: &Growth<'c>, present: Value<'c, 'c>) -> Result<Vec<Leaf<'c>>, String> {
     let mut found = vec![];
@@ -345,7 +360,13 @@ fn take_apart<'c>(
             let axes: Vec<Option<usize>> = (0..dims.len()).map(|axis| axes[axis].filter(|_| !unit(axis))).collect();
             let as_is = axes.iter().flatten().is_sorted();
             let alike = (0..=leading).rev().find(|left_out| as_is && sizes[*left_out..] == dims[..]);
-            found.push(Leaf { all: value, rows, place, left_out: alike.unwrap_or(leading), order: alike.is_none().then_some(axes) });
+            let ordered = |left_out| (left_out, Some(claim_units(&axes, &sizes, left_out)));
+            let complete = |(_, order): &(usize, Option<Vec<Option<usize>>>)| order.iter().flatten().all(Option::is_some);
+            let (left_out, order) = match alike {
+                Some(left_out) => (left_out, None),
+                None => (0..=leading).rev().map(ordered).find(complete).unwrap_or_else(|| ordered(leading)),
+            };
+            found.push(Leaf { all: value, rows, place, left_out, order });
             Ok(())
         }
         _ => Err(other()),
