@@ -13,6 +13,17 @@ func.func @concat(%a: tensor<8x2xf32>, %b: tensor<8x3xf32>, %out: tensor<8x5xf32
   return %1 : tensor<8x5xf32>
 }
 
+// The rows of a tile follow each other, so that its fill may go over all of them at once.
+// CHECK-LABEL: func.func @pad(
+// CHECK: scf.forall
+// CHECK: linalg.fill {winze.contiguous} {{.*}} -> tensor<4x5xf32>
+func.func @pad(%a: tensor<8x2xf32>, %out: tensor<8x5xf32> {bufferization.writable = true}) -> tensor<8x5xf32> {
+  %zero = arith.constant 0.0 : f32
+  %0 = linalg.fill ins(%zero : f32) outs(%out : tensor<8x5xf32>) -> tensor<8x5xf32>
+  %1 = tensor.insert_slice %a into %0[0, 2] [8, 2] [1, 1] : tensor<8x2xf32> into tensor<8x5xf32>
+  return %1 : tensor<8x5xf32>
+}
+
 // -----
 
 // expected-error @below {{'tensor.cast' is neither a fill nor a piece}}

@@ -5,6 +5,7 @@
 
 use crate::vector::{
     build::{Builder, V, lasting, lasting_block, lasting_op},
+    flatten_fills::CONTIGUOUS,
     lower_grid::entry_block,
 };
 use melior::{
@@ -151,6 +152,9 @@ impl CutPieces {
                 Link::Fill(fill) => {
                     let copy = inner.insert(walk::copy(*fill));
                     walk::set_operand(copy, 1, part);
+                    if self.is_contiguous() {
+                        attributes::set(copy, CONTIGUOUS, Attribute::unit(builder.context()));
+                    }
                     let result = lasting(copy.result(0).map_err(|e| e.to_string())?.into());
                     walk::set_type(result, part.r#type());
                     result
@@ -190,6 +194,13 @@ impl CutPieces {
         let operands = [&dynamic[..], &[destination]].concat();
         let grid = builder.op_with_regions("scf.forall", &operands, &[destination.r#type()], &attributes, vec![region])?;
         Ok(lasting(grid.result(0).map_err(|e| e.to_string())?.into()))
+    }
+}
+
+impl CutPieces {
+    /// Whether the elements of a tile stand side by side in the destination: one dim at most is cut into more than one, and those inside of it are whole.
+    fn is_contiguous(&self) -> bool {
+        self.tile.iter().skip_while(|size| **size == 1).skip(1).all(|size| *size == 0)
     }
 }
 

@@ -25,6 +25,8 @@ pub mod vectorize_reductions;
 
 pub mod expand_math;
 
+pub mod flatten_fills;
+
 pub mod lower_grid;
 
 pub mod lower_kernel_abi;
@@ -59,7 +61,7 @@ pub const VECTOR_PIPELINE: &str = "builtin.module(\
     fold-memref-alias-ops,canonicalize,cse,\
     func.func(drop-results,place-buffers),\
     func.func(allow-contraction,vectorize-contractions{rows=$rows$ bits=$bits$ vnni=$vnni$}),\
-    func.func(expand-copies,vectorize-windows{bits=$bits$}),linalg-generalize-named-ops,func.func(vectorize-elementwise{bits=$bits$},vectorize-reductions{bits=$bits$}),\
+    func.func(expand-copies,flatten-fills,vectorize-windows{bits=$bits$}),linalg-generalize-named-ops,func.func(vectorize-elementwise{bits=$bits$},vectorize-reductions{bits=$bits$}),\
     func.func(convert-linalg-to-loops),cse,expand-math,canonicalize,cse,loop-invariant-code-motion)";
 
 /// Gives the kernel its entry.
@@ -75,6 +77,7 @@ pub fn register_passes() {
     register::<vectorize_contractions::VectorizeContractions>();
     register::<vectorize_windows::VectorizeWindows>();
     register::<expand_copies::ExpandCopies>();
+    register::<flatten_fills::FlattenFills>();
     register::<vectorize_elementwise::VectorizeElementwise>();
     register::<vectorize_reductions::VectorizeReductions>();
     register::<expand_math::ExpandMath>();
