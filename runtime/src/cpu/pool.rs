@@ -1,6 +1,7 @@
 //! Threads that share the tiles of one dispatch. The calling thread takes part; workers start when first needed, spin briefly between
 //! dispatches and then sleep. A dispatch never waits for a sleeper to wake: who arrives late finds no tiles left and is not waited for.
-//! Waking costs microseconds, so grids that are known or found to take less than that are left to the caller and to whoever still spins.
+//! Every thread has a share of the grid, the same one in every dispatch, so that it finds in its own cache what it wrote before; who is done
+//! with their own takes from others. Waking costs microseconds, so grids that are known or found to take less than that are left to the caller and to whoever still spins.
 
 use super::fpu::FloatEnvironment;
 use std::{
@@ -19,7 +20,7 @@ use std::{
 const SPIN: Duration = Duration::from_micros(50);
 /// Work worth waking sleepers or starting threads for, in nanoseconds.
 const WORTH_WAKING: f32 = 20_000.0;
-/// Pieces per thread that a grid is cut into: enough to even out, few enough for kernels to share packed panels.
+/// Pieces that a share is taken in: enough to even out, few enough for kernels to share packed panels.
 const PIECES: u64 = 4;
 /// Bit of `state` that says that workers may join the current job; the bits below count who did, the bits above number the job.
 const OPEN: u64 = 1 << 16;
@@ -48,8 +49,10 @@ struct Line<T>(T);
 
 struct Shared {
     state: Line<AtomicU64>,
-    /// First tile that nobody has taken.
-    next: Line<AtomicU64>,
+    /// Of each thread's share: number of the job (upper half), and tiles taken in that job.
+    taken: Vec<Line<AtomicU64>>,
+    /// Whether a task of the current job has failed.
+    failed: AtomicBool,
     job: UnsafeCell<Option<Job>>,
     /// One per worker.
     sleepers: Vec<Sleeper>,
@@ -64,7 +67,11 @@ struct Sleeper {
 #[derive(Clone, Copy)]
 struct Job {
     task: *const Task<'static>,
+    /// Tells what threads took in this job from what they took in others.
+    number: u32,
     grid: u64,
+    /// Tiles of the share of one thread, and of a piece of it.
+    share: u64,
     piece: u64,
 }
 
@@ -91,7 +98,8 @@ impl Pool {
         let sleepers = (1..threads).map(|_| Sleeper { asleep: AtomicBool::new(false), thread: OnceLock::new() }).collect();
         let shared = Shared {
             state: Line(AtomicU64::new(0)),
-            next: Line(AtomicU64::new(0)),
+            taken: (0..threads).map(|_| Line(AtomicU64::new(0))).collect(),
+            failed: AtomicBool::new(false),
             job: UnsafeCell::new(None),
             sleepers,
             stop: AtomicBool::new(false),
@@ -145,10 +153,11 @@ impl Pool {
         // SAFETY: only the lifetime changes; workers use the task between joining and leaving, and `run` waits for those who joined.
         let task: *const Task<'static> = unsafe { std::mem::transmute(std::ptr::from_ref(task)) };
         let grid = u64::from(grid);
-        let job = Job { task, grid, piece: grid.div_ceil(self.threads as u64 * PIECES) };
+        let (share, last) = (grid.div_ceil(self.threads as u64), shared.state.0.load(Ordering::Relaxed) / JOB);
+        let job = Job { task, number: (last + 1) as u32, grid, share, piece: share.div_ceil(PIECES) };
         // SAFETY: we hold the lock, the last job is closed and everyone has left it.
         unsafe { *shared.job.get() = Some(job) };
-        shared.next.0.store(0, Ordering::Relaxed);
+        shared.failed.store(false, Ordering::Relaxed);
         shared.state.0.fetch_add(JOB + OPEN, Ordering::SeqCst);
         let start = Instant::now();
         let mut tiles = 0;
@@ -202,18 +211,35 @@ fn per_tile(start: Instant, tiles: u64) -> f32 {
 }
 
 impl Shared {
-    /// Computes one piece of an open or joined job; the number of tiles, 0 if none are left.
+    /// Computes one piece of an open or joined job, of the share of `worker` while it lasts; the number of tiles, 0 if none are left.
     fn take_piece(&self, job: &Job, worker: usize) -> u64 {
-        let begin = self.next.0.fetch_add(job.piece, Ordering::Relaxed);
-        if begin >= job.grid {
-            return 0;
-        }
-        let end = (begin + job.piece).min(job.grid);
+        let threads = self.taken.len();
+        let Some((begin, end)) = (worker..worker + threads).find_map(|owner| self.claim(job, owner % threads)) else { return 0 };
         // SAFETY: the job is open or we joined it, so `run` keeps the task alive.
         if unsafe { !(*job.task)(begin as u32, end as u32, worker) } {
-            self.next.0.store(job.grid, Ordering::Relaxed);
+            self.failed.store(true, Ordering::Relaxed);
         }
         end - begin
+    }
+
+    /// The next piece of the share of thread `owner`.
+    fn claim(&self, job: &Job, owner: usize) -> Option<(u64, u64)> {
+        let first = owner as u64 * job.share;
+        let size = job.share.min(job.grid.saturating_sub(first));
+        let taken = &self.taken[owner].0;
+        let mut seen = taken.load(Ordering::Relaxed);
+        while !self.failed.load(Ordering::Relaxed) {
+            let begin = if (seen >> 32) as u32 == job.number { seen & u64::from(u32::MAX) } else { 0 };
+            if begin == size {
+                return None;
+            }
+            let end = (begin + job.piece).min(size);
+            match taken.compare_exchange_weak(seen, u64::from(job.number) << 32 | end, Ordering::Relaxed, Ordering::Relaxed) {
+                Ok(_) => return Some((first + begin, first + end)),
+                Err(now) => seen = now,
+            }
+        }
+        None
     }
 
     /// Joins the current job if it is open and not number `done`; leaves when its tiles are taken. Returns its number.
