@@ -26,7 +26,14 @@ pub fn compile(
         let module = Module::parse(context, text).ok_or_else(|| format!("schedule: kernel @{} does not parse", unit.name))?;
         let root = read_root(&module, &unit.class).map_err(|e| format!("kernel @{}: {e}", unit.name))?;
         let signature = Signature::read(&module)?;
-        let shapes = Shapes { loops: root.loops, run: root.run, element_bits: root.element_bits, panel: root.panel, packs: root.packs };
+        let shapes = Shapes {
+            loops: root.loops,
+            run: root.run,
+            element_bits: root.element_bits,
+            panel: root.panel,
+            packs: root.packs,
+            reductions: root.reductions,
+        };
         let schedule = select_schedule(root.class, &shapes, target).map_err(|e| format!("kernel @{}: {e}", unit.name))?;
         Ok((CpuUnit { kernel: (*unit).clone(), schedule, in_place: (*in_place).clone() }, signature))
     });

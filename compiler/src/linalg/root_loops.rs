@@ -3,6 +3,7 @@
 use crate::{
     launch::{encode::expr_of, extents},
     schedule::{LoopRole, OpClass, RootLoop},
+    vector::vectorize_contractions::CONTRACTION,
 };
 use melior::ir::{
     AffineMap, Attribute, AttributeLike, BlockLike, Module, OperationRef, Type, TypeLike, Value, ValueLike,
@@ -28,6 +29,8 @@ pub struct RootInfo {
     pub panel: Option<i64>,
     /// A right side is packed while the kernel runs.
     pub packs: bool,
+    /// Extents of the reductions among the loops of a contraction; 0 for other loops, and for extents that only a run knows.
+    pub reductions: Vec<i64>,
 }
 
 /// Reads the root of a kernel of class `class` (as form-kernels names it).
@@ -42,7 +45,8 @@ pub fn read_root(module: &Module, class: &str) -> Result<RootInfo, String> {
         }
     }
     let ops: Vec<OperationRef> = walk::operations(block).collect();
-    let sequential = RootInfo { class: OpClass::Sequential, loops: vec![], run: None, element_bits, panel: None, packs: false };
+    let sequential =
+        RootInfo { class: OpClass::Sequential, loops: vec![], run: None, element_bits, panel: None, packs: false, reductions: vec![] };
     if let Some(loops) = pieces(func, &ops)? {
         return Ok(RootInfo { class: OpClass::Pieces, run: Some(loops.len() - 1), loops, ..sequential });
     }
@@ -95,7 +99,8 @@ pub fn read_root(module: &Module, class: &str) -> Result<RootInfo, String> {
             RootLoop { extent, role }
         })
         .collect();
-    Ok(RootInfo { class, loops, run: run_of(root)?, element_bits, panel, packs })
+    let contraction = ops.iter().find(|op| op.has_attribute(CONTRACTION)).map(|op| reductions_of(*op)).transpose()?;
+    Ok(RootInfo { class, loops, run: run_of(root)?, element_bits, panel, packs, reductions: contraction.unwrap_or_default() })
 }
 
 /// Dims of a result that is put together from pieces, if it has any and they are known.
@@ -123,6 +128,21 @@ fn iterators(op: OperationRef) -> Vec<bool> {
         return vec![];
     };
     (0..array.len()).map(|i| array.element(i).is_ok_and(|iterator| iterator.to_string().contains("reduction"))).collect()
+}
+
+/// Static extents of the reductions of a contraction, from its weights; 0 for other loops.
+fn reductions_of(contraction: OperationRef) -> Result<Vec<i64>, String> {
+    let mut extents = vec![0; iterators(contraction).len()];
+    let (weights, map) = (contraction.operand(1).map_err(|e| e.to_string())?.r#type(), indexing_maps(contraction)?.swap_remove(1));
+    for axis in 0..map.result_count() {
+        let expr = map.result(axis).map_err(|e| e.to_string())?;
+        // SAFETY: weights are ranked tensors, with an axis per result of their map.
+        let extent = unsafe { mlir_sys::mlirShapedTypeGetDimSize(weights.to_raw(), axis as isize) };
+        if expr.is_dim() && iterators(contraction)[expr.dim_position()] {
+            extents[expr.dim_position()] = extent.max(0);
+        }
+    }
+    Ok(extents)
 }
 
 /// The loop that both the result of a `linalg.generic` and its input of the highest rank have as their last dim.

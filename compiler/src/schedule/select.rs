@@ -99,6 +99,8 @@ pub struct Shapes {
     pub panel: Option<i64>,
     /// A contraction that packs its right side in every tile.
     pub packs: bool,
+    /// Extents of the reductions among a contraction's loops; 0 for other loops, and for extents that only a run knows.
+    pub reductions: Vec<i64>,
 }
 
 #[derive(Deserialize)]
@@ -114,6 +116,7 @@ struct ContractionEntry {
     narrow_rows: i64,
     tile_rows: i64,
     packing_tile_rows: i64,
+    panel_bytes: i64,
 }
 
 #[derive(Deserialize)]
@@ -133,7 +136,8 @@ pub fn select_schedule(class: OpClass, shapes: &Shapes, target: &CpuTarget) -> R
     if panels != usize::from(class == OpClass::Contraction) {
         return Err(format!("schedule: a {class} kernel has {panels} panel loops; only a contraction has one"));
     }
-    let lanes = i64::from(target.vector_bits / shapes.element_bits.clamp(8, 64));
+    let bytes = i64::from(shapes.element_bits.clamp(8, 64) / 8);
+    let lanes = i64::from(target.vector_bits / 8) / bytes;
     let params = [("bits", target.vector_bits.to_string()), ("vnni", target.has_vnni().to_string()), ("rows", "1".to_owned())];
     let mut params = params.map(|(name, value)| (name.to_owned(), value)).into_iter().collect::<BTreeMap<_, _>>();
     let mut panel = None;
@@ -165,10 +169,16 @@ pub fn select_schedule(class: OpClass, shapes: &Shapes, target: &CpuTarget) -> R
         let sizes: Vec<_> = tile.iter().map(i64::to_string).collect();
         params.insert("pieces".to_owned(), sizes.join("x"));
     }
-    let script = match class {
+    let blocks = panel.and_then(|panel| reduction_blocks(&shapes.reductions, panel * bytes, entry.contraction.panel_bytes));
+    let script = match (class, blocks) {
         _ if tile.iter().all(|size| *size == 0) => "",
-        OpClass::Pad => "pad",
-        OpClass::Pieces => "pieces",
+        (OpClass::Pad, _) => "pad",
+        (OpClass::Pieces, _) => "pieces",
+        (OpClass::Contraction, Some(blocks)) => {
+            let sizes: Vec<_> = blocks.iter().map(i64::to_string).collect();
+            params.insert("reduction".to_owned(), sizes.join(", "));
+            "contraction_blocked"
+        }
         _ => "tile",
     };
     let grid = shapes.loops.iter().zip(&tile).filter(|(_, size)| **size != 0).fold(Expr::constant(1), |grid, (root_loop, size)| {
@@ -185,6 +195,16 @@ pub fn panel_width(width: i64, element_bits: u32, target: &CpuTarget) -> Result<
         Shapes { loops: vec![RootLoop { extent: Expr::constant(width), role: LoopRole::Panel }], element_bits, ..Shapes::default() };
     let schedule = select_schedule(OpClass::Contraction, &shapes, target)?;
     Ok(schedule.panel.expect("contractions have panels"))
+}
+
+/// Tile sizes that cut the longest of a contraction's reductions into equal blocks, so that a panel's part of a block, of `line` bytes for each step, has
+/// at most `most` bytes; 0 leaves a loop whole. `None` where the whole panel is as small as that, and where the extent has no such divisor.
+fn reduction_blocks(reductions: &[i64], line: i64, most: i64) -> Option<Vec<i64>> {
+    let (longest, length) = reductions.iter().copied().enumerate().max_by_key(|(_, length)| *length).filter(|(_, length)| *length > 0)?;
+    let steps: i64 = reductions.iter().filter(|length| **length > 0).product();
+    let needed = (steps * line).cdiv(most);
+    let count = (needed..=length.min(2 * needed)).find(|count| length % count == 0).filter(|count| *count > 1)?;
+    Some((0..reductions.len()).map(|i| if i == longest { length / count } else { 0 }).collect())
 }
 
 /// Takes loops whole from the innermost outwards while they fit the budget, cuts the one that does not, and leaves 1 of those outside. As an innermost
@@ -319,6 +339,24 @@ mod tests {
         assert_eq!(tile_of(OpClass::Reduction, [vec![whole.clone()], known(&[1000])].concat(), Some(1)), [0, 128]);
         assert_eq!(tile_of(OpClass::Reduction, [known(&[1000]), vec![whole.clone()]].concat(), None), [16, 0]);
         assert_eq!(tile_of(OpClass::Normalization, [known(&[1]), vec![whole], known(&[56, 56])].concat(), Some(3)), [1, 0, 2, 0]);
+    }
+
+    #[test]
+    fn long_reductions_are_cut_into_equal_blocks() {
+        let panel = RootLoop { extent: Expr::constant(1024), role: LoopRole::Panel };
+        let select = |reductions: &[i64]| {
+            let loops = vec![free(Expr::symbol(0)), panel.clone()];
+            let shapes = Shapes { loops, element_bits: 32, reductions: reductions.to_vec(), ..Shapes::default() };
+            let schedule = select_schedule(OpClass::Contraction, &shapes, &CpuTarget::named("x86-64-v4").unwrap()).unwrap();
+            (schedule.script, schedule.params.get("reduction").cloned())
+        };
+        let blocked = |sizes: &str| ("contraction_blocked".to_owned(), Some(sizes.to_owned()));
+        assert_eq!(select(&[0, 0, 8192, 0]), blocked("0, 0, 2048, 0"));
+        assert_eq!(select(&[0, 0, 1024, 3, 3, 0]), blocked("0, 0, 128, 0, 0, 0"));
+        // Short enough; unknown; a prime.
+        for whole in [[0, 0, 1024, 0], [0; 4], [0, 0, 8191, 0]] {
+            assert_eq!(select(&whole), ("tile".to_owned(), None));
+        }
     }
 
     #[test]

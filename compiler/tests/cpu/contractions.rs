@@ -3,7 +3,7 @@
 use crate::payload::*;
 use winze_compiler::{
     llvm::CpuTarget,
-    schedule::{LoopRole, OpClass, panel_width},
+    schedule::{LoopRole, OpClass, Shapes, panel_width},
 };
 
 /// `[K][N]` -> `[ceil(N / panel)][K][panel]`, padded with zeros.
@@ -51,7 +51,8 @@ pub fn matmul(name: &str, reduction: i64, width: i64, panel: i64) -> String {
 
 #[test]
 fn matmul_of_any_height_width_and_depth() {
-    let problems = [(1, 1), (3, 17), (64, 32), (130, 33), (48, 100), (16, 8)];
+    // The last has its reduction in blocks.
+    let problems = [(1, 1), (3, 17), (64, 32), (130, 33), (48, 100), (16, 8), (6000, 40)];
     for target in targets() {
         let units: Vec<_> = problems
             .iter()
@@ -59,9 +60,12 @@ fn matmul_of_any_height_width_and_depth() {
                 let panel = panel_width(*n, 32, &target).unwrap();
                 let name = format!("matmul_{k}_{n}");
                 let module = matmul(&name, *k, *n, panel);
-                unit(&name, OpClass::Contraction, vec![symbol(0, LoopRole::Free), constant(*n, LoopRole::Panel)], &target, module)
+                let loops = vec![symbol(0, LoopRole::Free), constant(*n, LoopRole::Panel)];
+                let shapes = Shapes { loops, reductions: vec![0, 0, *k, 0], ..Shapes::default() };
+                unit_of(&name, OpClass::Contraction, shapes, &target, module)
             })
             .collect();
+        assert_eq!(units.iter().filter(|unit| unit.schedule.script == "contraction_blocked").count(), 1);
         let loaded = load(&units, &target);
         for (k, n) in problems.map(|(k, n)| (k as usize, n as usize)) {
             let panel = panel_width(n as i64, 32, &target).unwrap() as usize;
