@@ -3,7 +3,7 @@
 use crate::payload::*;
 use winze_compiler::{
     llvm::CpuTarget,
-    schedule::{LoopRole, OpClass, Shapes, panel_width},
+    schedule::{LoopRole, OpClass, panel_width},
 };
 
 /// `[K][N]` -> `[ceil(N / panel)][K][panel]`, padded with zeros.
@@ -61,8 +61,7 @@ fn matmul_of_any_height_width_and_depth() {
                 let name = format!("matmul_{k}_{n}");
                 let module = matmul(&name, *k, *n, panel);
                 let loops = vec![symbol(0, LoopRole::Free), constant(*n, LoopRole::Panel)];
-                let shapes = Shapes { loops, reductions: vec![0, 0, *k, 0], ..Shapes::default() };
-                unit_of(&name, OpClass::Contraction, shapes, &target, module)
+                unit_of(&name, OpClass::Contraction, (loops, vec![0, 0, *k, 0]), &target, module)
             })
             .collect();
         assert_eq!(units.iter().filter(|unit| unit.schedule.script == "contraction_blocked").count(), 1);

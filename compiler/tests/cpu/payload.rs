@@ -23,12 +23,12 @@ pub fn symbol(index: u32, role: LoopRole) -> RootLoop {
 
 /// A kernel with the schedule that the table chooses for it.
 pub fn unit(name: &str, class: OpClass, loops: Vec<RootLoop>, target: &CpuTarget, module: String) -> CpuUnit {
-    unit_of(name, class, Shapes { loops, ..Shapes::default() }, target, module)
+    unit_of(name, class, (loops, vec![]), target, module)
 }
 
-/// The same for all that a choice depends on, of 32-bit elements.
-pub fn unit_of(name: &str, class: OpClass, shapes: Shapes, target: &CpuTarget, module: String) -> CpuUnit {
-    let schedule = select_schedule(class, &Shapes { element_bits: 32, ..shapes }, target).unwrap();
+/// The same with the extents of what a contraction adds up.
+pub fn unit_of(name: &str, class: OpClass, (loops, reductions): (Vec<RootLoop>, Vec<i64>), target: &CpuTarget, module: String) -> CpuUnit {
+    let schedule = select_schedule(class, &Shapes { loops, reductions, element_bits: 32, ..Shapes::default() }, target).unwrap();
     let kernel = KernelUnit { name: name.to_owned(), class: class.name().to_owned(), module: module.into_bytes() };
     CpuUnit { kernel, schedule, in_place: vec![] }
 }
